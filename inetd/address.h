@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Addresses as administrators write them ("tcp:[::1]:ssh") and as the kernel takes them.
+ *
+ * Pure but for services(5), which getservbyname(3) reads, and the names of interfaces. Binds
+ * nothing, resolves no host name, logs nothing.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/socket.h>
+
+/* Most ports of one range: a typing error must not open the whole machine. */
+#define ADDRESS_MAX_RANGE 1024
+
+/* Room for address_format() of any address. */
+#define ADDRESS_TEXT_MAX 128
+
+/* One place to listen. A plain value: copy it freely. */
+struct address {
+	int type;	  /* SOCK_STREAM */
+	bool is_wildcard; /* tcp:PORT: all addresses, IPv6 and IPv4, or IPv4 alone where IPv6 is
+			   * off; sockaddr is then [::]:PORT */
+	socklen_t length;
+	union {
+		struct sockaddr sockaddr;
+		struct sockaddr_storage storage;
+	};
+};
+
+/*
+ * Parse `text`: "tcp:PORT", "tcp:IPV4:PORT", "tcp:[IPV6]:PORT" (with %scope for link-local ones),
+ * where PORT is a number 0 to 65535 (0: the kernel chooses), a name of services(5) for that
+ * protocol, or a range "FIRST-LAST" of numbers; or "unix:/absolute/path" (a stream socket).
+ *
+ * Returns 0 with *ret_addresses (to be freed with free(3)) holding *ret_n, one for each port of a
+ * range, else 1; -EINVAL with a sentence in `why` saying what is wrong and what was expected;
+ * -ENOMEM. The sentence differs for each cause: unknown protocol, unknown service name, port out of
+ * range, range backwards, range too long (ADDRESS_MAX_RANGE), bad IPv4 or IPv6 address, an
+ * interface missing, unknown or out of place, path not absolute, path too long for sun_path
+ * (unix(7), 107 bytes), text after the end.
+ */
+int address_parse(const char *text, struct address **ret_addresses, size_t *ret_n, char *why,
+	size_t why_size);
+
+/* As text in the form that address_parse() takes, numeric: "tcp:80", "tcp:127.0.0.1:80",
+ * "tcp:[::1]:80", "unix:/run/x.sock". Returns `buffer` (of ADDRESS_TEXT_MAX bytes). */
+const char *address_format(const struct address *address, char *buffer);
+
+/* Only the host of a peer, for logs: "192.0.2.1", "2001:db8::1", "unix". IPv4-mapped is shown as
+ * IPv4. Returns `buffer` (of ADDRESS_TEXT_MAX bytes). */
+const char *address_format_host(const struct sockaddr *sockaddr, char *buffer);
+
+/* The port in host byte order; 0 for addresses without one. */
+unsigned int address_port(const struct address *address);
+
+/*
+ * A total order, for qsort(3): by type, then port, and on one port the addresses that take a whole
+ * family (0.0.0.0, [::], tcp:PORT) before all others. 0 means equal as of address_equal().
+ */
+int address_compare(const struct address *a, const struct address *b);
+
+/* Is it the same type and address (and wildcard or not)? Port 0 differs from every other port 0, so
+ * two such listeners may stand side by side: use this only to find a listener again by its own
+ * address. */
+bool address_equal(const struct address *a, const struct address *b);
+
+/* Does it take its port on every address of AF_INET or AF_INET6 (`family`)? */
+bool address_takes_family(const struct address *address, bool v6only, int family);
+
+/* Would binding both fail? Equal, or the same port with one of them a wildcard (tcp:80,
+ * tcp:0.0.0.0:80, tcp:[::]:80 with or without v6only) that includes the other. Never true for port
+ * 0. */
+bool address_conflicts(
+	const struct address *a, bool a_v6only, const struct address *b, bool b_v6only);

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A queue and the thread that works it off: see background.h.
+ *
+ * The queue is a ring. It starts over at its beginning whenever it is empty, so that a large ring
+ * of which little is used stays in few pages.
+ */
+#include "background.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define STACK_SIZE (128 * 1024)
+
+enum thread_state {
+	THREAD_NONE, /* not made yet, or it could not be */
+	THREAD_RUNNING,
+	THREAD_ENDED, /* to be joined */
+};
+
+struct background {
+	struct background_task task;
+	void *userdata;
+	pthread_mutex_t lock;
+	pthread_cond_t has_work, has_ended;
+	pthread_t thread;
+	enum thread_state state;
+	bool is_asleep;	 /* the thread waits for work, and nobody has woken it */
+	bool is_closing; /* the thread ends once the queue is empty */
+	char *ring;
+	size_t first, n_queued; /* in items */
+	char *current;		/* the items being worked on: the thread's own */
+};
+
+static char *item_at(const struct background *b, size_t position)
+{
+	return b->ring + (b->first + position) % b->task.capacity * b->task.item_size;
+}
+
+/* Under the lock. Returns how many items were taken into `current`. */
+static size_t take_items(struct background *b)
+{
+	size_t n = b->n_queued < b->task.n_at_once ? b->n_queued : b->task.n_at_once;
+
+	for (size_t i = 0; i < n; i++)
+		memcpy(b->current + i * b->task.item_size, item_at(b, i), b->task.item_size);
+	b->n_queued -= n;
+	b->first = b->n_queued ? (b->first + n) % b->task.capacity : 0;
+	return n;
+}
+
+/* Wait for items. Returns 0 when there are no more and will be none. */
+static size_t next_items(struct background *b)
+{
+	size_t n;
+
+	pthread_mutex_lock(&b->lock);
+	while (b->n_queued == 0 && !b->is_closing) {
+		b->is_asleep = true;
+		pthread_cond_wait(&b->has_work, &b->lock);
+	}
+	b->is_asleep = false;
+	n = take_items(b);
+	pthread_mutex_unlock(&b->lock);
+	return n;
+}
+
+static void *run(void *userdata)
+{
+	struct background *b = userdata;
+
+	(void)pthread_setname_np(pthread_self(), b->task.name);
+	for (size_t n; (n = next_items(b)) > 0;)
+		b->task.work(b->current, n, b->userdata);
+	pthread_mutex_lock(&b->lock);
+	b->state = THREAD_ENDED;
+	pthread_cond_signal(&b->has_ended);
+	pthread_mutex_unlock(&b->lock);
+	return NULL;
+}
+
+/* Under the lock. */
+static void start_thread(struct background *b)
+{
+	pthread_attr_t attributes;
+	sigset_t all, old;
+
+	if (b->state != THREAD_NONE || pthread_attr_init(&attributes) != 0)
+		return;
+	(void)pthread_attr_setstacksize(&attributes, STACK_SIZE);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	if (pthread_create(&b->thread, &attributes, run, b) == 0)
+		b->state = THREAD_RUNNING;
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pthread_attr_destroy(&attributes);
+}
+
+/* Waiting with a deadline goes by the monotonic clock. */
+static void init_conditions(struct background *b)
+{
+	pthread_condattr_t attributes;
+
+	pthread_condattr_init(&attributes);
+	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	pthread_cond_init(&b->has_work, &attributes);
+	pthread_cond_init(&b->has_ended, &attributes);
+	pthread_condattr_destroy(&attributes);
+}
+
+int background_new(struct background **ret, const struct background_task *task, void *userdata)
+{
+	struct background *b = calloc(1, sizeof(*b));
+
+	assert(task->item_size > 0 && task->capacity > 0 && task->n_at_once > 0);
+	if (!b)
+		return -ENOMEM;
+	b->task = *task;
+	b->userdata = userdata;
+	b->ring = calloc(task->capacity, task->item_size);
+	b->current = calloc(task->n_at_once, task->item_size);
+	if (!b->ring || !b->current) {
+		free(b->ring);
+		free(b->current);
+		free(b);
+		return -ENOMEM;
+	}
+	pthread_mutex_init(&b->lock, NULL);
+	init_conditions(b);
+	*ret = b;
+	return 0;
+}
+
+bool background_push(struct background *b, const void *items, size_t n)
+{
+	bool has_room, must_wake;
+
+	pthread_mutex_lock(&b->lock);
+	has_room = n <= b->task.capacity - b->n_queued;
+	for (size_t i = 0; has_room && i < n; i++)
+		memcpy(item_at(b, b->n_queued++), (const char *)items + i * b->task.item_size,
+			b->task.item_size);
+	start_thread(b);
+	must_wake = b->is_asleep && b->n_queued > 0;
+	if (must_wake)
+		b->is_asleep = false;
+	pthread_mutex_unlock(&b->lock);
+	if (must_wake) /* not under the lock, which the thread wants first of all */
+		pthread_cond_signal(&b->has_work);
+	return has_room;
+}
+
+size_t background_n_queued(struct background *b)
+{
+	size_t n;
+
+	pthread_mutex_lock(&b->lock);
+	n = b->n_queued;
+	pthread_mutex_unlock(&b->lock);
+	return n;
+}
+
+static struct timespec monotonic_after(uint64_t usec)
+{
+	struct timespec when;
+
+	clock_gettime(CLOCK_MONOTONIC, &when);
+	usec += (uint64_t)when.tv_nsec / 1000;
+	when.tv_sec += (time_t)(usec / 1000000);
+	when.tv_nsec = (long)(usec % 1000000) * 1000;
+	return when;
+}
+
+/* Returns false if the thread is still there when the time is over. */
+static bool end_thread(struct background *b, uint64_t timeout_usec)
+{
+	struct timespec deadline = monotonic_after(timeout_usec);
+	enum thread_state state;
+	int r = 0;
+
+	pthread_mutex_lock(&b->lock);
+	b->is_closing = true;
+	if (b->n_queued > 0)
+		start_thread(b);
+	pthread_cond_signal(&b->has_work);
+	while (b->state == THREAD_RUNNING && r == 0)
+		r = pthread_cond_timedwait(&b->has_ended, &b->lock, &deadline);
+	state = b->state;
+	pthread_mutex_unlock(&b->lock);
+	if (state == THREAD_ENDED)
+		pthread_join(b->thread, NULL);
+	return state != THREAD_RUNNING;
+}
+
+struct background *background_free(struct background *b, uint64_t timeout_usec)
+{
+	if (!b)
+		return NULL;
+	if (!end_thread(b, timeout_usec))
+		return b;
+	pthread_cond_destroy(&b->has_ended);
+	pthread_cond_destroy(&b->has_work);
+	pthread_mutex_destroy(&b->lock);
+	free(b->current);
+	free(b->ring);
+	free(b);
+	return NULL;
+}

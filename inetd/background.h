@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Work that may block, done by a thread of its own: a bounded queue of equal-sized items.
+ *
+ * For what the event loop must not wait for: writing the log, closing shared sockets, telling the
+ * service manager. Items are worked off in order, by one thread. It is made at the first push, not
+ * before: capabilities belong to threads (capabilities(7)), so by then usherd has given up its own.
+ * It has all signals blocked and a stack of 128 KiB.
+ *
+ * Invariant: the lock is never held while work is done, so a push takes bounded time.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* What is done, and with how much room. */
+struct background_task {
+	const char *name; /* of the thread: at most 15 bytes (pthread_setname_np(3)) */
+	size_t item_size; /* bytes */
+	size_t capacity;  /* how many items can wait, besides those being worked on */
+	size_t n_at_once; /* how many items that wait are given to one call of `work`, at most */
+	void (*work)(const void *items, size_t n, void *userdata);
+};
+
+struct background;
+
+/*
+ * Make the queue. `task` is copied, its name is not; `userdata` is for `work`. Memory for all of
+ * `capacity` is reserved, but touched only as far as the queue ever grows. Returns 0 or -ENOMEM.
+ */
+int background_new(struct background **ret, const struct background_task *task, void *userdata);
+
+/*
+ * Queue copies of `n` items. Never blocks, and costs a system call only if the thread must be
+ * woken: what belongs together should be pushed together. Any thread may push, `work` too. If no
+ * thread can be had now, the items wait for the next push. Returns false if there is not room for
+ * all of them; none is queued then.
+ */
+bool background_push(struct background *b, const void *items, size_t n);
+
+/* How many items wait. Those being worked on are not among them. */
+size_t background_n_queued(struct background *b);
+
+/*
+ * Work off what is queued, waiting at most `timeout_usec`, end the thread, free `b`. Returns NULL
+ * then, also for NULL.
+ *
+ * A thread that is stuck cannot be ended. If time runs out, nothing is freed and `b` is returned:
+ * the thread will work off the rest if it ever can. Call again, with a timeout of 0 to just look,
+ * or never; until then `userdata` must stay. After the first call only `work` may push.
+ */
+struct background *background_free(struct background *b, uint64_t timeout_usec);

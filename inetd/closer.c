@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Closing in the background: see closer.h.
+ *
+ * This is on the way of every connection, so system calls are saved: descriptors are handed over
+ * once a turn, and neighbours are closed by one close_range(2). The timer that cuts lingering short
+ * is left running while there is work; its own signal stops it when there is none.
+ */
+#include "closer.h"
+
+#include "background.h"
+#include "fd.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef sigev_notify_thread_id /* timer_create(2) has the name, glibc 2.36 has not */
+#define sigev_notify_thread_id _sigev_un._tid
+#endif
+
+#define BATCH_MAX    256
+#define CAPACITY_MAX ((size_t)1 << 20)
+
+static struct {
+	struct background *thread;
+	bool is_open;
+	int batch[BATCH_MAX]; /* given since the last flush */
+	size_t n_batch;
+} closer;
+
+/* The thread's own, and that of the signal that only it gets. */
+static struct {
+	bool has_timer;
+	timer_t timer;
+	volatile sig_atomic_t is_running, is_closing;
+} ticks;
+
+static void set_ticks(long interval_usec)
+{
+	const struct timespec interval = {.tv_nsec = interval_usec * 1000};
+
+	ticks.is_running = interval_usec > 0;
+	(void)timer_settime(ticks.timer, 0,
+		&(struct itimerspec){.it_interval = interval, .it_value = interval}, NULL);
+}
+
+/* Coming is what matters: a close that lingers ends when a signal is pending. */
+static void on_tick(int signal_number)
+{
+	int saved_errno = errno;
+
+	(void)signal_number;
+	if (!ticks.is_closing && ticks.is_running)
+		set_ticks(0);
+	errno = saved_errno;
+}
+
+static void mask_tick(int how)
+{
+	sigset_t signals;
+
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGRTMIN);
+	pthread_sigmask(how, &signals, NULL);
+}
+
+/* Without a timer (RLIMIT_SIGPENDING) lingering takes its time, but the thread's alone. */
+static void make_timer(void)
+{
+	struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGRTMIN};
+
+	event.sigev_notify_thread_id = gettid();
+	ticks.has_timer = timer_create(CLOCK_MONOTONIC, &event, &ticks.timer) == 0;
+	mask_tick(SIG_UNBLOCK);
+}
+
+static int compare_fds(const void *a, const void *b)
+{
+	return *(const int *)a - *(const int *)b;
+}
+
+/* How many of the first descriptors are neighbours. */
+static size_t length_of_run(const int *fds, size_t n)
+{
+	size_t length = 1;
+
+	while (length < n && fds[length] == fds[0] + (int)length)
+		length++;
+	return length;
+}
+
+static void close_run(const int *fds, size_t n)
+{
+	/* No close_range(2) before Linux 5.9, nor in some containers. */
+	if (n > 1 && close_range((unsigned int)fds[0], (unsigned int)fds[n - 1], 0) == 0)
+		return;
+	for (size_t i = 0; i < n; i++)
+		close_fd(fds[i]);
+}
+
+/* By the thread. */
+static void close_all(const void *items, size_t n, void *unused)
+{
+	int fds[BATCH_MAX];
+
+	(void)unused;
+	memcpy(fds, items, n * sizeof(*fds));
+	qsort(fds, n, sizeof(*fds), compare_fds);
+	if (!ticks.has_timer)
+		make_timer();
+	ticks.is_closing = true;
+	if (ticks.has_timer && !ticks.is_running)
+		set_ticks(CLOSER_LINGER_USEC);
+	for (size_t i = 0, length; i < n; i += length) {
+		length = length_of_run(fds + i, n - i);
+		close_run(fds + i, length);
+	}
+	ticks.is_closing = false;
+}
+
+static size_t capacity(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur > CAPACITY_MAX)
+		return CAPACITY_MAX;
+	return limit.rlim_cur;
+}
+
+int closer_start(void)
+{
+	const struct background_task task = {
+		.name = "usherd-closer",
+		.item_size = sizeof(int),
+		.capacity = capacity(),
+		.n_at_once = BATCH_MAX,
+		.work = close_all,
+	};
+	int r;
+
+	assert(!closer.is_open);
+	closer_stop(0); /* is an old thread still there? */
+	if (closer.thread)
+		return -EBUSY;
+	r = background_new(&closer.thread, &task, NULL);
+	if (r < 0)
+		return r;
+	sigaction(
+		SIGRTMIN, &(struct sigaction){.sa_handler = on_tick, .sa_flags = SA_RESTART}, NULL);
+	closer.is_open = true;
+	return 0;
+}
+
+int closer_close(int fd)
+{
+	if (!closer.is_open)
+		return close_fd(fd);
+	if (fd < 0)
+		return -EBADF;
+	closer.batch[closer.n_batch++] = fd;
+	if (closer.n_batch == BATCH_MAX)
+		closer_flush();
+	return -EBADF;
+}
+
+void closer_flush(void)
+{
+	if (closer.n_batch == 0)
+		return;
+	if (!background_push(closer.thread, closer.batch, closer.n_batch))
+		for (size_t i = 0; i < closer.n_batch; i++)
+			close_fd(closer.batch[i]);
+	closer.n_batch = 0;
+}
+
+void closer_stop(uint64_t timeout_usec)
+{
+	closer_flush();
+	closer.is_open = false;
+	closer.thread = background_free(closer.thread, timeout_usec);
+	if (closer.thread || !ticks.has_timer)
+		return;
+	(void)timer_delete(ticks.timer);
+	memset(&ticks, 0, sizeof(ticks));
+}

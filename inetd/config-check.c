@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What can only be said when everything is read: names, and what does not go together.
+ *
+ * Conflicts are found by sorting, so that ten thousand services take no longer than reading them
+ * does.
+ */
+#include "config-private.h"
+
+#include <inttypes.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/un.h>
+
+#define NAME_MAX_BYTES	63
+#define NAME_CHARACTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
+
+/* usherd's own socket in run_dir has the name that the rendezvous of such a service would have. */
+#define RESERVED_NAME "control"
+
+/* A listener of a service that is not disabled. */
+struct bound {
+	const struct config_listen *listen;
+	const struct config_service *service;
+	size_t order; /* of writing */
+};
+
+static struct config_place place_of(const struct config_service *service)
+{
+	return (struct config_place){service->file, service->line};
+}
+
+static void check_name(const struct config_service *service, struct config_errors *errors)
+{
+	const char *name = service->name;
+
+	if (*name == '\0' || *name == '.' || strlen(name) > NAME_MAX_BYTES ||
+		name[strspn(name, NAME_CHARACTERS)] != '\0')
+		config_errors_add(errors, place_of(service),
+			"bad service name '%s', expected at most %d letters, digits, '.', '_' and "
+			"'-', "
+			"the first not '.'",
+			name, NAME_MAX_BYTES);
+	else if (strcmp(name, RESERVED_NAME) == 0)
+		config_errors_add(errors, place_of(service),
+			"the name '%s' is taken by the control socket, expected another", name);
+}
+
+static void check_rendezvous(
+	const struct config_service *service, const char *run_dir, struct config_errors *errors)
+{
+	size_t most = sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1;
+	size_t length = strlen(run_dir) + strlen("/") + strlen(service->name) + strlen(".sock");
+
+	if (length > most)
+		config_errors_add(errors, place_of(service),
+			"the rendezvous %s/%s.sock has %zu bytes, expected at most %zu (unix(7))",
+			run_dir, service->name, length, most);
+}
+
+static bool is_in_folder(const struct address *address, const char *folder)
+{
+	const char *path = ((const struct sockaddr_un *)(const void *)&address->storage)->sun_path;
+	size_t length = strlen(folder);
+
+	return address->sockaddr.sa_family == AF_UNIX && strncmp(path, folder, length) == 0 &&
+	       path[length] == '/';
+}
+
+static void check_listen(
+	const struct config_service *service, const char *run_dir, struct config_errors *errors)
+{
+	if (service->n_listen > CONFIG_MAX_LISTENERS)
+		config_errors_add(errors, place_of(service),
+			"service '%s' has %zu listeners, expected at most %d", service->name,
+			service->n_listen, CONFIG_MAX_LISTENERS);
+	for (size_t i = 0; i < service->n_listen; i++) {
+		const struct config_listen *listen = &service->listen[i];
+
+		if (is_in_folder(&listen->address, run_dir))
+			config_errors_add(errors, (struct config_place){listen->file, listen->line},
+				"service '%s' listens in run_dir, where usherd's own sockets are, "
+				"expected another folder",
+				service->name);
+		/* A unix socket that has stopped listening cannot begin again */
+		if (listen->address.sockaddr.sa_family == AF_UNIX &&
+			service->unavailable == CONFIG_UNAVAILABLE_REFUSE)
+			config_errors_add(errors, (struct config_place){listen->file, listen->line},
+				"service '%s' has unavailable = refuse and a unix: listener, which "
+				"cannot refuse, expected wait or reset",
+				service->name);
+	}
+}
+
+static int compare_services(const void *a, const void *b)
+{
+	const struct config_service *one = *(const struct config_service *const *)a;
+	const struct config_service *other = *(const struct config_service *const *)b;
+
+	return strcmp(one->name, other->name);
+}
+
+static void check_twins(const struct config *config, struct config_errors *errors)
+{
+	for (size_t i = 1; i < config->n_services; i++) {
+		const struct config_service *first = config->services[i - 1];
+		const struct config_service *second = config->services[i];
+
+		if (strcmp(first->name, second->name) == 0)
+			config_errors_add(errors, place_of(second),
+				"service '%s'" CONFIG_SECOND_TIME, second->name, first->file,
+				first->line);
+	}
+}
+
+static int compare_bounds(const void *a, const void *b)
+{
+	const struct bound *one = a, *other = b;
+	int r = address_compare(&one->listen->address, &other->listen->address);
+
+	return r != 0 ? r : (one->order > other->order) - (one->order < other->order);
+}
+
+static void report_conflict(
+	const struct bound *a, const struct bound *b, struct config_errors *errors)
+{
+	const struct bound *first = a->order < b->order ? a : b;
+	const struct bound *second = a->order < b->order ? b : a;
+	bool is_own = first->service == second->service;
+	bool is_equal = address_equal(&first->listen->address, &second->listen->address);
+	char first_text[ADDRESS_TEXT_MAX], second_text[ADDRESS_TEXT_MAX];
+
+	config_errors_add(errors, (struct config_place){second->listen->file, second->listen->line},
+		"service '%s' listens on %s, which %s%s%s has%s%s at %s:%d", second->service->name,
+		address_format(&second->listen->address, second_text), is_own ? "it" : "service '",
+		is_own ? "" : first->service->name, is_own ? "" : "'", is_equal ? "" : " as ",
+		is_equal ? "" : address_format(&first->listen->address, first_text),
+		first->listen->file, first->listen->line);
+}
+
+static bool is_conflict(const struct bound *a, const struct bound *b)
+{
+	return a && b &&
+	       address_conflicts(&a->listen->address, a->service->socket.v6only,
+		       &b->listen->address, b->service->socket.v6only);
+}
+
+/*
+ * In the order of address_compare() whoever takes a whole family comes first on its port, and
+ * equals come together: so each needs to be compared with these three only.
+ */
+static void check_sorted(const struct bound *bounds, size_t n, struct config_errors *errors)
+{
+	const struct bound *all_ipv4 = NULL, *all_ipv6 = NULL, *previous = NULL;
+
+	for (const struct bound *bound = bounds; bound < bounds + n; previous = bound++) {
+		const struct address *address = &bound->listen->address;
+		bool v6only = bound->service->socket.v6only;
+
+		if (is_conflict(all_ipv4, bound))
+			report_conflict(all_ipv4, bound, errors);
+		else if (is_conflict(all_ipv6, bound))
+			report_conflict(all_ipv6, bound, errors);
+		else if (is_conflict(previous, bound))
+			report_conflict(previous, bound, errors);
+		if (address_takes_family(address, v6only, AF_INET) && !is_conflict(all_ipv4, bound))
+			all_ipv4 = bound;
+		if (address_takes_family(address, v6only, AF_INET6) &&
+			!is_conflict(all_ipv6, bound))
+			all_ipv6 = bound;
+	}
+}
+
+/* `config->services` are still in the order of writing. */
+static void check_conflicts(const struct config *config, struct config_errors *errors)
+{
+	struct bound *bounds = NULL, *bound;
+	size_t n = 0;
+
+	for (size_t i = 0; i < config->n_services; i++) {
+		const struct config_service *service = config->services[i];
+
+		for (size_t j = 0; j < service->n_listen && !service->is_disabled; j++) {
+			bound = config_array_add(&bounds, &n, sizeof(*bound), errors);
+			if (bound)
+				*bound = (struct bound){&service->listen[j], service, n};
+		}
+	}
+	if (n > 0) {
+		qsort(bounds, n, sizeof(*bounds), compare_bounds);
+		check_sorted(bounds, n, errors);
+	}
+	free(bounds);
+}
+
+static void check_limits(
+	const struct config *config, uint64_t fd_limit, struct config_errors *errors)
+{
+	struct config_place place = {.file = config->files[0]};
+	uint64_t n_fds = config_n_fds(config);
+
+	if (config->n_services > CONFIG_MAX_SERVICES)
+		config_errors_add(errors, place, "there are %zu services, expected at most %d",
+			config->n_services, CONFIG_MAX_SERVICES);
+	if (fd_limit != 0 && n_fds > fd_limit)
+		config_errors_add(errors, place,
+			"%" PRIu64 " descriptors are needed and %" PRIu64 " allowed, expected a "
+			"higher limit (LimitNOFILE= or ulimit -n) or a smaller providers { max }",
+			n_fds, fd_limit);
+}
+
+void config_check(struct config *config, uint64_t fd_limit, struct config_errors *errors)
+{
+	for (size_t i = 0; i < config->n_services; i++) {
+		check_name(config->services[i], errors);
+		check_rendezvous(config->services[i], config->run_dir, errors);
+		check_listen(config->services[i], config->run_dir, errors);
+	}
+	check_conflicts(config, errors);
+	if (config->n_services > 0)
+		qsort(config->services, config->n_services, sizeof(*config->services),
+			compare_services);
+	check_twins(config, errors);
+	check_limits(config, fd_limit, errors);
+}

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Loading a configuration: see config.h. The work is done by the files that config-private.h lists;
+ * here are its beginning, its end, and what they share.
+ */
+#include "config-private.h"
+
+#include "build-config.h"
+#include <ctype.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DEFAULT_USER "usher"
+
+/* Standard streams, event loop, control socket and its clients, journal, connections in hand. */
+#define RESERVED_FDS	256
+
+#define FDS_OF_PROVIDER 2 /* its channel and its pidfd */
+
+void *config_array_add(void *array, size_t *n, size_t element_size, struct config_errors *errors)
+{
+	char *first;
+
+	memcpy(&first, array, sizeof(first));
+	if ((*n & (*n - 1)) == 0) { /* full: the room is always the next power of two */
+		first = reallocarray(first, *n ? 2 * *n : 1, element_size);
+		if (!first) {
+			errors->is_out_of_memory = true;
+			return NULL;
+		}
+		memcpy(array, &first, sizeof(first));
+	}
+	return memset(first + (*n)++ * element_size, 0, element_size);
+}
+
+/* Names and values come from files: they must not be able to draw on a terminal. */
+static void replace_controls(char *text)
+{
+	for (; *text; text++)
+		if (iscntrl((unsigned char)*text))
+			*text = '?';
+}
+
+__attribute__((format(printf, 2, 0))) static char *format_line(
+	struct config_place place, const char *format, va_list args)
+{
+	char *sentence, *line;
+	int r = vasprintf(&sentence, format, args);
+
+	if (r < 0)
+		return NULL;
+	r = place.line > 0 ? asprintf(&line, "%s:%d: %s", place.file, place.line, sentence)
+			   : asprintf(&line, "%s: %s", place.file, sentence);
+	free(sentence);
+	return r < 0 ? NULL : line;
+}
+
+void config_errors_add(
+	struct config_errors *errors, struct config_place place, const char *format, ...)
+{
+	char **line;
+	va_list args;
+
+	if (errors->n_lines > CONFIG_MAX_ERRORS)
+		return;
+	line = config_array_add(&errors->lines, &errors->n_lines, sizeof(*line), errors);
+	if (!line)
+		return;
+	va_start(args, format);
+	if (errors->n_lines > CONFIG_MAX_ERRORS)
+		*line = strdup("There are more errors, which are not shown.");
+	else
+		*line = format_line(place, format, args);
+	va_end(args);
+	if (*line) {
+		replace_controls(*line);
+	} else {
+		errors->n_lines--;
+		errors->is_out_of_memory = true;
+	}
+}
+
+void config_errors_done(struct config_errors *errors)
+{
+	for (size_t i = 0; i < errors->n_lines; i++)
+		free(errors->lines[i]);
+	free(errors->lines);
+	*errors = (struct config_errors){0};
+}
+
+void config_service_done(struct config_service *service)
+{
+	free(service->name);
+	free(service->listen);
+	free(service->providers.users);
+	free(service->providers.groups);
+}
+
+static void free_services(struct config *config)
+{
+	for (size_t i = 0; i < config->n_services; i++) {
+		config_service_done(config->services[i]);
+		free(config->services[i]);
+	}
+	free(config->services);
+}
+
+struct config *config_free(struct config *config)
+{
+	if (!config)
+		return NULL;
+	free_services(config);
+	for (size_t i = 0; i < config->n_files; i++)
+		free(config->files[i]);
+	free(config->files);
+	free(config->run_dir);
+	free(config->user);
+	free(config->log_file);
+	free(config);
+	return NULL;
+}
+
+/* Fill in what the files did not say. */
+static void set_defaults(struct config *config, struct config_errors *errors)
+{
+	char why[CONFIG_WHY_SIZE];
+
+	if (!config->run_dir)
+		config->run_dir = strdup(USHER_RUN_DIR);
+	if (!config->user &&
+		config_value_account(DEFAULT_USER, &config->uid, &config->gid, &config->user, why))
+		config->is_user_known = true;
+	else if (!config->user)
+		config->user = strdup(DEFAULT_USER);
+	if (!config->run_dir || !config->user)
+		errors->is_out_of_memory = true;
+}
+
+int config_load(
+	const char *path, uint64_t fd_limit, struct config **ret, struct config_errors *errors)
+{
+	struct config *config = calloc(1, sizeof(*config));
+
+	if (!config)
+		return -ENOMEM;
+	config->uid = (uid_t)-1;
+	config->gid = (gid_t)-1;
+	config_parse(path, config, errors);
+	if (!errors->is_out_of_memory)
+		set_defaults(config, errors);
+	if (!errors->is_out_of_memory)
+		config_check(config, fd_limit, errors);
+	if (errors->is_out_of_memory || errors->n_lines > 0) {
+		config_free(config);
+		return errors->is_out_of_memory ? -ENOMEM : -EINVAL;
+	}
+	*ret = config;
+	return 0;
+}
+
+static int compare_name(const void *name, const void *element)
+{
+	return strcmp(name, (*(const struct config_service *const *)element)->name);
+}
+
+const struct config_service *config_find_service(const struct config *config, const char *name)
+{
+	struct config_service **found =
+		config->n_services == 0 ? NULL
+					: bsearch(name, config->services, config->n_services,
+						  sizeof(*config->services), compare_name);
+
+	return found ? *found : NULL;
+}
+
+uint64_t config_n_fds(const struct config *config)
+{
+	uint64_t n = RESERVED_FDS;
+
+	for (size_t i = 0; i < config->n_services; i++) {
+		const struct config_service *service = config->services[i];
+
+		if (!service->is_disabled)
+			n += service->n_listen + 1 +
+			     (uint64_t)service->providers.max * FDS_OF_PROVIDER;
+	}
+	return n;
+}

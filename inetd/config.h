@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * usher.conf(5) as one immutable value.
+ *
+ * Reads files and the user and service databases; opens no socket, changes nothing, logs nothing:
+ * what is wrong comes back as lines "FILE:LINE: what is wrong, what was expected".
+ *
+ * Invariant: a struct config that config_load() returned can be carried out as far as can be known
+ * without touching a socket. A file with any error gives no struct config at all.
+ */
+#pragma once
+
+#include "address.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define CONFIG_MAX_SERVICES   16384
+#define CONFIG_MAX_FILE_BYTES (16u << 20)
+#define CONFIG_MAX_LISTENERS                                                                       \
+	1024 /* of one service: what its WELCOME can list (usher-protocol(7)) */
+#define CONFIG_MAX_ERRORS 100
+
+enum config_log {
+	CONFIG_LOG_JOURNAL, /* with a fall-back to stderr where there is no journal */
+	CONFIG_LOG_SYSLOG,
+	CONFIG_LOG_STDERR,
+	CONFIG_LOG_FILE,
+};
+
+/* What clients meet while no provider is registered. */
+enum config_unavailable {
+	CONFIG_UNAVAILABLE_WAIT,   /* they wait in the kernel's backlog */
+	CONFIG_UNAVAILABLE_REFUSE, /* the kernel refuses them: ECONNREFUSED; not for unix: */
+	CONFIG_UNAVAILABLE_RESET,  /* accepted and reset at once */
+};
+
+enum config_balance {
+	CONFIG_BALANCE_LEAST,	    /* who has the least in hand for its weight */
+	CONFIG_BALANCE_ROUND_ROBIN, /* in turn */
+};
+
+struct config_providers {
+	uid_t *users; /* who may register, besides root and usherd's own user */
+	size_t n_users;
+	gid_t *groups;
+	size_t n_groups;
+	uint32_t max; /* registered at once, 1 to 4096; default 16 */
+	enum config_balance balance;
+};
+
+struct config_socket {
+	int backlog;	/* listen(2); 1 to 65535, the kernel caps it at net.core.somaxconn; default
+			   4096 */
+	bool nodelay;	/* TCP_NODELAY; default false */
+	bool keepalive; /* SO_KEEPALIVE; default false */
+	bool v6only;   /* IPV6_V6ONLY of an explicit IPv6 listener, or a wildcard one; default false
+			*/
+	bool freebind; /* IP_FREEBIND: bind to an address this machine does not have (yet) */
+};
+
+/* One place to listen, with where it was written. */
+struct config_listen {
+	struct address address;
+	const char *file; /* owned by the config */
+	int line;
+};
+
+struct config_service {
+	char *name; /* letters, digits, '.', '_', '-'; at most 63 bytes; not beginning with '.' */
+	const char *file; /* owned by the config */
+	int line;
+	bool is_disabled;	      /* `disable = true`: checked, shown, not run */
+	struct config_listen *listen; /* ranges are one entry for each port */
+	size_t n_listen;
+	uint32_t instances; /* connections at once, 1 to 1,048,576; default 1024 */
+	struct config_providers providers;
+	enum config_unavailable unavailable; /* default wait */
+	uint64_t claim_timeout_usec;	     /* 100 ms to 1 h; default 10 s */
+	struct config_socket socket;
+};
+
+struct config {
+	char *run_dir; /* absolute; default USHER_RUN_DIR of the build */
+	char *user;    /* to become when started as root; default "usher" */
+	uid_t uid;     /* of `user` */
+	gid_t gid;
+	bool is_user_known; /* the default user need not exist until it is needed */
+	enum config_log log;
+	char *log_file;			  /* CONFIG_LOG_FILE: absolute path; else NULL */
+	struct config_service **services; /* sorted by name */
+	size_t n_services;
+	char **files; /* every file read, the first one first */
+	size_t n_files;
+};
+
+/*
+ * Lines "FILE:LINE: ...", or "FILE: ..." about a file as a whole, collected while loading.
+ * Zero-initialise; free with config_errors_done().
+ */
+struct config_errors {
+	char **lines; /* at most CONFIG_MAX_ERRORS and a last one that says so; no control
+			 characters */
+	size_t n_lines;
+	bool is_out_of_memory; /* lines are missing */
+};
+
+/* Where something was written. `line` 0: the file as a whole. */
+struct config_place {
+	const char *file; /* owned by struct config */
+	int line;
+};
+
+/* Append "FILE:LINE: sentence"; control characters become '?'. Past CONFIG_MAX_ERRORS only a
+ * remark. */
+void config_errors_add(struct config_errors *errors, struct config_place place, const char *format,
+	...) __attribute__((format(printf, 3, 4)));
+
+/*
+ * Read `path` and what it includes.
+ *
+ * Refused, each with a message of its own: a file that is not root's or the caller's, or is
+ * writable by others; one that is larger than CONFIG_MAX_FILE_BYTES; syntax errors; unknown
+ * options; an option given twice; values out of range or of the wrong unit; users and groups that
+ * do not exist; uid and gid 65534 (every unmapped user looks like it: user_namespaces(7)); two
+ * services of one name; a service without a listener; two listeners that cannot both be bound, or
+ * one in run_dir, or a unix: one that would have to refuse clients; a rendezvous path
+ * run_dir/NAME.sock that does not fit sun_path; a file included twice or by itself; more
+ * descriptors than `fd_limit` allows (0: do not check). Disabled services are checked like the
+ * others, but conflict with nobody and need no descriptors.
+ *
+ * Not reentrant, and not for two threads at once: libconfuse is neither.
+ *
+ * Returns 0 with *ret (free with config_free()), -EINVAL with at least one line in *errors, or
+ * -ENOMEM.
+ */
+int config_load(
+	const char *path, uint64_t fd_limit, struct config **ret, struct config_errors *errors);
+
+/* NULL is allowed. Returns NULL. */
+struct config *config_free(struct config *config);
+
+void config_errors_done(struct config_errors *errors);
+
+/* The service of that name, or NULL. */
+const struct config_service *config_find_service(const struct config *config, const char *name);
+
+/*
+ * How many descriptors this configuration needs: listeners, rendezvous, two for each provider that
+ * may register (its channel and its pidfd), and a reserve for usherd itself and connections in
+ * hand. It is what config_load() compares with its fd_limit.
+ */
+uint64_t config_n_fds(const struct config *config);

@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: MIT */
+/* The control socket: see control.h. A client is read until its line is complete, then written to
+ * until its answer is sent, then closed. */
+#include "control.h"
+
+#include "acceptor.h"
+#include "fd.h"
+#include "unixsocket.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+struct client {
+	struct control *control;
+	struct client *next, *previous;
+	int fd;
+	sd_event_source *io;
+	sd_event_source *deadline;
+	size_t n_read;
+	char request[CONTROL_MAX_REQUEST + 1]; /* and a NUL */
+	char *answer;			       /* NULL until the request is complete */
+	size_t answer_length;
+	size_t n_sent;
+};
+
+struct control {
+	sd_event *event;
+	int fd;
+	char *path;
+	struct acceptor *acceptor;
+	control_on_request on_request;
+	void *userdata;
+	uint64_t timeout_usec;
+	struct client *clients;
+	size_t n_clients;
+};
+
+/* Changing the events of a source that epoll already has needs no memory: it cannot fail. */
+static void set_events(sd_event_source *io, uint32_t events)
+{
+	(void)sd_event_source_set_io_events(io, events);
+}
+
+static struct client *client_free(struct client *client)
+{
+	struct control *control = client->control;
+
+	if (client->previous)
+		client->previous->next = client->next;
+	else
+		control->clients = client->next;
+	if (client->next)
+		client->next->previous = client->previous;
+	control->n_clients--;
+	(void)acceptor_set_paused(control->acceptor, false);
+
+	sd_event_source_disable_unref(client->deadline);
+	sd_event_source_disable_unref(client->io);
+	close_fd(client->fd);
+	free(client->answer);
+	free(client);
+	return NULL;
+}
+
+static json_t *error_object(const char *sentence, int exit_status)
+{
+	return json_pack("{s:s, s:i}", "error", sentence, "exit_status", exit_status);
+}
+
+static bool is_authorised(int fd)
+{
+	struct ucred peer;
+	socklen_t length = sizeof(peer);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0)
+		return false;
+	return peer.uid == 0 || peer.uid == geteuid();
+}
+
+/* The answer to the request, which is complete: a line, all that the client sends, or all that
+ * fits. */
+static json_t *client_ask(struct client *client)
+{
+	struct control *control = client->control;
+	char *end = memchr(client->request, '\n', client->n_read);
+
+	if (!is_authorised(client->fd))
+		return error_object(
+			"permission denied: only root and the user of usherd are answered",
+			EX_NOPERM);
+	if (!end && client->n_read == CONTROL_MAX_REQUEST)
+		return error_object("the request is too long", EX_USAGE);
+	if (!end)
+		end = client->request + client->n_read;
+	*end = '\0';
+	if (end == client->request || strlen(client->request) != (size_t)(end - client->request))
+		return error_object("the request is not a line of text", EX_USAGE);
+	return control->on_request(client->request, control->userdata);
+}
+
+/* Returns false if there is nothing to send: out of memory. */
+static bool client_answer(struct client *client)
+{
+	json_t *answer = client_ask(client);
+
+	client->answer = answer ? json_dumps(answer, JSON_COMPACT) : NULL;
+	json_decref(answer);
+	if (!client->answer)
+		return false;
+	client->answer_length = strlen(client->answer);
+	client->answer[client->answer_length++] = '\n'; /* in the place of the NUL */
+	set_events(client->io, EPOLLOUT);
+	return true;
+}
+
+/* Returns false if the client is done with. */
+static bool client_receive(struct client *client)
+{
+	ssize_t n = recv(client->fd, client->request + client->n_read,
+		CONTROL_MAX_REQUEST - client->n_read, 0);
+
+	if (n < 0)
+		return errno == EAGAIN || errno == EINTR;
+	client->n_read += (size_t)n;
+	if (n == 0 && client->n_read == 0)
+		return false;
+	if (n > 0 && client->n_read < CONTROL_MAX_REQUEST &&
+		!memchr(client->request, '\n', client->n_read))
+		return true;
+	return client_answer(client);
+}
+
+/* Returns false if the client is done with. */
+static bool client_send(struct client *client)
+{
+	ssize_t n = send(client->fd, client->answer + client->n_sent,
+		client->answer_length - client->n_sent, MSG_NOSIGNAL);
+
+	if (n < 0)
+		return errno == EAGAIN || errno == EINTR;
+	client->n_sent += (size_t)n;
+	return client->n_sent < client->answer_length;
+}
+
+static int on_client(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+	struct client *client = userdata;
+
+	(void)source, (void)fd, (void)events;
+	if (!(client->answer ? client_send(client) : client_receive(client)))
+		client_free(client);
+	return 0;
+}
+
+static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	(void)source, (void)usec;
+	client_free(userdata);
+	return 0;
+}
+
+/* Takes `fd`, also on failure. */
+static int client_new(struct control *control, int fd)
+{
+	struct client *client = malloc(sizeof(*client));
+	int r;
+
+	if (!client) {
+		close_fd(fd);
+		return -ENOMEM;
+	}
+	*client = (struct client){.control = control, .fd = fd, .next = control->clients};
+	if (client->next)
+		client->next->previous = client;
+	control->clients = client;
+	if (++control->n_clients == CONTROL_MAX_CLIENTS)
+		(void)acceptor_set_paused(control->acceptor, true);
+
+	r = sd_event_add_io(control->event, &client->io, fd, EPOLLIN, on_client, client);
+	if (r >= 0)
+		r = sd_event_add_time_relative(control->event, &client->deadline, CLOCK_MONOTONIC,
+			control->timeout_usec, 0, on_deadline, client);
+	if (r < 0)
+		client_free(client);
+	return r < 0 ? r : 0;
+}
+
+/* One client a turn: the others are not hurried by it. */
+static void on_connections(void *userdata)
+{
+	struct control *control = userdata;
+	struct sockaddr_storage unused;
+	int fd;
+
+	if (acceptor_accept(control->acceptor, &fd, &unused) >= 0 && client_new(control, fd) < 0)
+		acceptor_retry_later(control->acceptor);
+}
+
+int control_new(struct control **ret, sd_event *event, const char *path,
+	control_on_request on_request, void *userdata)
+{
+	struct control *control = malloc(sizeof(*control));
+	int r = -ENOMEM;
+
+	if (!control)
+		return -ENOMEM;
+	*control = (struct control){
+		.event = sd_event_ref(event),
+		.fd = -EBADF,
+		.path = strdup(path),
+		.on_request = on_request,
+		.userdata = userdata,
+		.timeout_usec = CONTROL_TIMEOUT_USEC,
+	};
+	if (control->path)
+		r = unixsocket_listen(path, SOCK_STREAM, 0666, SOMAXCONN, &control->fd);
+	if (r >= 0)
+		r = acceptor_new(&control->acceptor, event, control->fd, on_connections, control);
+	if (r >= 0)
+		r = acceptor_set_paused(control->acceptor, false);
+	if (r < 0) {
+		control_free(control);
+		return r;
+	}
+	*ret = control;
+	return 0;
+}
+
+void control_set_timeout(struct control *control, uint64_t timeout_usec)
+{
+	control->timeout_usec = timeout_usec;
+}
+
+struct control *control_free(struct control *control)
+{
+	if (!control)
+		return NULL;
+	while (control->clients)
+		client_free(control->clients);
+	acceptor_free(control->acceptor);
+	sd_event_unref(control->event);
+	if (control->fd >= 0)
+		(void)unlink(control->path);
+	close_fd(control->fd);
+	free(control->path);
+	free(control);
+	return NULL;
+}

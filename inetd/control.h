@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The control socket: run_dir/control.sock, the other end of usherctl(8).
+ *
+ * One request a connection: the client sends one line ("status\n"), gets one JSON object and the
+ * end of the file. Only root and usherd's own user are answered (SO_PEERCRED); others get an error
+ * object. Knows nothing of what requests mean.
+ *
+ * Invariant: no client can make usherd wait, nor hold more than its share: at most
+ * CONTROL_MAX_CLIENTS, each gone after CONTROL_TIMEOUT_USEC; the next ones wait in the socket's
+ * backlog.
+ */
+#pragma once
+
+#include <jansson.h>
+#include <stdint.h>
+#include <systemd/sd-event.h>
+
+#define CONTROL_MAX_CLIENTS  32
+#define CONTROL_MAX_REQUEST  256
+#define CONTROL_TIMEOUT_USEC (10 * UINT64_C(1000000))
+
+struct control;
+
+/*
+ * Answer `request` (one line, without its newline, not empty). Returns a new reference, given away;
+ * NULL means out of memory. Errors are objects too: { "error": "sentence" }, with "exit_status",
+ * one of sysexits(3), where usherctl shall not exit with 1. Must not free the control.
+ */
+typedef json_t *(*control_on_request)(const char *request, void *userdata);
+
+/*
+ * Listen on `path`, mode 0666 whatever the umask: everyone may connect, so that everyone is told
+ * why he is not answered. Returns 0, -ENOMEM, or the errors of unixsocket_listen().
+ */
+int control_new(struct control **ret, sd_event *event, const char *path,
+	control_on_request on_request, void *userdata);
+
+/* How long clients that connect from now on may take. Default CONTROL_TIMEOUT_USEC. */
+void control_set_timeout(struct control *control, uint64_t timeout_usec);
+
+/* Closes and unlinks. NULL is allowed. Returns NULL. */
+struct control *control_free(struct control *control);

@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One listening socket: see listener.h.
+ *
+ * Refusing is done by shutdown(SHUT_RD) on the listening TCP socket: it stops listening (clients
+ * get RST) but stays bound, so that nobody else can take the address meanwhile; listen(2) revives
+ * it. The kernel does so only for ports that were asked for by number, which is why port 0 is bound
+ * in two steps.
+ */
+#include "listener.h"
+
+#include "acceptor.h"
+#include "fd.h"
+#include "unixsocket.h"
+#include <assert.h>
+#include <errno.h>
+#include <linux/in6.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/un.h>
+
+#define UNIX_LISTENER_MODE                                                                         \
+	0666 /* who may connect is said by the folder, as for TCP by the network */
+
+struct listener {
+	int fd;
+	enum listener_state state;
+	uint32_t index; /* among its owner's */
+	struct address configured, bound;
+	int backlog;
+	struct acceptor *acceptor;
+	listener_on_connections on_connections;
+	void *userdata;
+};
+
+static int set_option(int fd, int level, int name, int value)
+{
+	return setsockopt(fd, level, name, &value, sizeof(value)) < 0 ? -errno : 0;
+}
+
+/* Options that accepted sockets inherit: set here, they cost no system call per connection. */
+static int set_inherited_options(int fd, const struct config_socket *options)
+{
+	int r = set_option(fd, IPPROTO_TCP, TCP_NODELAY, options->nodelay);
+
+	return r < 0 ? r : set_option(fd, SOL_SOCKET, SO_KEEPALIVE, options->keepalive);
+}
+
+static int set_bind_options(
+	int fd, const struct address *address, const struct config_socket *options)
+{
+	/* Not SO_REUSEPORT: a second bind by the same user would steal a share of the connections.
+	 */
+	int r = set_option(fd, SOL_SOCKET, SO_REUSEADDR, true);
+
+	if (r >= 0 && address->sockaddr.sa_family == AF_INET6)
+		r = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, options->v6only);
+	if (r >= 0 && options->freebind)
+		r = address->sockaddr.sa_family == AF_INET6
+			    ? set_option(fd, IPPROTO_IPV6, IPV6_FREEBIND, true)
+			    : set_option(fd, IPPROTO_IP, IP_FREEBIND, true);
+	return r;
+}
+
+/* A socket bound to `address`, not listening yet; *ret_bound is what the kernel made of it. */
+static int bind_inet(const struct address *address, const struct config_socket *options,
+	int *ret_fd, struct address *ret_bound)
+{
+	_cleanup_close_ int fd = socket(
+		address->sockaddr.sa_family, address->type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	struct address bound = *address;
+	int r;
+
+	if (fd < 0)
+		return -errno;
+	r = set_bind_options(fd, address, options);
+	if (r < 0)
+		return r;
+	if (bind(fd, &address->sockaddr, address->length) < 0 ||
+		getsockname(fd, &bound.sockaddr, &bound.length) < 0)
+		return -errno;
+	*ret_fd = take_fd(&fd);
+	*ret_bound = bound;
+	return 0;
+}
+
+static int bind_and_listen_inet(const struct address *address, const struct config_socket *options,
+	int *ret_fd, struct address *ret_bound)
+{
+	_cleanup_close_ int fd = -EBADF, unnumbered_fd = -EBADF;
+	struct address bound;
+	int r = bind_inet(address, options, &fd, &bound);
+
+	if (r >= 0 && address_port(address) == 0) { /* once more, by number */
+		struct address numbered = bound;
+
+		unnumbered_fd = take_fd(&fd);
+		r = bind_inet(&numbered, options, &fd, &bound);
+	}
+	if (r >= 0)
+		r = set_inherited_options(fd, options);
+	if (r < 0)
+		return r;
+	if (listen(fd, options->backlog) < 0)
+		return -errno;
+	*ret_fd = take_fd(&fd);
+	*ret_bound = bound;
+	return 0;
+}
+
+/* The IPv4 wildcard of the same port. */
+static struct address ipv4_wildcard(const struct address *address)
+{
+	struct address v4 = *address;
+
+	memset(&v4.storage, 0, sizeof(v4.storage));
+	*(struct sockaddr_in *)&v4.storage = (struct sockaddr_in){
+		.sin_family = AF_INET,
+		.sin_port = ((const struct sockaddr_in6 *)&address->storage)->sin6_port,
+	};
+	v4.length = sizeof(struct sockaddr_in);
+	return v4;
+}
+
+int listener_bind(const struct address *address, const struct config_socket *options, int *ret_fd,
+	struct address *ret_bound)
+{
+	int r;
+
+	if (address->sockaddr.sa_family == AF_UNIX) {
+		*ret_bound = *address;
+		return unixsocket_listen(((const struct sockaddr_un *)&address->storage)->sun_path,
+			address->type, UNIX_LISTENER_MODE, options->backlog, ret_fd);
+	}
+	r = bind_and_listen_inet(address, options, ret_fd, ret_bound);
+	if (address->is_wildcard && !options->v6only &&
+		(r == -EAFNOSUPPORT || r == -EADDRNOTAVAIL)) {
+		struct address v4 = ipv4_wildcard(address);
+
+		r = bind_and_listen_inet(&v4, options, ret_fd, ret_bound);
+	}
+	return r;
+}
+
+static void on_acceptor_connections(void *userdata)
+{
+	struct listener *l = userdata;
+
+	l->on_connections(l, l->userdata);
+}
+
+int listener_new(struct listener **ret, sd_event *event, const struct address *configured,
+	const struct address *bound, const struct config_socket *options, int fd)
+{
+	_cleanup_close_ int owned_fd = fd;
+	struct listener *l = calloc(1, sizeof(*l));
+	int r;
+
+	if (!l)
+		return -ENOMEM;
+	*l = (struct listener){
+		.configured = *configured, .bound = *bound, .backlog = options->backlog};
+	r = acceptor_new(&l->acceptor, event, owned_fd, on_acceptor_connections, l);
+	if (r < 0) {
+		free(l);
+		return r;
+	}
+	l->fd = take_fd(&owned_fd);
+	*ret = l;
+	return 0;
+}
+
+struct listener *listener_free(struct listener *l)
+{
+	if (!l)
+		return NULL;
+	acceptor_free(l->acceptor);
+	if (l->bound.sockaddr.sa_family == AF_UNIX)
+		(void)unlink(((struct sockaddr_un *)&l->bound.storage)->sun_path);
+	close_fd(l->fd);
+	free(l);
+	return NULL;
+}
+
+void listener_set_owner(
+	struct listener *l, uint32_t index, listener_on_connections on_connections, void *userdata)
+{
+	l->index = index;
+	l->on_connections = on_connections;
+	l->userdata = userdata;
+}
+
+int listener_set_options(struct listener *l, const struct config_socket *options)
+{
+	l->backlog = options->backlog;
+	if (l->state != LISTENER_REFUSING && listen(l->fd, l->backlog) < 0)
+		return -errno;
+	return l->bound.sockaddr.sa_family == AF_UNIX ? 0 : set_inherited_options(l->fd, options);
+}
+
+int listener_accept(struct listener *l, int *ret_fd, struct wire_address *ret_peer)
+{
+	struct sockaddr_storage peer;
+	int r = acceptor_accept(l->acceptor, ret_fd, &peer);
+
+	if (r >= 0)
+		wire_address_from_sockaddr(ret_peer, (struct sockaddr *)&peer);
+	return r;
+}
+
+void listener_retry_later(struct listener *l)
+{
+	acceptor_retry_later(l->acceptor);
+}
+
+static int refuse(struct listener *l)
+{
+	assert(l->bound.sockaddr.sa_family != AF_UNIX); /* config_load() has seen to that */
+	if (shutdown(l->fd, SHUT_RD) < 0)
+		return -errno;
+	/* Two sockets with SO_REUSEADDR may share a port while neither listens: not with this one.
+	 */
+	return set_option(l->fd, SOL_SOCKET, SO_REUSEADDR, false);
+}
+
+static int listen_again(struct listener *l)
+{
+	int r = set_option(l->fd, SOL_SOCKET, SO_REUSEADDR, true);
+
+	if (r >= 0 && listen(l->fd, l->backlog) < 0)
+		r = -errno;
+	return r;
+}
+
+int listener_set_state(struct listener *l, enum listener_state state)
+{
+	int r = 0;
+
+	assert(state != LISTENER_RETRYING);
+	if (state == l->state)
+		return 0;
+	if (state == LISTENER_REFUSING)
+		r = refuse(l);
+	else if (l->state == LISTENER_REFUSING)
+		r = listen_again(l);
+	if (r >= 0)
+		r = acceptor_set_paused(l->acceptor, state != LISTENER_OPEN);
+	if (r >= 0)
+		l->state = state;
+	return r;
+}
+
+enum listener_state listener_state(const struct listener *l)
+{
+	return l->state == LISTENER_OPEN && acceptor_is_retrying(l->acceptor) ? LISTENER_RETRYING
+									      : l->state;
+}
+
+uint32_t listener_index(const struct listener *l)
+{
+	return l->index;
+}
+
+const struct address *listener_configured(const struct listener *l)
+{
+	return &l->configured;
+}
+
+const struct address *listener_bound(const struct listener *l)
+{
+	return &l->bound;
+}

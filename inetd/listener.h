@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One listening socket of a service: bind, accept, pause, resume, refuse.
+ *
+ * It does not know what happens to the connections, and does not log.
+ *
+ * Invariant: the socket is polled only while the listener is open: a paused one costs nothing,
+ * however many clients wait in its backlog.
+ */
+#pragma once
+
+#include "address.h"
+#include "config.h"
+#include "wire.h"
+#include <systemd/sd-event.h>
+
+struct listener;
+
+enum listener_state {
+	LISTENER_PAUSED,   /* clients wait in the backlog */
+	LISTENER_OPEN,	   /* on_connections is called while there are any */
+	LISTENER_RETRYING, /* open, but accept4(2) failed: not polled for a while (acceptor.h) */
+	LISTENER_REFUSING, /* clients get ECONNREFUSED; the address stays ours. Not for AF_UNIX,
+			      where it could not be undone */
+};
+
+/* There are connections: call listener_accept(). */
+typedef void (*listener_on_connections)(struct listener *l, void *userdata);
+
+/*
+ * Bind to `address` and listen. A wildcard is IPv6 and IPv4 in one socket, or IPv4 alone where the
+ * kernel has no IPv6. Port 0 becomes the port that the kernel chose.
+ *
+ * Returns 0 with *ret_fd (the caller's) and *ret_bound, the address as bound; or the negative errno
+ * of socket(2), setsockopt(2), bind(2) or listen(2): -EADDRINUSE, -EADDRNOTAVAIL, -EACCES ...
+ */
+int listener_bind(const struct address *address, const struct config_socket *options, int *ret_fd,
+	struct address *ret_bound);
+
+/*
+ * Watch a socket made by listener_bind(); begins paused. `configured` is the address as the
+ * configuration has it, by which a reload finds the listener again; `bound` as it was bound.
+ * Takes `fd`, also on failure. Returns 0 with *ret (free with listener_free()) or a negative errno.
+ */
+int listener_new(struct listener **ret, sd_event *event, const struct address *configured,
+	const struct address *bound, const struct config_socket *options, int fd);
+
+/* Closes the socket, and unlinks its path. NULL is allowed. Returns NULL. */
+struct listener *listener_free(struct listener *l);
+
+/*
+ * Who is told about connections: set by the service that owns the listener at the time, for whom it
+ * is the `index`th.
+ */
+void listener_set_owner(
+	struct listener *l, uint32_t index, listener_on_connections on_connections, void *userdata);
+
+/* After a reload: backlog and options that can be changed on a listening socket. Returns 0 or
+ * errno. */
+int listener_set_options(struct listener *l, const struct config_socket *options);
+
+/*
+ * Accept one connection: acceptor_accept() and its errors, with the client's address in the form of
+ * the wire.
+ */
+int listener_accept(struct listener *l, int *ret_fd, struct wire_address *ret_peer);
+
+/* Do not poll for a while, as after an error of accept4(2). */
+void listener_retry_later(struct listener *l);
+
+/* LISTENER_OPEN, PAUSED or REFUSING. Returns 0, or the negative errno of listen(2) or sd-event. */
+int listener_set_state(struct listener *l, enum listener_state state);
+
+enum listener_state listener_state(const struct listener *l);
+uint32_t listener_index(const struct listener *l);
+const struct address *listener_configured(const struct listener *l);
+const struct address *listener_bound(const struct listener *l);

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The messages on their way from log_write() to the sink.
+ *
+ * Callers make records (log-record.h) and queue copies; the writer, a thread (background.h), owns
+ * the sink (log-sink.h) and takes over a new one between two records.
+ *
+ * Invariant: the lock is never held across a system call that can block.
+ */
+#include "log.h"
+
+#include "background.h"
+#include "log-record.h"
+#include "log-sink.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+#define QUEUE_MAX 1024
+
+static atomic_int max_priority = LOG_INFO;
+
+static struct {
+	pthread_mutex_t lock;
+	struct background *writer; /* NULL: the log is not open */
+	bool is_closing;	   /* the writer gets no more messages, and may be stuck */
+	struct log_sink sink;	   /* the writer's own, while there is one */
+	bool has_new_sink;	   /* the writer shall take over `new_sink` */
+	struct log_sink new_sink;
+	uint64_t n_dropped;
+	uint64_t n_unreported; /* of those: nobody was told yet */
+} state = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* Under the lock. */
+static void count_dropped(uint64_t n_messages)
+{
+	state.n_dropped += n_messages;
+	state.n_unreported += n_messages;
+}
+
+/* Under the lock. Takes a copy. Returns false if there is no room. */
+static bool queue_push(const struct log_record *record)
+{
+	struct log_record *copy = log_record_dup(record);
+
+	if (copy && background_push(state.writer, &copy, 1))
+		return true;
+	free(copy);
+	return false;
+}
+
+__attribute__((format(printf, 4, 5))) static void make_record(
+	struct log_record *record, char *text, int priority, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	log_record_init(record, text, priority, NULL, format, arguments);
+	va_end(arguments);
+}
+
+/* Under the lock, when there is room. */
+static void queue_push_report(void)
+{
+	char text[LOG_RECORD_TEXT_MAX];
+	struct log_record report;
+
+	if (state.n_unreported == 0)
+		return;
+	make_record(&report, text, LOG_WARNING,
+		"messages dropped: %" PRIu64
+		" (the log was not being read, or could not be written)",
+		state.n_unreported);
+	report.n_reported = state.n_unreported;
+	if (queue_push(&report))
+		state.n_unreported = 0;
+}
+
+/* By the writer. */
+static void take_new_sink(void)
+{
+	struct log_sink old = log_sink_none;
+
+	pthread_mutex_lock(&state.lock);
+	if (state.has_new_sink) {
+		old = state.sink;
+		state.sink = state.new_sink;
+		state.has_new_sink = false;
+	}
+	pthread_mutex_unlock(&state.lock);
+	log_sink_done(&old);
+}
+
+static void note_result(const struct log_record *record, bool is_written)
+{
+	pthread_mutex_lock(&state.lock);
+	if (!is_written && record->n_reported)
+		state.n_unreported += record->n_reported;
+	else if (!is_written)
+		count_dropped(1);
+	else if (background_n_queued(state.writer) == 0)
+		queue_push_report();
+	pthread_mutex_unlock(&state.lock);
+}
+
+static void write_queued(const void *items, size_t n, void *unused)
+{
+	struct log_record *const *records = items;
+
+	(void)unused;
+	for (size_t i = 0; i < n; i++) {
+		take_new_sink();
+		note_result(records[i], log_sink_write(&state.sink, records[i]));
+		free(records[i]);
+	}
+}
+
+/* Under the lock. */
+static int make_writer(void)
+{
+	static const struct background_task task = {
+		.name = "usherd-log",
+		.item_size = sizeof(struct log_record *),
+		.capacity = QUEUE_MAX,
+		.n_at_once = 1, /* so that what can be written is, before more is dropped */
+		.work = write_queued,
+	};
+
+	state.sink = log_sink_none;
+	return background_new(&state.writer, &task, NULL);
+}
+
+int log_open(enum log_target target, const char *path)
+{
+	struct log_sink sink, unused;
+	int r = log_sink_init(&sink, target, path);
+
+	if (r < 0)
+		return r;
+	if (state.is_closing)
+		log_close(0);
+	pthread_mutex_lock(&state.lock);
+	if (state.is_closing)
+		r = -EBUSY;
+	else if (!state.writer)
+		r = make_writer();
+	unused = sink;
+	if (r == 0) {
+		unused = state.has_new_sink ? state.new_sink : log_sink_none;
+		state.new_sink = sink;
+		state.has_new_sink = true;
+	}
+	pthread_mutex_unlock(&state.lock);
+	log_sink_done(&unused);
+	return r;
+}
+
+/* A writer that does not end in time is left: log_open() looks after it. */
+void log_close(uint64_t timeout_usec)
+{
+	struct background *writer;
+
+	pthread_mutex_lock(&state.lock);
+	writer = state.writer;
+	state.is_closing = writer != NULL;
+	pthread_mutex_unlock(&state.lock);
+	if (!writer || background_free(writer, timeout_usec))
+		return;
+	take_new_sink(); /* if nothing was written since */
+	log_sink_done(&state.sink);
+	pthread_mutex_lock(&state.lock);
+	state.writer = NULL;
+	state.is_closing = false;
+	pthread_mutex_unlock(&state.lock);
+}
+
+void log_set_max_priority(int priority)
+{
+	max_priority = priority;
+}
+
+/* The log is not open: there is no state. */
+static void write_directly(const struct log_record *record)
+{
+	struct log_sink sink;
+
+	if (log_sink_init(&sink, LOG_TO_STDERR, NULL) == 0)
+		(void)log_sink_write(&sink, record);
+}
+
+/* Under the lock. */
+static void queue_or_drop(const struct log_record *record)
+{
+	if (state.is_closing) {
+		count_dropped(1);
+		return;
+	}
+	if (background_n_queued(state.writer) <= QUEUE_MAX / 2)
+		queue_push_report();
+	if (!queue_push(record))
+		count_dropped(1);
+}
+
+static void write_record(const struct log_record *record)
+{
+	bool is_direct;
+
+	pthread_mutex_lock(&state.lock);
+	is_direct = !state.writer;
+	if (!is_direct)
+		queue_or_drop(record);
+	pthread_mutex_unlock(&state.lock);
+	if (is_direct)
+		write_directly(record);
+}
+
+void log_write(int priority, const struct log_about *about, const char *format, ...)
+{
+	char text[LOG_RECORD_TEXT_MAX];
+	struct log_record record;
+	int saved_errno = errno;
+	va_list arguments;
+
+	assert(priority >= LOG_EMERG && priority <= LOG_DEBUG);
+	if (priority > max_priority)
+		return;
+	va_start(arguments, format);
+	log_record_init(&record, text, priority, about, format, arguments);
+	va_end(arguments);
+	write_record(&record);
+	errno = saved_errno;
+}
+
+uint64_t log_n_dropped(void)
+{
+	uint64_t n;
+
+	pthread_mutex_lock(&state.lock);
+	n = state.n_dropped;
+	pthread_mutex_unlock(&state.lock);
+	return n;
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What usherd tells the administrator, as sentences with named fields.
+ *
+ * The only caller of sd_journal_*. A message is queued and written by a thread of its own, because
+ * the journal, syslog and stderr block when their reader stalls: the event loop never does. When
+ * the queue is full messages are dropped, counted, and the count is logged when there is room
+ * again. The thread starts with the first message after log_open(), all signals blocked;
+ * capabilities belong to threads (capabilities(7)), so give them up before.
+ *
+ * Control characters and broken UTF-8 are escaped as \xNN: what a peer calls itself cannot forge a
+ * line.
+ *
+ * Invariant: between log_open() and log_close(), log_write() takes bounded time, whatever the other
+ * side does.
+ */
+#pragma once
+
+#include <stdint.h>
+#include <sys/types.h>
+#include <syslog.h>
+
+enum log_target {
+	LOG_TO_JOURNAL, /* the journal's native protocol; stderr where there is no journal */
+	LOG_TO_SYSLOG,
+	LOG_TO_STDERR, /* with <N> in front if JOURNAL_STREAM says that stderr is a journal */
+	LOG_TO_FILE,
+};
+
+/* Whom a message is about. Members left zero are not written. Texts are cut at 255 bytes. */
+struct log_about {
+	const char *service;  /* USHER_SERVICE= */
+	const char *listener; /* USHER_LISTENER= */
+	const char *peer;     /* USHER_PEER= */
+	const char *provider; /* USHER_PROVIDER= the name it gave */
+	const char *reason;   /* USHER_REASON= a short stable word, for filters and counters */
+	pid_t provider_pid;   /* USHER_PROVIDER_PID= */
+	uid_t provider_uid;   /* USHER_PROVIDER_UID=, only with provider_pid */
+	int error;	      /* ERRNO= of either sign; the sentence should say it too */
+};
+
+/*
+ * Start logging to `target`. `path` is for LOG_TO_FILE alone: opened for appending, made with mode
+ * 0640 if it is not there, refused if it is a symbolic link. Until then, and after log_close(),
+ * log_write() writes to stderr directly. One thread opens and closes.
+ *
+ * May be called again, to change the target or to open a file anew that was rotated: what is queued
+ * then goes to the new one. Returns 0, or a negative errno (the old target then stays): that of
+ * open(2), -ENOMEM, or -EBUSY while a log_close() that ran out of time is not over.
+ */
+int log_open(enum log_target target, const char *path);
+
+/*
+ * Write what is queued, waiting at most `timeout_usec`, then stop. If time runs out, messages are
+ * dropped from now on, and log_open() can tell when that is over.
+ */
+void log_close(uint64_t timeout_usec);
+
+/* Messages less important than `priority` (LOG_ERR to LOG_DEBUG) are left out. Default LOG_INFO. */
+void log_set_max_priority(int priority);
+
+/*
+ * Queue one message: `priority` as in syslog(3), `about` may be NULL, one sentence without a final
+ * newline. Longer than 1 KiB is cut, never within a character. Keeps errno. Any thread may call it.
+ */
+void log_write(int priority, const struct log_about *about, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* How many messages were lost since the start: the queue was full, or writing failed. */
+uint64_t log_n_dropped(void);

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * usherd: arguments, exit status, and what a process should have in order before it begins. The
+ * rest is server.c.
+ */
+#include "build-config.h"
+#include "config.h"
+#include "privilege.h"
+#include "server.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+static const char help[] =
+	"Usage: usherd [-c FILE]\n"
+	"       usherd --check [FILE]\n"
+	"\n"
+	"Accept connections on the configured ports and hand them to processes that have\n"
+	"registered for them. Runs in the foreground.\n"
+	"\n"
+	"  -c, --config FILE  read FILE instead of " USHER_CONFIG_FILE "\n"
+	"  -C, --check        only check the configuration, open nothing\n"
+	"  -h, --help         print this\n"
+	"  -V, --version      print the version\n"
+	"\n"
+	"See usherd(8) and usher.conf(5).\n";
+
+struct arguments {
+	const char *config_path;
+	bool is_check;
+};
+
+/* Returns 0 to go on with *ret, 1 when done (help), -EINVAL for wrong usage, which was printed. */
+static int parse_arguments(int argc, char **argv, struct arguments *ret)
+{
+	static const struct option options[] = {
+		{"config", required_argument, NULL, 'c'},
+		{"check", no_argument, NULL, 'C'},
+		{"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'V'},
+		{0},
+	};
+	struct arguments arguments = {0};
+
+	for (int option; (option = getopt_long(argc, argv, "c:ChV", options, NULL)) >= 0;) {
+		switch (option) {
+		case 'c':
+			arguments.config_path = optarg;
+			break;
+		case 'C':
+			arguments.is_check = true;
+			break;
+		case 'h':
+			fputs(help, stdout);
+			return 1;
+		case 'V':
+			puts("usherd " USHER_VERSION);
+			return 1;
+		default: /* getopt has said what is wrong */
+			fputs("usherd: see --help\n", stderr);
+			return -EINVAL;
+		}
+	}
+	if (arguments.is_check && !arguments.config_path && optind < argc)
+		arguments.config_path = argv[optind++];
+	if (optind < argc) {
+		fprintf(stderr, "usherd: unexpected argument '%s', see --help\n", argv[optind]);
+		return -EINVAL;
+	}
+	if (!arguments.config_path)
+		arguments.config_path = USHER_CONFIG_FILE;
+	*ret = arguments;
+	return 0;
+}
+
+/* A connection must never become somebody's standard input: /dev/null where 0, 1 or 2 is closed. */
+static int ensure_standard_fds(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd < 0)
+		return -errno;
+	(void)close(fd);
+	return 0;
+}
+
+/* Allow ourselves as many descriptors as we may. Returns how many that are. */
+static uint64_t raise_fd_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return 0;
+	limit.rlim_cur = limit.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
+	return limit.rlim_cur;
+}
+
+/* How many descriptors usherd would have: the limit that --check compares with. */
+static uint64_t fd_limit(void)
+{
+	struct rlimit limit;
+
+	return getrlimit(RLIMIT_NOFILE, &limit) < 0 ? 0 : limit.rlim_max;
+}
+
+/* Load, and print what is wrong. Returns NULL then. */
+static struct config *load(const char *path, uint64_t limit)
+{
+	struct config_errors errors = {0};
+	struct config *config = NULL;
+	int r = config_load(path, limit, &config, &errors);
+
+	for (size_t i = 0; i < errors.n_lines; i++)
+		fprintf(stderr, "%s\n", errors.lines[i]);
+	if (r < 0 && errors.n_lines == 0)
+		fprintf(stderr, "usherd: %s: %s\n", path, strerror(-r));
+	config_errors_done(&errors);
+	return config;
+}
+
+static int check(const char *path)
+{
+	struct config *config = load(path, fd_limit());
+
+	if (!config)
+		return EX_CONFIG;
+	config_free(config);
+	printf("%s: OK\n", path);
+	return EXIT_SUCCESS;
+}
+
+static int run(const char *path)
+{
+	struct config *config;
+	uint64_t limit;
+
+	if (ensure_standard_fds() < 0)
+		return EX_OSERR;
+	privilege_close_to_others();
+	(void)signal(SIGPIPE, SIG_IGN); /* stderr and the control socket may lose their readers */
+	limit = raise_fd_limit();
+	config = load(path, limit);
+	if (!config)
+		return EX_CONFIG;
+	return server_run(config, path, limit) < 0 ? EX_OSERR : EXIT_SUCCESS;
+}
+
+int main(int argc, char **argv)
+{
+	struct arguments arguments = {0};
+	int r = parse_arguments(argc, argv, &arguments);
+
+	if (r != 0)
+		return r < 0 ? EX_USAGE : EXIT_SUCCESS;
+	return arguments.is_check ? check(arguments.config_path) : run(arguments.config_path);
+}

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One registered process, or one that is about to register: its channel, what goes out on it, and
+ * what its messages mean to dispatch.
+ *
+ * A provider that breaks the protocol is quarantined rather than thrown out: what was sent to it
+ * can't be revoked (it may still be read from its queue), so its unclaimed connections may only go
+ * to somebody else when its end of the channel is closed.
+ *
+ * Invariant: the channel is closed here only when no connection is unclaimed on it, or the peer's
+ * end is closed. libusher relies on it: a claim that meets a closed channel means that usherd
+ * itself is gone.
+ */
+#pragma once
+
+#include "dispatch.h"
+#include "rendezvous.h"
+#include "wire.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <systemd/sd-event.h>
+
+/* A process that connects must say HELLO within this time. */
+#define PROVIDER_HELLO_USEC (5 * UINT64_C(1000000))
+
+struct provider;
+
+struct provider_events {
+	/* HELLO is well-formed: answer with provider_welcome() or provider_refuse(). */
+	void (*on_hello)(struct provider *p, const struct wire_hello *hello, void *userdata);
+	/* There is room now for what provider_owe_welcome() promised: provider_welcome() again. */
+	void (*on_welcome_owed)(struct provider *p, void *userdata);
+	/* Something was told to dispatch: carry out its actions. */
+	void (*on_change)(void *userdata);
+	/* The channel is over, dispatch knows; free the provider now. */
+	void (*on_gone)(struct provider *p, void *userdata);
+};
+
+/* Members are for reading only; provider.c changes them. */
+struct provider {
+	struct provider *next;	     /* the service's list */
+	struct provider *dirty_next; /* the service's list of those with something in the outbox */
+	bool is_dirty;
+	unsigned int number; /* for people: counts the service's providers from 1 */
+	const char *service; /* its name, the service's own */
+	pid_t pid;
+	uid_t uid;
+	char name[WIRE_NAME_SIZE];
+	char status[WIRE_STATUS_SIZE];
+
+	struct dispatch *dispatch;
+	struct dispatch_provider *record; /* NULL until it is registered */
+
+	int fd;
+	sd_event_source *io;
+	sd_event_source *death; /* of the process; NULL where the kernel can't tell */
+	sd_event_source
+		*timer; /* the HELLO deadline; later the pause after ETOOMANYREFS and the like */
+	struct handoff *outbox[WIRE_MAX_CONNECTIONS];
+	uint32_t n_outbox;
+	uint32_t n_unsent; /* taken out of the outbox because the channel is full */
+	bool owes_welcome; /* WELCOME or DRAINING did not fit into the channel yet */
+	bool owes_draining;
+
+	const struct provider_events *events;
+	void *userdata;
+};
+
+/*
+ * Wait for HELLO on `fd`. Takes `fd`, also on failure. Returns 0 with *ret (free with
+ * provider_free()) or a negative errno.
+ */
+int provider_new(struct provider **ret, sd_event *event, int fd, const struct rendezvous_peer *peer,
+	const char *service, struct dispatch *dispatch, const struct provider_events *events,
+	void *userdata);
+
+/* Closes the channel. dispatch must not know it any more. NULL is allowed. Returns NULL. */
+struct provider *provider_free(struct provider *p);
+
+/* Send REFUSED with `error` (a positive errno) and `reason` on a channel without a provider. */
+void provider_refuse_channel(int fd, int error, const char *reason);
+
+/* Answer HELLO: no. on_gone follows. */
+void provider_refuse(struct provider *p, int error, const char *reason);
+
+/*
+ * Answer HELLO: yes; or say that the listeners have changed. `welcome` is complete but for header
+ * and version, `size` its bytes. Returns 0 or a negative errno of sendmsg(2).
+ */
+int provider_welcome(struct provider *p, struct wire_welcome *welcome, size_t size);
+
+/*
+ * WELCOME could not be sent again, for `error` (a negative errno): nothing is given to the provider
+ * until on_welcome_owed has sent it.
+ */
+void provider_owe_welcome(struct provider *p, int error);
+
+/* Register with dispatch: after the first provider_welcome(). Returns 0 or -ENOMEM. */
+int provider_register(struct provider *p, const struct wire_hello *hello);
+
+/* Put a connection into the outbox; a full one is sent. */
+void provider_give(struct provider *p, struct handoff *h);
+
+/*
+ * Send the outbox. What could not be sent is then counted in n_unsent, and the provider asks to be
+ * told when there is room; see provider_take_unsent().
+ */
+void provider_flush(struct provider *p);
+
+/* How many of the last given connections could not be sent: dispatch_unsent() them. Forgets the
+ * number. */
+uint32_t provider_take_unsent(struct provider *p);
+
+/* Tell the provider that no more will come. */
+void provider_drain(struct provider *p);

@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * From one configuration to the next: see reload.h.
+ *
+ * reload_prepare() makes a plan: for each configured service the running one or a new one, and for
+ * each address a listener that is open already or a new one. Everything that a commit needs is
+ * allocated then.
+ */
+#include "reload.h"
+
+#include "fd.h"
+#include "log.h"
+#include "occupant.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* An open listener, before the change. */
+struct open_listener {
+	struct listener *listener;
+	const struct service *owner;
+	bool is_kept;
+};
+
+/* A service, after the change. */
+struct planned_service {
+	const struct config_service *config;
+	struct service *service;
+	bool is_new;
+	struct listener **listeners; /* those that are open already, and new ones */
+	bool *is_new_listener;
+	size_t n_listeners;
+};
+
+struct reload {
+	sd_event *event;
+	const struct service_list *running;
+	struct config_errors *errors;
+	struct planned_service *planned; /* sorted by name, as in struct config */
+	size_t n_planned;
+	struct open_listener *open; /* sorted by address */
+	size_t n_open;
+	bool *is_service_kept;	   /* for each of the running ones */
+	struct service **services; /* room for the list afterwards */
+	service_on_ended on_ended;
+	void *userdata;
+};
+
+static void add_error(struct reload *reload, const struct config_listen *listen, const char *why)
+{
+	char text[ADDRESS_TEXT_MAX];
+
+	config_errors_add(reload->errors,
+		(struct config_place){.file = listen->file, .line = listen->line},
+		"cannot listen on %s: %s", address_format(&listen->address, text), why);
+}
+
+static int compare_open(const void *a, const void *b)
+{
+	return address_compare(listener_configured(((const struct open_listener *)a)->listener),
+		listener_configured(((const struct open_listener *)b)->listener));
+}
+
+static int compare_address_with_open(const void *key, const void *element)
+{
+	return address_compare(
+		key, listener_configured(((const struct open_listener *)element)->listener));
+}
+
+/* Note every listener that is open now. */
+static int collect_open(struct reload *reload)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < reload->running->n_services; i++) {
+		size_t n_listeners;
+
+		(void)service_listeners(reload->running->services[i], &n_listeners);
+		n += n_listeners;
+	}
+	reload->open = calloc(n + 1, sizeof(*reload->open));
+	if (!reload->open)
+		return -ENOMEM;
+	for (size_t i = 0; i < reload->running->n_services; i++) {
+		const struct service *s = reload->running->services[i];
+		size_t n_listeners;
+		struct listener *const *listeners = service_listeners(s, &n_listeners);
+
+		for (size_t j = 0; j < n_listeners; j++)
+			reload->open[reload->n_open++] =
+				(struct open_listener){.listener = listeners[j], .owner = s};
+	}
+	qsort(reload->open, reload->n_open, sizeof(*reload->open), compare_open);
+	return 0;
+}
+
+/* Listeners of port 0 all have the same address, and are yet different. */
+static bool is_unnumbered(const struct address *address)
+{
+	return address->sockaddr.sa_family != AF_UNIX && address_port(address) == 0;
+}
+
+/*
+ * The open listener for `address`, not yet kept, or NULL. Of those of port 0 a service finds only
+ * its own again.
+ */
+static struct open_listener *find_open(
+	struct reload *reload, const struct address *address, const struct service *service)
+{
+	struct open_listener *end = reload->open + reload->n_open;
+	struct open_listener *o = bsearch(
+		address, reload->open, reload->n_open, sizeof(*o), compare_address_with_open);
+
+	if (!o)
+		return NULL;
+	while (o > reload->open && compare_address_with_open(address, o - 1) == 0)
+		o--;
+	for (; o < end && compare_address_with_open(address, o) == 0; o++)
+		if (!o->is_kept && (o->owner == service || !is_unnumbered(address)))
+			return o;
+	return NULL;
+}
+
+/* An open listener that will be closed by this reload and now is in the way of `listen`, or NULL.
+ */
+static const struct open_listener *find_obstacle(const struct reload *reload,
+	const struct config_listen *listen, const struct config_service *config)
+{
+	for (size_t i = 0; i < reload->n_open; i++) {
+		const struct open_listener *o = &reload->open[i];
+
+		if (address_conflicts(&listen->address, config->socket.v6only,
+			    listener_configured(o->listener),
+			    service_config(o->owner)->socket.v6only))
+			return o;
+	}
+	return NULL;
+}
+
+static void explain_bind_failure(struct reload *reload, const struct config_listen *listen,
+	const struct config_service *config, int error)
+{
+	char text[ADDRESS_TEXT_MAX], why[512], occupant[OCCUPANT_TEXT_MAX];
+	const struct open_listener *obstacle = find_obstacle(reload, listen, config);
+
+	if (error == -EADDRINUSE && obstacle) {
+		snprintf(why, sizeof(why),
+			"usherd itself still listens on %s for service %s; to change the one into "
+			"the "
+			"other, remove it, reload, then add this and reload again, or restart",
+			address_format(listener_configured(obstacle->listener), text),
+			service_name(obstacle->owner));
+	} else if (error == -EADDRINUSE) {
+		(void)occupant_find(&listen->address, occupant, sizeof(occupant));
+		snprintf(why, sizeof(why), "the address is in use by %s", occupant);
+	} else if (error == -EADDRNOTAVAIL) {
+		snprintf(why, sizeof(why),
+			"this machine does not have the address; socket { freebind = true } binds "
+			"it anyway");
+	} else {
+		snprintf(why, sizeof(why), "%s", strerror(-error));
+	}
+	add_error(reload, listen, why);
+}
+
+/* Returns 0, also if the listener could not be opened and that was added to the errors; -ENOMEM. */
+static int plan_new_listener(struct reload *reload, struct planned_service *planned, size_t i)
+{
+	const struct config_listen *listen = &planned->config->listen[i];
+	struct listener *listener;
+	struct address bound;
+	int fd, r;
+
+	r = listener_bind(&listen->address, &planned->config->socket, &fd, &bound);
+	if (r < 0) {
+		explain_bind_failure(reload, listen, planned->config, r);
+		return 0;
+	}
+	r = listener_new(
+		&listener, reload->event, &listen->address, &bound, &planned->config->socket, fd);
+	if (r < 0)
+		return r;
+	planned->listeners[planned->n_listeners] = listener;
+	planned->is_new_listener[planned->n_listeners++] = true;
+	return 0;
+}
+
+static int plan_listener(struct reload *reload, struct planned_service *planned, size_t i)
+{
+	const struct config_listen *listen = &planned->config->listen[i];
+	struct open_listener *open = find_open(reload, &listen->address, planned->service);
+
+	if (!open)
+		return plan_new_listener(reload, planned, i);
+	if (listen->address.sockaddr.sa_family == AF_INET6 &&
+		service_config(open->owner)->socket.v6only != planned->config->socket.v6only) {
+		add_error(reload, listen,
+			"v6only can't be changed while it is open, that needs a restart");
+		return 0;
+	}
+	open->is_kept = true;
+	planned->is_new_listener[planned->n_listeners] = false;
+	planned->listeners[planned->n_listeners++] = open->listener;
+	return 0;
+}
+
+static int compare_name_with_service(const void *name, const void *service)
+{
+	return strcmp(name, service_name(*(struct service *const *)service));
+}
+
+/* Keep the running service of that name and return it; NULL if there is none, or it is ending. */
+static struct service *keep_running(struct reload *reload, const char *name)
+{
+	const struct service_list *running = reload->running;
+	size_t n = running->n_services;
+	struct service **found;
+
+	while (n > 0 && service_is_ending(running->services[n - 1]))
+		n--; /* they come last and are not sorted */
+	found = n == 0 ? NULL
+		       : bsearch(name, running->services, n, sizeof(*found),
+				 compare_name_with_service);
+	if (!found)
+		return NULL;
+	reload->is_service_kept[found - running->services] = true;
+	return *found;
+}
+
+static int plan_service(
+	struct reload *reload, const struct config_service *config, const char *run_dir)
+{
+	struct planned_service *planned = &reload->planned[reload->n_planned++];
+	int r = 0;
+
+	*planned = (struct planned_service){
+		.config = config,
+		.service = keep_running(reload, config->name),
+		.listeners = calloc(config->n_listen + 1, sizeof(*planned->listeners)),
+		.is_new_listener = calloc(config->n_listen + 1, sizeof(*planned->is_new_listener)),
+	};
+	if (!planned->listeners || !planned->is_new_listener)
+		return -ENOMEM;
+	for (size_t i = 0; i < config->n_listen && r >= 0; i++)
+		r = plan_listener(reload, planned, i);
+	if (r < 0 || planned->service)
+		return r;
+	r = service_new(&planned->service, reload->event, config, run_dir, reload->on_ended,
+		reload->userdata);
+	planned->is_new = r >= 0;
+	if (r < 0 && r != -ENOMEM) {
+		config_errors_add(reload->errors,
+			(struct config_place){.file = config->file, .line = config->line},
+			"cannot make the rendezvous %s/%s.sock of service '%s': %s", run_dir,
+			config->name, config->name, strerror(-r));
+		r = 0;
+	}
+	return r;
+}
+
+static int plan(struct reload *reload, const struct config *config)
+{
+	int r = collect_open(reload);
+
+	reload->planned = calloc(config->n_services + 1, sizeof(*reload->planned));
+	reload->services = calloc(
+		config->n_services + reload->running->n_services + 1, sizeof(struct service *));
+	reload->is_service_kept = calloc(reload->running->n_services + 1, sizeof(bool));
+	if (!reload->planned || !reload->services || !reload->is_service_kept)
+		r = -ENOMEM;
+	for (size_t i = 0; i < config->n_services && r >= 0; i++)
+		if (!config->services[i]->is_disabled)
+			r = plan_service(reload, config->services[i], config->run_dir);
+	if (r < 0)
+		return r;
+	return reload->errors->n_lines > 0 ? -EINVAL : 0;
+}
+
+int reload_prepare(struct reload **ret, sd_event *event, const struct service_list *running,
+	const struct config *config, service_on_ended on_ended, void *userdata,
+	struct config_errors *errors)
+{
+	struct reload *reload = calloc(1, sizeof(*reload));
+	int r;
+
+	if (!reload)
+		return -ENOMEM;
+	*reload = (struct reload){.event = event,
+		.running = running,
+		.errors = errors,
+		.on_ended = on_ended,
+		.userdata = userdata};
+	r = plan(reload, config);
+	if (r < 0) {
+		reload_abort(reload);
+		return r;
+	}
+	*ret = reload;
+	return 0;
+}
+
+static void free_plan(struct reload *reload)
+{
+	for (size_t i = 0; i < reload->n_planned; i++) {
+		free(reload->planned[i].listeners);
+		free(reload->planned[i].is_new_listener);
+	}
+	free(reload->planned);
+	free(reload->open);
+	free(reload->services);
+	free(reload->is_service_kept);
+	free(reload);
+}
+
+void reload_abort(struct reload *reload)
+{
+	if (!reload)
+		return;
+	for (size_t i = 0; i < reload->n_planned; i++) {
+		struct planned_service *planned = &reload->planned[i];
+
+		for (size_t j = 0; j < planned->n_listeners; j++)
+			if (planned->is_new_listener[j])
+				listener_free(planned->listeners[j]);
+		if (planned->is_new)
+			service_free(planned->service);
+	}
+	free_plan(reload);
+}
+
+/* Close the listeners that nobody has any more. */
+static void close_unwanted(struct reload *reload)
+{
+	for (size_t i = 0; i < reload->n_open; i++)
+		if (!reload->open[i].is_kept)
+			listener_free(reload->open[i].listener);
+}
+
+void reload_commit(struct reload *reload, struct service_list *running, struct reload_counts *ret)
+{
+	struct reload_counts counts = {0};
+	struct service **services = reload->services;
+	size_t n_services = 0;
+
+	for (size_t i = 0; i < reload->n_planned; i++) {
+		struct planned_service *planned = &reload->planned[i];
+
+		service_configure(planned->service, planned->config, planned->listeners,
+			planned->n_listeners);
+		planned->listeners = NULL;
+		services[n_services++] = planned->service;
+		*(planned->is_new ? &counts.n_added : &counts.n_kept) += 1;
+	}
+	for (size_t i = 0; i < running->n_services; i++) {
+		struct service *s = running->services[i];
+
+		if (reload->is_service_kept[i])
+			continue;
+		services[n_services++] = s;
+		if (service_is_ending(s))
+			continue;
+		service_end(s);
+		counts.n_removed++;
+	}
+	close_unwanted(reload);
+	free(running->services);
+	running->services = services;
+	running->n_services = n_services;
+	reload->services = NULL;
+	free_plan(reload);
+	*ret = counts;
+}

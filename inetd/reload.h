@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * From one configuration to the next: what is kept, opened and closed.
+ *
+ * In two steps, so that it happens whole or not at all: reload_prepare() opens everything that is
+ * new and changes nothing; reload_commit() cannot fail. The first start is a reload from nothing.
+ *
+ * Invariant: a listener with the same address and type stays the same socket, whatever else
+ * changed, also when it moves to another service.
+ */
+#pragma once
+
+#include "config.h"
+#include "service.h"
+#include <systemd/sd-event.h>
+
+/* The services of a server, sorted by name as struct config has them; those that are ending come
+ * last. */
+struct service_list {
+	struct service **services;
+	size_t n_services;
+};
+
+struct reload_counts {
+	size_t n_added, n_removed, n_kept;
+};
+
+struct reload;
+
+/*
+ * Open what `config` needs beyond what `running` has. Services made here tell their end to
+ * `on_ended`.
+ *
+ * Returns 0 with *ret, for reload_commit() or reload_abort(); -EINVAL with lines in *errors, each
+ * with its file and line (and who holds a port in use, where that can be known); -ENOMEM.
+ */
+int reload_prepare(struct reload **ret, sd_event *event, const struct service_list *running,
+	const struct config *config, service_on_ended on_ended, void *userdata,
+	struct config_errors *errors);
+
+/* Carry it out: `running` becomes what `config` says. Frees the plan. */
+void reload_commit(struct reload *reload, struct service_list *running, struct reload_counts *ret);
+
+/* Close what was opened. NULL is allowed. */
+void reload_abort(struct reload *reload);

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: MIT */
+/* The socket at which processes register: see rendezvous.h. */
+#include "rendezvous.h"
+
+#include "acceptor.h"
+#include "fd.h"
+#include "unixsocket.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#ifndef SO_PEERPIDFD /* Linux 6.5; Debian 12's headers are older */
+#define SO_PEERPIDFD 77
+#endif
+#ifndef SO_PASSRIGHTS /* Linux 6.16 */
+#define SO_PASSRIGHTS 83
+#endif
+
+#define BACKLOG	   128
+#define BUDGET	   8	  /* channels accepted in one turn */
+#define MAX_GROUPS 65536u /* NGROUPS_MAX of the kernel */
+
+struct rendezvous {
+	int fd;
+	char *path;
+	struct acceptor *acceptor;
+	rendezvous_on_peer on_peer;
+	void *userdata;
+};
+
+static mode_t mode_of(bool is_open_to_others)
+{
+	return is_open_to_others ? 0666 : 0600;
+}
+
+/* The supplementary groups of the peer: *ret is to be freed, NULL if there are none. */
+static int get_groups(int fd, gid_t **ret, size_t *ret_n)
+{
+	gid_t *groups = NULL;
+	socklen_t size = 0;
+
+	/* With no room the kernel says how much is needed; the answer cannot change, it is frozen.
+	 */
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, NULL, &size) < 0 && errno != ERANGE)
+		return -errno;
+	if (size > MAX_GROUPS * sizeof(*groups))
+		return -E2BIG;
+	if (size > 0) {
+		groups = malloc(size);
+		if (!groups)
+			return -ENOMEM;
+		if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &size) < 0) {
+			free(groups);
+			return -errno;
+		}
+	}
+	*ret = groups;
+	*ret_n = size / sizeof(*groups);
+	return 0;
+}
+
+static int get_peer(int fd, struct rendezvous_peer *ret)
+{
+	struct ucred credentials;
+	socklen_t size = sizeof(credentials);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0)
+		return -errno;
+	*ret = (struct rendezvous_peer){
+		.pid = credentials.pid, .uid = credentials.uid, .gid = credentials.gid};
+	return get_groups(fd, &ret->groups, &ret->n_groups);
+}
+
+static void on_connections(void *userdata)
+{
+	struct rendezvous *r = userdata;
+
+	for (int i = 0; i < BUDGET; i++) {
+		_cleanup_close_ int fd = -EBADF;
+		struct sockaddr_storage unused;
+		struct rendezvous_peer peer;
+
+		if (acceptor_accept(r->acceptor, &fd, &unused) < 0)
+			return;
+		if (get_peer(fd, &peer) < 0)
+			continue; /* nobody known: closed */
+		r->on_peer(take_fd(&fd), &peer, r->userdata);
+		free(peer.groups);
+	}
+}
+
+/*
+ * No message to usherd carries descriptors: where the kernel can, let it refuse them to the sender,
+ * on every channel accepted from this socket. Where it can't, provider.c gets rid of them.
+ */
+static void refuse_descriptors(int fd)
+{
+	const int no = 0;
+
+	(void)setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &no, sizeof(no));
+}
+
+int rendezvous_new(struct rendezvous **ret, sd_event *event, const char *path,
+	bool is_open_to_others, rendezvous_on_peer on_peer, void *userdata)
+{
+	struct rendezvous *r = calloc(1, sizeof(*r));
+	int error;
+
+	if (!r)
+		return -ENOMEM;
+	*r = (struct rendezvous){.fd = -EBADF, .on_peer = on_peer, .userdata = userdata};
+	error = unixsocket_listen(
+		path, SOCK_SEQPACKET, mode_of(is_open_to_others), BACKLOG, &r->fd);
+	if (error >= 0) {
+		refuse_descriptors(r->fd);
+		r->path = strdup(path);
+		error = r->path ? acceptor_new(&r->acceptor, event, r->fd, on_connections, r)
+				: -ENOMEM;
+	}
+	if (error >= 0)
+		error = acceptor_set_paused(r->acceptor, false);
+	if (error < 0) {
+		rendezvous_free(r);
+		return error;
+	}
+	*ret = r;
+	return 0;
+}
+
+struct rendezvous *rendezvous_free(struct rendezvous *r)
+{
+	if (!r)
+		return NULL;
+	acceptor_free(r->acceptor);
+	if (r->path)
+		(void)unlink(r->path);
+	close_fd(r->fd);
+	free(r->path);
+	free(r);
+	return NULL;
+}
+
+int rendezvous_set_open_to_others(struct rendezvous *r, bool is_open_to_others)
+{
+	return chmod(r->path, mode_of(is_open_to_others)) < 0 ? -errno : 0;
+}
+
+int rendezvous_open_process(int channel_fd, pid_t pid)
+{
+	int fd = -EBADF;
+	socklen_t size = sizeof(fd);
+
+	if (getsockopt(channel_fd, SOL_SOCKET, SO_PEERPIDFD, &fd, &size) < 0)
+		fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	return fd < 0 ? -errno : fd;
+}
+
+const char *rendezvous_path(const struct rendezvous *r)
+{
+	return r->path;
+}
+
+static bool has_group(const struct rendezvous_peer *peer, gid_t group)
+{
+	if (peer->gid == group)
+		return true;
+	for (size_t i = 0; i < peer->n_groups; i++)
+		if (peer->groups[i] == group)
+			return true;
+	return false;
+}
+
+bool rendezvous_allows(const struct config_providers *providers, const struct rendezvous_peer *peer)
+{
+	if (peer->uid == 0 || peer->uid == geteuid())
+		return true;
+	for (size_t i = 0; i < providers->n_users; i++)
+		if (providers->users[i] == peer->uid)
+			return true;
+	for (size_t i = 0; i < providers->n_groups; i++)
+		if (has_group(peer, providers->groups[i]))
+			return true;
+	return false;
+}

@@ -1,0 +1,449 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * usherd as a whole: see server.h.
+ *
+ * The start is a reload from nothing, and what SIGHUP and usherctl cause is the same function.
+ */
+#include "server.h"
+
+#include "closer.h"
+#include "control.h"
+#include "fd.h"
+#include "log.h"
+#include "notify.h"
+#include "privilege.h"
+#include "reload.h"
+#include "service.h"
+#include "status.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <systemd/sd-event.h>
+#include <unistd.h>
+
+/* How long the last messages and closes may take at the end, each. */
+#define STOP_USEC UINT64_C(1000000)
+
+struct server {
+	sd_event *event;
+	struct config *config;
+	const char *config_path;
+	uint64_t fd_limit;
+	struct service_list services;
+	struct control *control;
+	int lock_fd; /* of run_dir: held while we run */
+	uint64_t started_usec;
+	bool is_stopping;
+};
+
+static uint64_t now_of(const struct server *server)
+{
+	uint64_t usec = 0;
+
+	(void)sd_event_now(server->event, CLOCK_MONOTONIC, &usec);
+	return usec;
+}
+
+static int log_as_configured(const struct config *config)
+{
+	static const enum log_target targets[] = {
+		[CONFIG_LOG_JOURNAL] = LOG_TO_JOURNAL,
+		[CONFIG_LOG_SYSLOG] = LOG_TO_SYSLOG,
+		[CONFIG_LOG_STDERR] = LOG_TO_STDERR,
+		[CONFIG_LOG_FILE] = LOG_TO_FILE,
+	};
+	int r = log_open(targets[config->log], config->log_file);
+
+	if (r < 0)
+		log_write(LOG_ERR, &(struct log_about){.error = r}, "cannot log to %s: %s",
+			config->log_file ? config->log_file : "the configured place", strerror(-r));
+	return r;
+}
+
+/* Make run_dir if there is none, and refuse one in which others could put their own sockets. */
+static int check_run_dir(const struct config *config)
+{
+	struct stat st;
+
+	if (mkdir(config->run_dir, 0755) < 0 && errno != EEXIST) {
+		log_write(LOG_ERR, NULL, "cannot make run_dir %s: %s", config->run_dir,
+			strerror(errno));
+		return -errno;
+	}
+	if (stat(config->run_dir, &st) < 0 || !S_ISDIR(st.st_mode)) {
+		log_write(LOG_ERR, NULL, "run_dir %s is not a folder", config->run_dir);
+		return -ENOTDIR;
+	}
+	if (st.st_uid != 0 && st.st_uid != geteuid() &&
+		!(config->is_user_known && st.st_uid == config->uid)) {
+		log_write(LOG_ERR, NULL,
+			"run_dir %s belongs to uid %u, who could replace its sockets: give it to "
+			"root or "
+			"to the user of usherd, or configure another",
+			config->run_dir, st.st_uid);
+		return -EPERM;
+	}
+	if (st.st_mode & S_IWOTH) {
+		log_write(LOG_ERR, NULL,
+			"run_dir %s can be written by everybody, who could replace its sockets: "
+			"'chmod o-w %s', or configure another",
+			config->run_dir, config->run_dir);
+		return -EPERM;
+	}
+	return 0;
+}
+
+/* One usherd for a run_dir: without the lock, a second one would unlink the sockets of the first.
+ */
+static int lock_run_dir(struct server *server)
+{
+	_cleanup_close_ int fd = -EBADF;
+	char *path;
+
+	if (asprintf(&path, "%s/usherd.lock", server->config->run_dir) < 0)
+		return -ENOMEM;
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	free(path);
+	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		int r = -errno;
+
+		if (r == -EWOULDBLOCK)
+			log_write(LOG_ERR, NULL,
+				"another usherd is running with run_dir %s: stop it, or configure "
+				"another",
+				server->config->run_dir);
+		else
+			log_write(LOG_ERR, NULL, "cannot lock %s/usherd.lock: %s",
+				server->config->run_dir, strerror(-r));
+		return r;
+	}
+	server->lock_fd = take_fd(&fd);
+	return 0;
+}
+
+/* Services that have drained after a reload removed them. */
+static void on_service_ended(struct service *s, void *userdata)
+{
+	struct server *server = userdata;
+	size_t i = 0;
+
+	while (server->services.services[i] != s)
+		i++;
+	server->services.n_services--;
+	memmove(&server->services.services[i], &server->services.services[i + 1],
+		(server->services.n_services - i) * sizeof(struct service *));
+	log_write(LOG_INFO, &(struct log_about){.service = service_name(s)},
+		"%s: the removed service has drained", service_name(s));
+	service_free(s);
+}
+
+static void notify_ready(const struct server *server)
+{
+	size_t n_listeners = 0;
+
+	for (size_t i = 0; i < server->services.n_services; i++) {
+		size_t n;
+
+		(void)service_listeners(server->services.services[i], &n);
+		n_listeners += n;
+	}
+	(void)notify_send("READY=1\nSTATUS=%zu services on %zu listeners",
+		server->services.n_services, n_listeners);
+}
+
+/* Make the services what `config` says. On failure nothing has changed. */
+static int apply(struct server *server, const struct config *config, struct config_errors *errors,
+	struct reload_counts *ret)
+{
+	struct reload *reload;
+	int r = reload_prepare(&reload, server->event, &server->services, config, on_service_ended,
+		server, errors);
+
+	if (r < 0)
+		return r;
+	reload_commit(reload, &server->services, ret);
+	return 0;
+}
+
+/* What only a restart can change. */
+static void refuse_what_needs_restart(
+	const struct server *server, const struct config *config, struct config_errors *errors)
+{
+	const struct config_place place = {.file = config->files[0]};
+
+	if (strcmp(config->run_dir, server->config->run_dir) != 0)
+		config_errors_add(errors, place,
+			"run_dir is changed from %s to %s, which needs a restart",
+			server->config->run_dir, config->run_dir);
+	if (strcmp(config->user, server->config->user) != 0)
+		config_errors_add(errors, place,
+			"user is changed from %s to %s, which needs a restart",
+			server->config->user, config->user);
+}
+
+/* Load the configuration again and carry it out, or change nothing and say why in *errors. */
+static int reload(struct server *server, struct config_errors *errors, struct reload_counts *ret)
+{
+	struct config *config;
+	int r = config_load(server->config_path, server->fd_limit, &config, errors);
+
+	if (r < 0)
+		return r;
+	refuse_what_needs_restart(server, config, errors);
+	r = errors->n_lines > 0 ? -EINVAL : apply(server, config, errors, ret);
+	if (r < 0) {
+		config_free(config);
+		return r;
+	}
+	config_free(server->config);
+	server->config = config;
+	(void)log_as_configured(config); /* says so itself, and the old log stays */
+	return 0;
+}
+
+static void log_errors(const struct config_errors *errors)
+{
+	for (size_t i = 0; i < errors->n_lines; i++)
+		log_write(LOG_ERR, &(struct log_about){.reason = "config"}, "%s", errors->lines[i]);
+}
+
+static json_t *failed_reload_json(const struct config_errors *errors, int error)
+{
+	json_t *lines = json_array();
+
+	for (size_t i = 0; i < errors->n_lines; i++)
+		json_array_append_new(lines, json_string(errors->lines[i]));
+	if (errors->n_lines == 0)
+		json_array_append_new(lines, json_string(strerror(-error)));
+	return json_pack(
+		"{s:s, s:o}", "error", "the configuration was not changed", "lines", lines);
+}
+
+/* Reload with everything that belongs to it: the service manager and the log hear of it. */
+static json_t *reload_and_tell(struct server *server)
+{
+	struct config_errors errors = {0};
+	struct reload_counts counts;
+	json_t *answer;
+	int r;
+
+	(void)notify_send("RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)now_of(server));
+	r = reload(server, &errors, &counts);
+	if (r < 0) {
+		log_errors(&errors);
+		log_write(LOG_ERR, &(struct log_about){.reason = "config", .error = r},
+			"reload failed, the configuration was not changed");
+		answer = failed_reload_json(&errors, r);
+	} else {
+		char message[128];
+
+		snprintf(message, sizeof(message), "%zu services added, %zu removed, %zu kept",
+			counts.n_added, counts.n_removed, counts.n_kept);
+		log_write(LOG_INFO, NULL, "reloaded: %s", message);
+		answer = json_pack("{s:b, s:s}", "ok", true, "message", message);
+	}
+	notify_ready(server);
+	config_errors_done(&errors);
+	return answer;
+}
+
+static json_t *on_request(const char *request, void *userdata)
+{
+	struct server *server = userdata;
+
+	if (strcmp(request, "status") == 0)
+		return status_json(&(struct status_source){
+			.config = server->config,
+			.services = &server->services,
+			.uptime_usec = now_of(server) - server->started_usec,
+			.is_stopping = server->is_stopping,
+		});
+	if (strcmp(request, "reload") == 0)
+		return reload_and_tell(server);
+	return json_pack(
+		"{s:s}", "error", "unknown request: this usherd knows 'status' and 'reload'");
+}
+
+static int on_reload_signal(
+	sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
+{
+	(void)source, (void)info;
+	json_decref(reload_and_tell(userdata));
+	return 0;
+}
+
+static int on_stop_signal(
+	sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
+{
+	struct server *server = userdata;
+
+	(void)source, (void)info;
+	server->is_stopping = true;
+	return sd_event_exit(server->event, 0);
+}
+
+static int watch_signals(struct server *server)
+{
+	sigset_t mask;
+	int r;
+
+	sigemptyset(&mask);
+	sigaddset(&mask, SIGTERM);
+	sigaddset(&mask, SIGINT);
+	sigaddset(&mask, SIGHUP);
+	if (sigprocmask(SIG_BLOCK, &mask, NULL) < 0)
+		return -errno;
+	r = sd_event_add_signal(server->event, NULL, SIGTERM, on_stop_signal, server);
+	if (r >= 0)
+		r = sd_event_add_signal(server->event, NULL, SIGINT, on_stop_signal, server);
+	if (r >= 0)
+		r = sd_event_add_signal(server->event, NULL, SIGHUP, on_reload_signal, server);
+	return r;
+}
+
+static int open_control(struct server *server)
+{
+	char *path;
+	int r;
+
+	if (asprintf(&path, "%s/control.sock", server->config->run_dir) < 0)
+		return -ENOMEM;
+	r = control_new(&server->control, server->event, path, on_request, server);
+	if (r < 0)
+		log_write(
+			LOG_ERR, NULL, "cannot make the control socket %s: %s", path, strerror(-r));
+	free(path);
+	return r;
+}
+
+static int open_services(struct server *server)
+{
+	struct config_errors errors = {0};
+	struct reload_counts counts;
+	int r = apply(server, server->config, &errors, &counts);
+
+	log_errors(&errors);
+	config_errors_done(&errors);
+	return r;
+}
+
+/* Let `user` have run_dir and what is in it: after the change of user we make and remove sockets
+ * there. */
+static int give_run_dir(const struct server *server)
+{
+	const struct config *config = server->config;
+
+	for (size_t i = 0; i < server->services.n_services; i++)
+		if (lchown(rendezvous_path(service_rendezvous(server->services.services[i])),
+			    config->uid, config->gid) < 0)
+			return -errno;
+	if (fchown(server->lock_fd, config->uid, config->gid) < 0 ||
+		lchown(config->run_dir, config->uid, config->gid) < 0)
+		return -errno;
+	return 0;
+}
+
+static int become_user(const struct server *server)
+{
+	const struct config *config = server->config;
+	int r;
+
+	if (geteuid() != 0 || (config->is_user_known && config->uid == 0))
+		return 0;
+	if (!config->is_user_known) {
+		log_write(LOG_ERR, NULL,
+			"user '%s' does not exist: create it ('useradd --system --no-create-home "
+			"%s'), or set "
+			"user in %s",
+			config->user, config->user, config->files[0]);
+		return -ESRCH;
+	}
+	r = give_run_dir(server);
+	if (r >= 0)
+		r = privilege_drop(config->user, config->uid, config->gid);
+	if (r < 0)
+		log_write(LOG_ERR, NULL, "cannot become user '%s': %s", config->user, strerror(-r));
+	return r;
+}
+
+/* In this order: what needs root's rights first, then no thread before the change of user. */
+static int start(struct server *server)
+{
+	int r = sd_event_default(&server->event);
+
+	if (r >= 0)
+		r = watch_signals(server);
+	if (r < 0) {
+		log_write(LOG_ERR, NULL, "cannot make an event loop: %s", strerror(-r));
+		return r;
+	}
+	server->started_usec = now_of(server);
+	r = check_run_dir(server->config);
+	if (r >= 0)
+		r = lock_run_dir(server);
+	if (r >= 0)
+		r = open_services(server);
+	if (r >= 0)
+		r = become_user(server);
+	if (r >= 0)
+		r = open_control(server);
+	if (r >= 0)
+		r = log_as_configured(server->config);
+	if (r >= 0)
+		r = closer_start();
+	return r;
+}
+
+static void stop(struct server *server)
+{
+	server->control = control_free(server->control);
+	for (size_t i = 0; i < server->services.n_services; i++)
+		service_free(server->services.services[i]);
+	free(server->services.services);
+	config_free(server->config);
+	sd_event_unref(server->event);
+	close_fd(server->lock_fd); /* the file stays: removing it would race with the next usherd */
+}
+
+/* As sd_event_loop(3), but what a turn has closed is given to the closer before the next wait. */
+static int loop(const struct server *server)
+{
+	int r = 0;
+
+	while (r >= 0 && sd_event_get_state(server->event) != SD_EVENT_FINISHED) {
+		r = sd_event_run(server->event, UINT64_MAX);
+		closer_flush();
+	}
+	return r < 0 ? r : 0;
+}
+
+int server_run(struct config *config, const char *config_path, uint64_t fd_limit)
+{
+	struct server server = {
+		.config = config,
+		.config_path = config_path,
+		.fd_limit = fd_limit,
+		.lock_fd = -EBADF,
+	};
+	int r = start(&server);
+
+	if (r >= 0) {
+		log_write(LOG_INFO, NULL, "started with %zu services from %s",
+			server.services.n_services, config_path);
+		notify_ready(&server);
+		r = loop(&server);
+		(void)notify_send("STOPPING=1\nSTATUS=stopping");
+		log_write(LOG_INFO, NULL, "stopping");
+	}
+	stop(&server);
+	closer_stop(STOP_USEC);
+	notify_stop(STOP_USEC);
+	log_close(STOP_USEC);
+	return r;
+}

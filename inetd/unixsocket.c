@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+/* Binding an AF_UNIX socket to a path: see unixsocket.h. */
+#include "unixsocket.h"
+
+#include "fd.h"
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+/* Does connecting say that nobody listens there any more? */
+static bool is_abandoned(const struct sockaddr_un *address, int type)
+{
+	_cleanup_close_ int fd = socket(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	struct stat st;
+
+	if (fd < 0 || lstat(address->sun_path, &st) < 0 || !S_ISSOCK(st.st_mode))
+		return false;
+	return connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 &&
+	       errno == ECONNREFUSED;
+}
+
+/* The kernel applies the umask to the mode of the new file, also to one that fchmod(2) has set on
+ * the socket before. The umask belongs to the process: none of its other threads makes files. */
+static int bind_with_mode(int fd, const struct sockaddr_un *address, mode_t mode)
+{
+	mode_t old = umask(~mode & 0777);
+	int r = bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ? -errno : 0;
+
+	umask(old);
+	return r;
+}
+
+int unixsocket_listen(const char *path, int type, mode_t mode, int backlog, int *ret_fd)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	_cleanup_close_ int fd = -EBADF;
+	size_t length = strlen(path);
+	int r;
+
+	if (length >= sizeof(address.sun_path))
+		return -ENAMETOOLONG;
+	memcpy(address.sun_path, path, length + 1);
+
+	fd = socket(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	r = bind_with_mode(fd, &address, mode);
+	if (r == -EADDRINUSE && is_abandoned(&address, type))
+		r = unlink(path) < 0 ? -errno : bind_with_mode(fd, &address, mode);
+	if (r < 0)
+		return r;
+	if (listen(fd, backlog) < 0)
+		return -errno;
+	*ret_fd = take_fd(&fd);
+	return 0;
+}

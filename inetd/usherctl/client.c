@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT */
+/* The client of the control socket: see client.h. */
+#include "client.h"
+
+#include "control.h"
+#include "fd.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+
+/* An answer while it is read. */
+struct reader {
+	int fd;
+	int error; /* why reading ended: negative errno, or 0 */
+	size_t n_read;
+};
+
+/* SO_SNDTIMEO bounds connect(2) too, when usherd's backlog is full: unix(7), socket(7). */
+static int set_timeout(int fd)
+{
+	const struct timeval timeout = {.tv_sec = CLIENT_TIMEOUT_SECONDS};
+
+	if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) < 0 ||
+		setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) < 0)
+		return -errno;
+	return 0;
+}
+
+static int timeout_or(int error)
+{
+	return error == EAGAIN ? -ETIMEDOUT : -error;
+}
+
+/* Returns a descriptor, given away, or a negative errno. */
+static int connect_to(const char *run_dir)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int length =
+		snprintf(address.sun_path, sizeof(address.sun_path), "%s/control.sock", run_dir);
+	_cleanup_close_ int fd = -EBADF;
+	int r;
+
+	if (length < 0 || (size_t)length >= sizeof(address.sun_path))
+		return -ENAMETOOLONG;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	r = set_timeout(fd);
+	if (r < 0)
+		return r;
+	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+		return timeout_or(errno);
+	return take_fd(&fd);
+}
+
+static int send_line(int fd, const char *request)
+{
+	char line[CONTROL_MAX_REQUEST];
+	int length = snprintf(line, sizeof(line), "%s\n", request);
+
+	assert(length > 0 && (size_t)length < sizeof(line));
+	return send(fd, line, (size_t)length, MSG_NOSIGNAL) < 0 ? timeout_or(errno) : 0;
+}
+
+/* For json_load_callback(): the next bytes of the answer; (size_t)-1 is an error. */
+static size_t read_some(void *buffer, size_t size, void *userdata)
+{
+	struct reader *reader = userdata;
+	ssize_t n;
+
+	do
+		n = recv(reader->fd, buffer, size, 0);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		reader->error = timeout_or(errno);
+	else
+		reader->n_read += (size_t)n;
+	if (reader->n_read > CLIENT_MAX_ANSWER)
+		reader->error = -EBADMSG;
+	return reader->error < 0 ? (size_t)-1 : (size_t)n;
+}
+
+int client_ask(const char *run_dir, const char *request, json_t **ret)
+{
+	_cleanup_close_ int fd = connect_to(run_dir);
+	struct reader reader = {.fd = fd};
+	json_t *answer;
+	int r;
+
+	if (fd < 0)
+		return fd;
+	r = send_line(fd, request);
+	if (r < 0)
+		return r;
+	answer = json_load_callback(read_some, &reader, 0, NULL);
+	if (reader.error == 0 && reader.n_read == 0)
+		reader.error = -ECONNRESET;
+	if (!json_is_object(answer)) {
+		json_decref(answer);
+		return reader.error < 0 ? reader.error : -EBADMSG;
+	}
+	*ret = answer;
+	return 0;
+}
+
+const char *client_explain(int error, const char *run_dir, char *text, size_t size)
+{
+	switch (-error) {
+	case ENOENT:
+		snprintf(text, size,
+			"usherd is not running: no control socket at %s/control.sock; start it "
+			"with "
+			"'systemctl start usherd'",
+			run_dir);
+		break;
+	case ECONNREFUSED:
+		snprintf(text, size,
+			"usherd is not running: nobody answers at %s/control.sock; start it with "
+			"'systemctl start usherd'",
+			run_dir);
+		break;
+	case EACCES:
+	case EPERM:
+		snprintf(text, size,
+			"permission denied: %s/control.sock; run usherctl as root, or as the user "
+			"of "
+			"usherd",
+			run_dir);
+		break;
+	case ETIMEDOUT:
+		snprintf(text, size,
+			"usherd did not answer within %d s; what it does is in its log",
+			CLIENT_TIMEOUT_SECONDS);
+		break;
+	case ENAMETOOLONG:
+		snprintf(text, size, "%s/control.sock: the path is too long for a socket", run_dir);
+		break;
+	case ECONNRESET:
+		snprintf(text, size, "usherd ended the connection without an answer; see its log");
+		break;
+	case EBADMSG:
+		snprintf(text, size,
+			"the answer of usherd is not understood: are usherd and usherctl of the "
+			"same "
+			"version?");
+		break;
+	default:
+		snprintf(text, size, "%s/control.sock: %s", run_dir, strerror(-error));
+		break;
+	}
+	return text;
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Asking the running usherd: one request, one JSON object.
+ *
+ * Knows the control socket (control.h) and nothing of what the answers mean. Prints nothing.
+ */
+#pragma once
+
+#include <jansson.h>
+#include <stddef.h>
+
+/* How long usherd may be silent. It answers at once, or at the latest when it is done with
+ * reloading. */
+#define CLIENT_TIMEOUT_SECONDS 30
+
+/* Largest answer that is read: thousands of services with their providers stay far below. */
+#define CLIENT_MAX_ANSWER (256u << 20)
+
+/*
+ * Ask the usherd that has its control socket in `run_dir`: `request` is one short line without its
+ * newline. Blocks until the whole answer is there.
+ *
+ * Returns 0 with a new reference in *ret, an object; else the negative errno of connect(2), send(2)
+ * or recv(2), among them -ENOENT and -ECONNREFUSED (usherd is not running), -EACCES, and
+ * -ETIMEDOUT; or -ENAMETOOLONG (the path does not fit sun_path, unix(7)), -EBADMSG (the answer is
+ * no JSON object).
+ */
+int client_ask(const char *run_dir, const char *request, json_t **ret);
+
+/* A sentence for an error of client_ask(), saying what to do. Returns `text`. */
+const char *client_explain(int error, const char *run_dir, char *text, size_t size);

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: MIT */
+/* The commands of usherctl: see commands.h. */
+#include "commands.h"
+
+#include "build-config.h"
+#include "client.h"
+#include "config.h"
+#include "status.h"
+#include "table.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+/* Print a line whose text came from somewhere else. */
+static void print_line(FILE *file, const char *before, const char *text)
+{
+	char printable[1024];
+
+	text_copy(printable, sizeof(printable), text);
+	fprintf(file, "%s%s\n", before, printable);
+}
+
+/* Report an error object, { "error": "sentence" }, after the "lines" that explain it, if there are
+ * any. Returns the exit status: its "exit_status", or what follows from the lines, which are about
+ * a file. */
+static int report_error_object(const json_t *answer)
+{
+	const json_t *exit_status = json_object_get(answer, "exit_status");
+	const json_t *lines = json_object_get(answer, "lines");
+
+	for (size_t i = 0; i < json_array_size(lines); i++) {
+		const char *line = json_string_value(json_array_get(lines, i));
+
+		print_line(stderr, "", line ? line : "-");
+	}
+	print_line(stderr, "usherctl: ", json_string_value(json_object_get(answer, "error")));
+	if (json_is_integer(exit_status))
+		return (int)json_integer_value(exit_status);
+	return json_array_size(lines) > 0 ? EX_CONFIG : EXIT_FAILURE;
+}
+
+/* Ask usherd. Returns 0 with a new reference in *ret; else the exit status, and the error was
+ * reported. */
+static int ask(const struct options *options, const char *request, json_t **ret)
+{
+	char why[512];
+	json_t *answer;
+	int r = client_ask(options->run_dir, request, &answer);
+
+	if (r < 0) {
+		fprintf(stderr, "usherctl: %s\n",
+			client_explain(r, options->run_dir, why, sizeof(why)));
+		return r == -EACCES || r == -EPERM ? EX_NOPERM : EXIT_FAILURE;
+	}
+	if (json_is_string(json_object_get(answer, "error"))) {
+		r = report_error_object(answer);
+		json_decref(answer);
+		return r;
+	}
+	*ret = answer;
+	return 0;
+}
+
+static bool is_named(const json_t *service, char **names)
+{
+	const char *name = json_string_value(json_object_get(service, "name"));
+
+	for (; name && *names; names++)
+		if (strcmp(name, *names) == 0)
+			return true;
+	return false;
+}
+
+/* Leave only the services of these names in `services`. */
+static void keep_named(json_t *services, char **names)
+{
+	for (size_t i = json_array_size(services); i-- > 0;)
+		if (!is_named(json_array_get(services, i), names))
+			json_array_remove(services, i);
+}
+
+static bool has_service(const json_t *services, char *name)
+{
+	char *names[] = {name, NULL};
+
+	for (size_t i = 0; i < json_array_size(services); i++)
+		if (is_named(json_array_get(services, i), names))
+			return true;
+	return false;
+}
+
+/* Is every name that of a service? Those that are not are reported. */
+static bool are_all_known(const json_t *services, char **names)
+{
+	bool are_known = true;
+
+	for (; *names; names++) {
+		if (has_service(services, *names))
+			continue;
+		fprintf(stderr,
+			"usherctl: no service '%s' is running; 'usherctl status' lists those that "
+			"are\n",
+			*names);
+		are_known = false;
+	}
+	return are_known;
+}
+
+/* no-color.org: any NO_COLOR that is not empty. */
+static bool are_colours_wanted(void)
+{
+	const char *no_color = getenv("NO_COLOR"), *terminal = getenv("TERM");
+
+	return isatty(STDOUT_FILENO) && !(no_color && *no_color) && terminal &&
+	       strcmp(terminal, "dumb") != 0;
+}
+
+static int print_json(const json_t *object)
+{
+	/* Everything else than ASCII is escaped, C1 control characters too. */
+	if (json_dumpf(object, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII) < 0)
+		return EXIT_FAILURE;
+	putchar('\n');
+	return 0;
+}
+
+static int print_status(const struct options *options, json_t *status, char **names)
+{
+	json_t *services = json_object_get(status, "services");
+
+	if (!are_all_known(services, names))
+		return EXIT_FAILURE;
+	if (*names) {
+		keep_named(services, names);
+		json_object_del(status, "disabled");
+	}
+	if (options->is_json)
+		return print_json(status);
+	status_print(status, are_colours_wanted());
+	return 0;
+}
+
+int command_status(const struct options *options, char **arguments)
+{
+	json_t *status;
+	int r = ask(options, "status", &status);
+
+	if (r > 0)
+		return r;
+	r = print_status(options, status, arguments);
+	json_decref(status);
+	return r;
+}
+
+/* Returns 0 with *ret, to be freed with config_free(); else the exit status, and the errors were
+ * reported. Limits of descriptors are left to usherd: its own are others than ours. */
+static int load(const char *path, struct config **ret)
+{
+	struct config_errors errors = {0};
+	int r = config_load(path, 0, ret, &errors);
+
+	for (size_t i = 0; i < errors.n_lines; i++)
+		fprintf(stderr, "%s\n", errors.lines[i]);
+	config_errors_done(&errors);
+	if (r >= 0)
+		return 0;
+	if (r == -EINVAL)
+		return EX_CONFIG;
+	fprintf(stderr, "usherctl: %s: %s\n", path, strerror(-r));
+	return EXIT_FAILURE;
+}
+
+/* "FILE: OK, 5 services, 2 disabled: chargen, time" */
+static void print_summary(const char *path, const struct config *config)
+{
+	const char *separator = ": ";
+	size_t n_disabled = 0;
+
+	for (size_t i = 0; i < config->n_services; i++)
+		n_disabled += config->services[i]->is_disabled;
+	printf("%s: OK, %zu service%s", path, config->n_services,
+		config->n_services == 1 ? "" : "s");
+	if (n_disabled > 0)
+		printf(", %zu disabled", n_disabled);
+	for (size_t i = 0; i < config->n_services; i++) {
+		if (!config->services[i]->is_disabled)
+			continue;
+		printf("%s%s", separator, config->services[i]->name);
+		separator = ", ";
+	}
+	putchar('\n');
+}
+
+int command_check(const struct options *options, char **arguments)
+{
+	const char *path = *arguments ? *arguments : USHER_CONFIG_FILE;
+	struct config *config;
+	int r = load(path, &config);
+
+	(void)options;
+	if (r > 0)
+		return r;
+	print_summary(path, config);
+	config_free(config);
+	return 0;
+}
+
+/* Check the file that the running usherd was started with, before usherd is asked to read it. */
+static int check_running_config(const struct options *options)
+{
+	struct config *config;
+	json_t *status;
+	const char *path;
+	int r = ask(options, "status", &status);
+
+	if (r > 0)
+		return r;
+	path = json_string_value(json_object_get(status, "config"));
+	r = load(path ? path : USHER_CONFIG_FILE, &config);
+	if (r == 0)
+		config_free(config);
+	else
+		fprintf(stderr, "usherctl: usherd was not asked to reload: nothing was changed\n");
+	json_decref(status);
+	return r;
+}
+
+int command_reload(const struct options *options, char **arguments)
+{
+	const char *message;
+	json_t *answer;
+	int r;
+
+	(void)arguments;
+	r = check_running_config(options);
+	if (r == 0)
+		r = ask(options, "reload", &answer);
+	if (r > 0)
+		return r;
+	message = json_string_value(json_object_get(answer, "message"));
+	print_line(stdout, "", message ? message : "reloaded");
+	json_decref(answer);
+	return 0;
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+/* What usherctl can do: usherctl(8) says what each command means. */
+#pragma once
+
+#include <stdbool.h>
+
+struct options {
+	const char *run_dir; /* of the usherd to talk to */
+	bool is_json;
+};
+
+/*
+ * Carry a command out: print what there is to say to stdout, what is wrong to stderr. `arguments`
+ * ends with NULL. Returns the exit status: one of those that usherctl(8) lists.
+ */
+int command_status(const struct options *options, char **arguments);
+int command_check(const struct options *options, char **arguments);
+int command_reload(const struct options *options, char **arguments);

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Echo, discard, daytime, chargen and time, by the text of RFC 862, 863, 867, 864 and 868.
+ *
+ * None of them has a time-out: those RFCs let the client decide when it is over. What a client can
+ * make us hold is bounded instead: the credit bounds the connections, connection.h the bytes.
+ */
+#include "protocol.h"
+#include "connection.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <time.h>
+
+/* RFC 868 counts seconds from 1900-01-01 00:00:00 UTC; time(2) from 1970, 70 years and 17 leap days
+ * later. */
+#define SECONDS_1900_TO_1970 2208988800
+
+/* RFC 864's popular pattern: lines of 72 characters out of the ring of the 95 that print. */
+#define FIRST_PRINTING	' '
+#define N_PRINTING	95
+#define LINE_CHARACTERS 72
+#define LINE_SIZE	(LINE_CHARACTERS + 2)
+#define PATTERN_SIZE	(N_PRINTING * LINE_SIZE)
+
+/* The end of the client's half is not lost on it: all that was read before has been sent back. */
+static int echo_on_readable(struct connection *c)
+{
+	const char *data;
+	size_t size;
+	int r;
+
+	r = connection_read(c, &data, &size);
+	if (r != 0)
+		return r;
+	return connection_send(c, data, size);
+}
+
+static int discard_on_readable(struct connection *c)
+{
+	const char *data;
+	size_t size;
+
+	return connection_read(c, &data, &size);
+}
+
+/* An answer that fits any socket's empty buffer: what is not taken at once will not be later. */
+static int send_answer(struct connection *c, const void *answer, size_t size)
+{
+	ssize_t n = connection_send_some(c, answer, size);
+
+	if (n < 0)
+		return (int)n;
+	if ((size_t)n < size)
+		return -EIO;
+	return connection_finish(c);
+}
+
+/*
+ * "Weekday, Month Day, Year Time-Zone" of RFC 867. UTC, as the line says, so that it means the same
+ * moment to a client anywhere; the inetd servers sent local time without naming the zone.
+ */
+static int daytime_on_open(struct connection *c)
+{
+	time_t now = time(NULL);
+	struct tm utc;
+	char line[80];
+
+	if (!gmtime_r(&now, &utc))
+		return -errno;
+	return send_answer(
+		c, line, strftime(line, sizeof(line), "%A, %B %d, %Y %H:%M:%S-UTC\r\n", &utc));
+}
+
+/* 32 bits wrap on 2036-02-07 06:28:16 UTC, and go on from 0; the RFC knows no better. */
+static int time_on_open(struct connection *c)
+{
+	uint32_t answer = htonl((uint32_t)(time(NULL) + SECONDS_1900_TO_1970));
+
+	return send_answer(c, &answer, sizeof(answer));
+}
+
+/* The 95 lines after which the pattern repeats. */
+static const char *chargen_pattern(void)
+{
+	static char pattern[PATTERN_SIZE];
+
+	if (pattern[0] != '\0')
+		return pattern;
+	for (size_t line = 0; line < N_PRINTING; line++) {
+		char *text = pattern + line * LINE_SIZE;
+
+		for (size_t i = 0; i < LINE_CHARACTERS; i++)
+			text[i] = (char)(FIRST_PRINTING + (line + i) % N_PRINTING);
+		memcpy(text + LINE_CHARACTERS, "\r\n", 2);
+	}
+	return pattern;
+}
+
+static int chargen_on_open(struct connection *c)
+{
+	return connection_watch(c, EPOLLIN | EPOLLOUT);
+}
+
+/* A client that has ended its own half may still want to read: it only has nothing more to discard.
+ */
+static int chargen_on_readable(struct connection *c)
+{
+	int r = discard_on_readable(c);
+
+	return r == CONNECTION_OVER ? connection_watch(c, EPOLLOUT) : r;
+}
+
+/* At most one round of the pattern in a turn, from a text that all connections share. */
+static int chargen_on_writable(struct connection *c)
+{
+	ssize_t n = connection_send_some(
+		c, chargen_pattern() + c->position, PATTERN_SIZE - c->position);
+
+	if (n < 0)
+		return (int)n;
+	c->position = (uint32_t)(c->position + (size_t)n) % PATTERN_SIZE;
+	return 0;
+}
+
+const struct protocol protocols[] = {
+	{"echo", NULL, echo_on_readable, connection_send_waiting},
+	{"discard", NULL, discard_on_readable, NULL},
+	{"daytime", daytime_on_open, discard_on_readable, NULL},
+	{"chargen", chargen_on_open, chargen_on_readable, chargen_on_writable},
+	{"time", time_on_open, discard_on_readable, NULL},
+	{NULL, NULL, NULL, NULL},
+};
+
+const struct protocol *protocol_find(const char *name)
+{
+	for (const struct protocol *protocol = protocols; protocol->name; protocol++)
+		if (strcmp(protocol->name, name) == 0)
+			return protocol;
+	return NULL;
+}

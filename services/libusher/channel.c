@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Sending what is owed and receiving what is checked. See channel.h for the contract.
+ *
+ * A send that fails because usherd is gone is no error here: whatever it sent before is still in
+ * our queue, and ours. Whoever reads on until the end of the file loses nothing.
+ */
+#include "channel.h"
+#include "fd.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+
+/* The messages that may be owed, in the order in which they are sent: see channel.h. */
+static const struct {
+	uint32_t owed;
+	size_t offset, size;
+} messages[] = {
+	{CHANNEL_OWES_CREDIT, offsetof(struct channel, credit), sizeof(struct wire_credit)},
+	{CHANNEL_OWES_CLAIM, offsetof(struct channel, claim), sizeof(struct wire_claim)},
+	{CHANNEL_OWES_DECLINE, offsetof(struct channel, decline), sizeof(struct wire_decline)},
+	{CHANNEL_OWES_STATUS, offsetof(struct channel, status), sizeof(struct wire_status)},
+	{CHANNEL_OWES_DRAIN, offsetof(struct channel, drain), sizeof(struct wire_drain)},
+};
+
+void channel_init(struct channel *channel)
+{
+	*channel = (struct channel){
+		.fd = -EBADF,
+		.credit.header.type = WIRE_CREDIT,
+		.claim.header.type = WIRE_CLAIM,
+		.decline.header.type = WIRE_DECLINE,
+		.status.header.type = WIRE_STATUS,
+		.drain.header.type = WIRE_DRAIN,
+	};
+}
+
+int channel_open(
+	struct channel *channel, const struct sockaddr_un *address, const struct wire_hello *hello)
+{
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int r;
+
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0)
+		return -errno;
+	r = fdpass_send(fd, hello, sizeof(*hello), NULL, 0);
+	if (r < 0)
+		return r;
+	channel->fd = take_fd(&fd);
+	channel->number++;
+	return 0;
+}
+
+void channel_close(struct channel *channel)
+{
+	channel->fd = close_fd(channel->fd);
+	channel->is_welcome = false;
+	channel->is_peer_gone = false;
+	channel->is_blocked = false;
+	channel->sequence = 0;
+	channel->owed = 0;
+}
+
+static bool is_gone(int error)
+{
+	return error == -EPIPE || error == -ECONNRESET || error == -ENOTCONN;
+}
+
+static int send_releases(struct channel *channel, struct held *held)
+{
+	struct {
+		struct wire_header header;
+		uint64_t ids[WIRE_MAX_RELEASES];
+	} message;
+
+	message.header = (struct wire_header){.type = WIRE_RELEASE};
+	while (held->n_released > 0) {
+		size_t n =
+			held_peek_released(held, channel->number, message.ids, WIRE_MAX_RELEASES);
+		int r = fdpass_send(channel->fd, &message,
+			sizeof(message.header) + n * sizeof(message.ids[0]), NULL, 0);
+
+		if (r < 0)
+			return r;
+		held_forget(held, n);
+	}
+	return 0;
+}
+
+static int send_messages(struct channel *channel)
+{
+	for (size_t i = 0; i < sizeof(messages) / sizeof(messages[0]); i++) {
+		int r;
+
+		if (!(channel->owed & messages[i].owed))
+			continue;
+		r = fdpass_send(channel->fd, (const char *)channel + messages[i].offset,
+			messages[i].size, NULL, 0);
+		if (r < 0)
+			return r;
+		channel->owed &= ~messages[i].owed;
+	}
+	return 0;
+}
+
+int channel_flush(struct channel *channel, struct held *held)
+{
+	int r = 0;
+
+	channel->is_blocked = false;
+	if (channel->is_welcome && !channel->is_peer_gone) {
+		r = send_messages(channel);
+		if (r >= 0)
+			r = send_releases(channel, held);
+		channel->is_peer_gone = is_gone(r);
+		channel->is_blocked = r < 0 && !channel->is_peer_gone;
+	}
+	if (channel->fd < 0 || channel->is_peer_gone) {
+		channel->owed = 0;
+		held_forget(held, held->n_released);
+		return 0;
+	}
+	return r;
+}
+
+static const char *check(const struct channel *channel, const union wire_message *message,
+	const struct fdpass_received *received)
+{
+	const char *why;
+
+	if (received->is_data_truncated)
+		return "it is too long";
+	if (wire_check(message, received->size, received->n_fds, WIRE_FROM_USHERD, &why) < 0)
+		return why;
+	if (message->header.type != WIRE_CONNECTIONS)
+		return NULL;
+	if (!channel->is_welcome)
+		return "connections come before the welcome";
+	if (message->connections.connections[0].sequence != channel->sequence + 1)
+		return "connections are missing before it";
+	return NULL;
+}
+
+int channel_receive(struct channel *channel, union wire_message *ret_message,
+	struct fdpass_received *ret_received, const char **ret_why)
+{
+	const char *why;
+	int r;
+
+	do {
+		r = fdpass_receive(
+			channel->fd, ret_message, sizeof(*ret_message), FDPASS_MAX, ret_received);
+		/* usherd died before it read all of ours. What it sent comes after this error. */
+		if (r == -ECONNRESET)
+			channel->is_peer_gone = true;
+	} while (r == -ECONNRESET);
+	if (r < 0)
+		return r;
+	if (ret_received->size == 0) {
+		fdpass_close(ret_received, 0); /* an empty message can't be told from the end */
+		return 0;
+	}
+	why = check(channel, ret_message, ret_received);
+	if (why) {
+		fdpass_close(ret_received, 0);
+		*ret_why = why;
+		return -EPROTO;
+	}
+	return 1;
+}

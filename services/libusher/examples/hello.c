@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/* hello: a complete service. Every client gets a line. */
+#include <stdio.h>
+#include <string.h>
+#include <usher.h>
+
+int main(void)
+{
+	static const char greeting[] = "Hello, world.\n";
+	struct usher_connection connection;
+	struct usher *usher;
+	char why[256];
+	int r;
+
+	r = usher_new(&usher, "hello", NULL);
+	if (r < 0) {
+		fprintf(stderr, "hello: %s\n", strerror(-r));
+		return 1;
+	}
+	for (;;) {
+		r = usher_accept(usher, &connection, 0);
+		if (r < 0) {
+			usher_error(usher, why, sizeof(why));
+			fprintf(stderr, "hello: %s: %s\n", strerror(-r), why);
+			continue;
+		}
+		send(connection.fd, greeting, strlen(greeting), MSG_NOSIGNAL);
+		usher_close(usher, &connection);
+	}
+}

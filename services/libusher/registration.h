@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One registration as a machine without lock and without waiting: registration_step() does the next
+ * thing there is to do, registration_watch() leaves the epoll descriptor readable exactly when
+ * there will be something to do. The public calls in usher.c are made of these. Private to
+ * libusher.
+ *
+ * The one timer holds the nearest time at which something is due, or a time long past when
+ * something can be returned to the application at once.
+ *
+ * Invariant: a queued connection is the application's as soon as no claim is owed: either usherd
+ * was told so, or it is gone and can give the connection to nobody else.
+ */
+#pragma once
+
+#include "channel.h"
+#include "held.h"
+#include "usher.h"
+#include "wire.h"
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/un.h>
+
+struct usher {
+	/* Set once by usher_new(). */
+	pthread_mutex_t lock; /* of everything below */
+	int epoll_fd;
+	int timer_fd;
+	uint32_t flags;
+	struct sockaddr_un address;
+	union wire_message *message; /* room to receive one: too large for a thread's stack */
+
+	struct wire_hello hello;
+	uint32_t credit; /* most connections to hold */
+	struct channel channel;
+	struct held held;
+	struct wire_listener *listeners; /* of the latest WELCOME */
+	size_t n_listeners;
+
+	/* Received, and claimed or about to be. Nothing more is received while there are any. */
+	struct usher_connection queue[WIRE_MAX_CONNECTIONS];
+	size_t n_queued, first_queued;
+
+	uint64_t retry_ns;   /* when to leave the channel, if there is one, and connect; 0: never */
+	uint64_t backoff_ns; /* the next pause before that */
+	uint64_t restore_ns; /* when to ask again for connections that did not fit; 0: they did */
+	bool is_draining;    /* usher_drain() was called ... */
+	bool is_drained;     /* ... and nothing more comes */
+
+	uint32_t watched_events; /* what epoll_fd watches the channel for */
+	uint64_t armed_ns;	 /* what timer_fd is set to */
+
+	int error;			   /* for the next usher_accept() to return; 0: none */
+	char error_text[WIRE_REASON_SIZE]; /* for usher_error() */
+};
+
+/* Begin with all zero. The first registration_step() will connect. */
+void registration_init(struct usher *u);
+
+/* Open and allocate what it needs. Returns 0, or a negative errno with part of it done. */
+int registration_open(struct usher *u);
+
+/* May the application hear something now: a queued connection, u->error, or that it is drained? */
+bool registration_has_news(const struct usher *u);
+
+/*
+ * Do one thing: connect, send what is owed, or receive one message. Returns 1 if it did, 0 if there
+ * is nothing to do for now, or a negative errno of a send or receive that is worth trying again.
+ */
+int registration_step(struct usher *u);
+
+/* Send what is owed, as far as possible now. As channel_flush(). */
+int registration_flush(struct usher *u);
+
+/* Ask for no more connections. No channel will be opened after this one. */
+void registration_drain(struct usher *u);
+
+/* Make epoll_fd readable when it should be: after anything else here, before unlocking. */
+void registration_watch(struct usher *u);

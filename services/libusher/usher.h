@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * libusher: receive connections from usherd(8).
+ *
+ * A process that uses this library is a *provider*: it is already running, it registers for a
+ * service, and usherd hands it the sockets of accepted connections. The library reconnects by
+ * itself when usherd is restarted, and claims every connection before it is returned, so that
+ * usherd knows whose it is.
+ *
+ * Functions return 0 or a positive value on success and a negative errno on failure; errno itself
+ * says nothing. A struct usher may be used by several threads at once, except for usher_free().
+ * After fork(2) the child must not use it; all its descriptors are close-on-exec.
+ *
+ * See libusher(3) for an introduction with complete programs, usher-protocol(7) to do without.
+ */
+#ifndef USHER_H
+#define USHER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+#pragma GCC visibility push(default)
+
+/* A registration for one service. Opaque. */
+struct usher;
+
+/* Never wait in usher_accept(): for event loops. */
+#define USHER_NONBLOCK 0x1u
+
+/* What may be chosen at usher_new(). Zero means the default, but for `size`. */
+struct usher_options {
+	/* sizeof(struct usher_options): tells which members the caller knows. */
+	size_t size;
+
+	/* USHER_NONBLOCK. */
+	uint32_t flags;
+
+	/* Most connections to hold at once: 1 to 1,048,576; default 1024. */
+	uint32_t credit;
+
+	/* Share of the load relative to other providers: 1 to 1000; default 1. */
+	uint32_t weight;
+
+	/* For humans, in `usherctl status`: at most 63 bytes; default: the name of the program.
+	 * Copied. */
+	const char *name;
+};
+
+/* One connection, as usher_accept() returns it. */
+struct usher_connection {
+	/* The socket: the caller's to use. End it by usher_close(). */
+	int fd;
+
+	/* On which of the service's listeners it came: an index for usher_listener(). */
+	uint32_t listener;
+
+	/* Names the connection to this registration, for usher_release(). Never 0. */
+	uint64_t id;
+
+	/* When usherd accepted it: CLOCK_REALTIME. */
+	struct timespec accepted;
+
+	/* The client's address. IPv4 is AF_INET, never IPv4-mapped; AF_UNIX has no path. */
+	struct sockaddr_storage peer;
+	socklen_t peer_length;
+};
+
+/*
+ * Make a registration for `service`: a name, whose rendezvous is $USHER_RUN_DIR/NAME.sock (default
+ * /run/usher), or the path of a rendezvous if it contains a slash. `options` may be NULL.
+ *
+ * Does not wait and does not need usherd to be running: usher_accept() connects, and reconnects.
+ *
+ * Returns 0 and a registration to be freed with usher_free(), or -EINVAL (not a service name, or an
+ * option out of range), -E2BIG (`options` has members that this version of the library does not
+ * know), -ENAMETOOLONG (the path does not fit unix(7)'s sun_path), -ENOMEM, or the error of
+ * epoll_create1(2) or timerfd_create(2).
+ */
+int usher_new(struct usher **ret, const char *service, const struct usher_options *options);
+
+/*
+ * Leave: closes the registration and its descriptors. Connections that were returned stay the
+ * caller's. Those that were received and not yet returned are closed, so drain first:
+ * usher_drain(), then usher_accept() until -ESHUTDOWN. NULL is allowed. Returns NULL. No other
+ * thread may be using `u`.
+ */
+struct usher *usher_free(struct usher *u);
+
+/*
+ * A descriptor for poll(2), epoll(7), sd-event or any other loop: it is readable, from the start,
+ * when usher_accept() has something to do, and stays the same across reconnections. Owned by `u`:
+ * do not read, write or close it. Call usher_accept() whenever it is readable, best until it
+ * returns -EAGAIN (edge-triggered watching needs that).
+ */
+int usher_fd(const struct usher *u);
+
+/*
+ * The next connection, like accept4(2): `flags` is 0 or SOCK_NONBLOCK for the returned socket,
+ * which is always close-on-exec (SOCK_CLOEXEC is allowed and changes nothing). Waits for one, for
+ * ever, unless USHER_NONBLOCK was given. Registers and reconnects as needed, with growing pauses of
+ * at most 2 seconds: usherd's absence is not an error.
+ *
+ * Returns 0 with *ret filled, or
+ *
+ *   -EAGAIN      nothing to return now (only with USHER_NONBLOCK);
+ *   -EINTR       a signal handler ran while waiting;
+ *   -ESHUTDOWN   usher_drain() was called, nothing more will come, and nothing is left to return.
+ *                So it stays, and usher_fd() stays readable: stop watching it;
+ *   -EMFILE      this process was at its descriptor limit, or a security module objected, and
+ *                connections did not arrive. None is lost: they were handed back to usherd, which
+ *                gives them to somebody else. More are asked for as connections are released, and
+ *                after a second. Or no descriptor was left to reconnect with;
+ *   -EACCES, -EUSERS, -EPROTONOSUPPORT or another error with which usherd refused the registration
+ *                or connect(2) failed: usher_error() has a sentence about it;
+ *   -EPROTO      usherd sent what this library does not understand; it will register anew;
+ *   -EINVAL      unknown flags;
+ *   another negative errno, such as -ENOMEM.
+ *
+ * Refusals and failures are told once. Call again: it goes on, after a pause of at most 2 seconds.
+ */
+int usher_accept(struct usher *u, struct usher_connection *ret, int flags);
+
+/*
+ * End a connection: shutdown(2), close(2) and usher_release(). The client sees the end at once. The
+ * shutdown matters: a plain close(2) lets the client wait for as long as usherd keeps its own copy.
+ * Sets connection->fd to a negative value. As with close(2), what the client sent and nobody has
+ * read makes TCP reset the connection: read to its end what must not be lost.
+ *
+ * Returns 0, or the error of usher_release().
+ */
+int usher_close(struct usher *u, struct usher_connection *connection);
+
+/*
+ * Tell usherd that the connection `id` is over: it counts no longer, and another one may come. For
+ * sockets that are closed elsewhere (shut them down first, see usher_close()). Never waits.
+ *
+ * Returns 0, also when usherd is away just now, or -EINVAL: no connection of this id is held.
+ */
+int usher_release(struct usher *u, uint64_t id);
+
+/*
+ * Change the most connections to hold at once, 0 (pause) to 1,048,576. Takes effect with the next
+ * connections; those here stay. Returns 0 or -EINVAL.
+ */
+int usher_set_credit(struct usher *u, uint32_t credit);
+
+/*
+ * Ask for no more connections on this registration, for good; finish those here, then usher_free().
+ * What is already on its way is still returned by usher_accept(), then it returns -ESHUTDOWN: when
+ * usherd has said that nothing follows, or is gone. Returns 0.
+ */
+int usher_drain(struct usher *u);
+
+/*
+ * A text for `usherctl status`, as STATUS= of sd_notify(3): UTF-8 of at most 255 bytes, "" for
+ * none. Longer ones are cut, control characters replaced. Kept across reconnections. Returns 0.
+ */
+int usher_set_status(struct usher *u, const char *text);
+
+/* Is the registration accepted by usherd at this moment? */
+bool usher_is_registered(struct usher *u);
+
+/* How many connections have come and are not released yet. */
+uint32_t usher_holding(struct usher *u);
+
+/*
+ * The address that a listener of the service is bound to, by the index of a connection. A reload of
+ * usherd may change the listeners: ask before the next usher_accept(), or use getsockname(2) on the
+ * connection. Returns the length of *ret, or -ENOENT (no such listener, or never registered).
+ */
+int usher_listener(struct usher *u, uint32_t index, struct sockaddr_storage *ret);
+
+/*
+ * The last refusal or trouble as a sentence ("" at first), for log files. Copied into `text`,
+ * always terminated; 256 bytes are enough for all. Returns 0.
+ */
+int usher_error(struct usher *u, char *text, size_t size);
+
+#pragma GCC visibility pop
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The rendezvous protocol, version 1, as C structures: usher-protocol(7) is the authority.
+ *
+ * One SOCK_SEQPACKET datagram is one message. Integers are in the host's byte order, naturally
+ * aligned; reserved fields and the bytes after a text's NUL are zero, and checked. This file knows
+ * layouts and what a well-formed message is. It sends nothing (fdpass.h) and decides nothing.
+ *
+ * Invariant: what wire_check() accepted can be read through its struct without another look at the
+ * length.
+ */
+#pragma once
+
+#include <netinet/in.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#define WIRE_VERSION	     1
+
+#define WIRE_MAX_CONNECTIONS 16	       /* records of one CONNECTIONS message, and so descriptors */
+#define WIRE_MAX_RELEASES    512       /* ids of one RELEASE message */
+#define WIRE_MAX_LISTENERS   1024      /* records of WELCOME: listeners of one service */
+#define WIRE_MAX_CREDIT	     (1 << 20) /* and the least is minus that */
+#define WIRE_MAX_WEIGHT	     1000
+#define WIRE_MAX_ERROR	     4095 /* of REFUSED: the kernel has no larger errno */
+#define WIRE_NAME_SIZE	     64	  /* with the NUL */
+#define WIRE_REASON_SIZE     256  /* with the NUL */
+#define WIRE_STATUS_SIZE     256  /* with the NUL */
+
+enum wire_type {
+	WIRE_HELLO = 1,
+	WIRE_WELCOME = 2,
+	WIRE_REFUSED = 3,
+	WIRE_CONNECTIONS = 4,
+	WIRE_CLAIM = 6,
+	WIRE_RELEASE = 7,
+	WIRE_CREDIT = 8,
+	WIRE_DECLINE = 9,
+	WIRE_STATUS = 11,
+	WIRE_DRAIN = 12,
+	WIRE_DRAINING = 13,
+	/* 5 LISTENERS and 10 FORWARD are reserved. */
+};
+
+enum wire_sender {
+	WIRE_FROM_PROVIDER,
+	WIRE_FROM_USHERD,
+};
+
+/* Every message begins so. In version 1 no message has flags: they are zero. */
+struct wire_header {
+	uint16_t type;	   /* enum wire_type */
+	uint16_t flags;	   /* zero */
+	uint32_t reserved; /* zero */
+};
+
+/*
+ * An address of AF_INET or AF_INET6, or only the family (everything else zero) for others, whose
+ * socket knows more (getpeername(2)).
+ */
+struct wire_address {
+	uint16_t family;     /* AF_INET, AF_INET6, AF_UNIX, ... */
+	uint16_t port;	     /* network byte order */
+	uint32_t scope_id;   /* AF_INET6: interface index of a link-local address, else zero */
+	uint8_t address[16]; /* network byte order; AF_INET: the first 4 bytes, the rest zero */
+};
+
+struct wire_hello {
+	struct wire_header header;
+	uint16_t version_lowest;
+	uint16_t version_highest;
+	int32_t credit;	  /* how many connections it takes now, 0 to WIRE_MAX_CREDIT */
+	uint32_t weight;  /* share of the load relative to others, 1 to WIRE_MAX_WEIGHT */
+	uint32_t holding; /* connections in service from an earlier channel, 0 to WIRE_MAX_CREDIT */
+	char name[WIRE_NAME_SIZE]; /* for humans; may be empty */
+};
+
+struct wire_listener {
+	uint32_t type; /* SOCK_STREAM, ... */
+	uint32_t reserved;
+	struct wire_address address; /* as bound */
+};
+
+/*
+ * The answer to HELLO. It comes again whenever the listeners of the service changed: the index in a
+ * CONNECTIONS record counts in the latest WELCOME before it.
+ */
+struct wire_welcome {
+	struct wire_header header;
+	uint16_t version; /* chosen */
+	uint16_t reserved;
+	uint32_t n_listeners;
+	char service[WIRE_NAME_SIZE];
+	struct wire_listener listeners[];
+};
+
+struct wire_refused {
+	struct wire_header header;
+	uint32_t error;		       /* errno, positive */
+	uint32_t reserved;	       /* zero */
+	char reason[WIRE_REASON_SIZE]; /* one sentence for the provider's administrator */
+};
+
+struct wire_connection {
+	uint64_t sequence;    /* counts the connections of this channel from 1, no gaps */
+	uint64_t id;	      /* names the connection in RELEASE; never 0 */
+	uint64_t accepted_ns; /* when, CLOCK_REALTIME */
+	uint32_t listener;    /* index in WELCOME */
+	uint32_t reserved;    /* zero */
+	struct wire_address peer;
+};
+
+/* As many records as descriptors were sent: the first record belongs to the first descriptor. */
+struct wire_connections {
+	struct wire_header header;
+	struct wire_connection connections[];
+};
+
+/* All connections up to this sequence that were not declined are the provider's now. */
+struct wire_claim {
+	struct wire_header header;
+	uint64_t sequence;
+};
+
+/* These connections are over. Each gives one credit back. Id 0: one of those in `holding`. */
+struct wire_release {
+	struct wire_header header;
+	uint64_t ids[];
+};
+
+/* `credit` more are welcome, counted from after the connection `sequence` (0: from the first). */
+struct wire_credit {
+	struct wire_header header;
+	uint64_t sequence;
+	int32_t credit; /* negative: one more than so many releases must come before the next one */
+	uint32_t reserved;
+};
+
+/*
+ * The descriptors of these unclaimed connections (both ends included) did not arrive, or the
+ * provider does not want them: usherd gives its own copies to somebody else. Their credit is not
+ * given back, and what credit is left is withdrawn: CREDIT grants anew when there is room again.
+ */
+struct wire_decline {
+	struct wire_header header;
+	uint64_t first;
+	uint64_t last;
+};
+
+struct wire_status {
+	struct wire_header header;
+	char text[WIRE_STATUS_SIZE]; /* UTF-8, no control characters; may be empty */
+};
+
+/* DRAIN (provider: "send me no more") and DRAINING (usherd: "you get no more"). */
+struct wire_drain {
+	struct wire_header header;
+};
+
+#define WIRE_MAX_FROM_PROVIDER (sizeof(struct wire_release) + WIRE_MAX_RELEASES * sizeof(uint64_t))
+#define WIRE_MAX_FROM_USHERD                                                                       \
+	(sizeof(struct wire_welcome) + WIRE_MAX_LISTENERS * sizeof(struct wire_listener))
+
+/* Room for any message of either side, aligned for all of them. */
+union wire_message {
+	struct wire_header header;
+	struct wire_hello hello;
+	struct wire_welcome welcome;
+	struct wire_refused refused;
+	struct wire_connections connections;
+	struct wire_claim claim;
+	struct wire_release release;
+	struct wire_credit credit;
+	struct wire_decline decline;
+	struct wire_status status;
+	struct wire_drain drain;
+	uint8_t bytes[WIRE_MAX_FROM_USHERD];
+};
+
+/* The name of a message type for logs ("HELLO"), "unknown" for others. Static text. */
+const char *wire_type_name(uint16_t type);
+
+/*
+ * Is this a well-formed message of that sender? Checks type, length, reserved fields, texts, ranges
+ * that need no state (versions in order, credit, weight, sequences not 0 and in order) and that
+ * `n_fds` is what the type carries. Texts are UTF-8 without control characters, C0 and C1. For
+ * CONNECTIONS `n_fds` may be less than the records: the rest was lost on the way (see fdpass.h).
+ *
+ * `size` is the number of bytes received. Returns 0, or -EBADMSG and a static clause in *ret_why
+ * for a log line ("the length of the message does not fit its type").
+ */
+int wire_check(const union wire_message *message, size_t size, size_t n_fds,
+	enum wire_sender sender, const char **ret_why);
+
+/* How many trailing records (listeners, connections, ids) a checked message of `size` bytes has. */
+size_t wire_n_records(const union wire_message *message, size_t size);
+
+/*
+ * Convert addresses. An IPv4-mapped IPv6 address becomes AF_INET. A family that does not fit
+ * becomes a wire address with nothing but the family, and the other way.
+ */
+void wire_address_from_sockaddr(struct wire_address *ret, const struct sockaddr *sockaddr);
+socklen_t wire_address_to_sockaddr(
+	const struct wire_address *address, struct sockaddr_storage *ret);
+
+/*
+ * Copy a text into a fixed field: cut at the size without splitting a UTF-8 character, invalid
+ * bytes and control characters replaced by '?', the rest of the field zeroed.
+ */
+void wire_set_text(char *field, size_t field_size, const char *text);

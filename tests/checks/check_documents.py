@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: MIT
+"""README.md, HACKING.md and NEWS.md speak of files and commands that exist."""
+
+import os
+import re
+import unittest
+
+import tree
+import tap
+
+DOCUMENTS = ("README.md", "HACKING.md", "NEWS.md")
+LINK = re.compile(r"\]\((?!https?:)([^)#]+)[^)]*\)")
+CODE = re.compile(r"`([^`\n]+)`")
+COMMAND = re.compile(r"^\s{4,}(?:\$ |# )?((?:packaging|tests|\.ci)/[\w.-]+)", re.MULTILINE)
+PATH = re.compile(r"^[\w.-]+(?:/[\w.-]+)+/?$")
+FOLDERS = ("inetd/", "services/", "tests/", "man/", "etc/", "packaging/", ".ci/")
+
+
+def find_broken_references(root, document):
+    text = (root / document).read_text()
+    names = set(LINK.findall(text))
+    names |= {code for code in CODE.findall(text) if PATH.match(code) and code.startswith(FOLDERS)}
+    for name in sorted(names):
+        if "NAME" not in name and not (root / name).exists():
+            yield f"{document}: {name} does not exist"
+
+
+def find_missing_commands(root, document):
+    for command in COMMAND.findall((root / document).read_text()):
+        if not os.access(root / command, os.X_OK):
+            yield f"{document}: {command} is no command"
+
+
+class Documents(unittest.TestCase):
+    def test_what_they_refer_to_exists(self):
+        tree.check_nothing(
+            self, (line for name in DOCUMENTS for line in find_broken_references(tree.ROOT, name)))
+
+    def test_their_commands_can_be_run(self):
+        tree.check_nothing(
+            self, (line for name in DOCUMENTS for line in find_missing_commands(tree.ROOT, name)))
+
+    def test_the_readme_has_its_two_commands(self):
+        text = (tree.ROOT / "README.md").read_text()
+        for command in ("packaging/quickstart", "tests/run"):
+            self.assertIn(f"\n    {command}", text)
+
+
+if __name__ == "__main__":
+    tap.main()

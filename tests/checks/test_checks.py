@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: MIT
+"""The checks are able to fail: each is shown a small tree with the mistake it is there to find."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+import check_documents
+import check_includes
+import check_manuals
+import check_sources
+import tree
+import tap
+
+
+class SmallTree(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.root = Path(folder.name)
+
+    def write(self, name, text):
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def check_found(self, offences, *words):
+        offences = list(offences)
+        self.assertEqual(len(offences), 1, offences)
+        for word in words:
+            self.assertIn(word, offences[0])
+
+
+class Sources(SmallTree):
+    def test_bad_format_is_found(self):
+        formatter = check_sources.find_formatter()
+        if not formatter:
+            self.skipTest("there is no clang-format")
+        self.write("a.c", "int a;\n")
+        self.assertEqual(list(check_sources.find_badly_formatted(self.root, formatter)), [])
+        self.write("b.c", "int  b;\n")
+        self.check_found(check_sources.find_badly_formatted(self.root, formatter), "b.c")
+
+    def test_missing_licence_is_found(self):
+        self.write("good.h", f"/* {check_sources.SPDX} */\n")
+        self.write("script", f"#!/bin/sh\n# {check_sources.SPDX}\n")
+        self.write("bad.c", "/* Mine. */\n")
+        self.check_found(check_sources.find_without_licence(self.root), "bad.c")
+
+    def test_sleeping_test_is_found(self):
+        self.write("tests/good.c", "/* does not sleep */\n")
+        self.write("tests/bad.py", "\ntime.sl" "eep(1)\n")
+        self.check_found(check_sources.find_sleeps(self.root), "tests/bad.py:2")
+
+
+class Includes(SmallTree):
+    def check_include(self, path, header, is_allowed):
+        self.write(header, "")
+        self.write(path, f'#include "{Path(header).name}"\n')
+        offences = list(check_includes.find_wrong_directions(self.root))
+        self.assertEqual(not offences, is_allowed, offences)
+        (self.root / path).unlink()
+
+    def test_upward_include_is_found(self):
+        self.check_include("inetd/service.c", "inetd/listener.h", True)
+        self.check_include("inetd/listener.c", "inetd/service.h", False)
+
+    def test_include_of_a_neighbour_is_found(self):
+        self.check_include("inetd/rendezvous.c", "inetd/listener.h", False)
+
+    def test_room_without_a_floor_is_found(self):
+        self.write("inetd/cellar.c", "")
+        self.check_found(check_includes.find_wrong_directions(self.root), "cellar.c", "floor")
+
+    def test_include_across_the_rendezvous_is_found(self):
+        self.check_include("services/basic/basic.c", "services/libusher/usher.h", True)
+        self.check_include("services/basic/basic.c", "services/libusher/wire.h", False)
+        self.check_include("services/libusher/usher.c", "inetd/log.h", False)
+        self.check_include("inetd/provider.c", "services/libusher/wire.h", True)
+        self.check_include("inetd/provider.c", "services/libusher/usher.h", False)
+
+    def test_impure_dispatch_is_found(self):
+        self.write("inetd/dispatch.c", "#include <stdlib.h>\n#include <unistd.h>\n")
+        self.check_found(check_includes.find_impurities(self.root), "unistd.h")
+
+    def test_cycle_is_found(self):
+        self.write("inetd/a.h", '#include "b.h"\n')
+        self.write("inetd/b.h", '#include "c.h"\n')
+        self.write("inetd/c.h", '#include "b.h"\n')
+        self.check_found(check_includes.find_cycles(self.root), "b.h -> inetd/c.h -> inetd/b.h")
+
+
+class Manuals(SmallTree):
+    def test_lint_is_found(self):
+        self.write("man/bad.8", ".Dd November 21, 2026\n.Dt BAD 8\n.Os\n.Xx\n")
+        self.assertIn("Xx", "\n".join(check_manuals.find_lint(self.root)))
+
+    def test_option_that_only_one_side_has_is_found(self):
+        help_text = "usage: x [-c FILE]\n\n  -c, --config FILE  not --that\n  -V, --version  its own\n"
+        page = ".It Fl c Ar file , Fl -config Ar file\n.It Fl V , Fl -version\nsee\n.Fl x\n"
+        self.assertEqual(list(check_manuals.find_option_differences("x", help_text, page)), [])
+        self.check_found(check_manuals.find_option_differences(
+            "x", help_text + "  -n, --config\n", page), "-n", "--help has it")
+        self.check_found(check_manuals.find_option_differences(
+            "x", help_text, page + ".It Fl q\n"), "-q", "the manual has it")
+
+    def test_undocumented_function_is_found(self):
+        self.write("services/libusher/usher.sym", "LIBUSHER_0 {\n\tusher_new;\n\tusher_fd;\n};\n")
+        self.write("man/libusher.3", ".Fo usher_new\n")
+        self.check_found(check_manuals.find_undocumented_functions(self.root), "usher_fd")
+
+
+class Documents(SmallTree):
+    def test_reference_to_nothing_is_found(self):
+        self.write("man/x.8", "")
+        self.write("README.md", "`man/x.8`, [HACKING](HACKING.md), `make install/x`\n")
+        self.check_found(check_documents.find_broken_references(self.root, "README.md"), "HACKING.md")
+
+    def test_missing_command_is_found(self):
+        self.write("README.md", "Do\n\n    packaging/quickstart --once\n")
+        self.check_found(check_documents.find_missing_commands(self.root, "README.md"), "quickstart")
+
+
+class Count(SmallTree):
+    """tests/lib/count.py, which says what the whole run was worth."""
+
+    def count(self, *programs, steps=""):
+        paths = [self.root / "gcc/meson-logs/testlog.json"]
+        if steps:
+            self.write("steps.tap", steps)
+            paths.append(self.root / "steps.tap")
+        self.write("gcc/meson-logs/testlog.json", "\n".join(map(json.dumps, programs)))
+        result = subprocess.run(
+            [sys.executable, tree.ROOT / "tests/lib/count.py", *paths],
+            capture_output=True, text=True, check=False)
+        return result.stdout.splitlines()[-1], result.returncode
+
+    @staticmethod
+    def program(stdout, result="OK", returncode=0):
+        return {"name": "x", "stdout": stdout, "result": result, "returncode": returncode}
+
+    def test_all_passed(self):
+        self.assertEqual(self.count(self.program("1..2\nok 1 - a\nok 2 - b\n")), ("2 passed, 0 failed", 0))
+
+    def test_one_failed(self):
+        self.assertEqual(self.count(self.program("1..2\nok 1 - a\nnot ok 2 - b\n", "ERROR", 1)),
+                         ("1 passed, 1 failed", 1))
+
+    def test_skip_of_both_spellings(self):
+        self.assertEqual(self.count(self.program("1..3\nok 1 - a # SKIP no\nnot ok 2 # SKIP b\nok 3 - c\n")),
+                         ("1 passed, 0 failed, 2 skipped", 0))
+
+    def test_crash_counts_what_was_not_reported(self):
+        self.assertEqual(self.count(self.program("1..3\nok 1 - a\n", "ERROR", -6)), ("1 passed, 2 failed", 1))
+
+    def test_bad_exit_status_after_passed_cases_is_a_failure(self):
+        self.assertEqual(self.count(self.program("1..1\nok 1 - a\n", "ERROR", 1)), ("1 passed, 1 failed", 1))
+
+    def test_silent_program_is_a_failure(self):
+        self.assertEqual(self.count(self.program(""), steps="ok - build"), ("1 passed, 1 failed", 1))
+
+    def test_failed_build_is_a_failure(self):
+        self.assertEqual(self.count(self.program("1..1\nok 1 - a\n"), steps="ok - gcc\nnot ok - clang\n"),
+                         ("2 passed, 1 failed", 1))
+
+
+if __name__ == "__main__":
+    tap.main()

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: MIT
+"""Clients, ports, and networks in which something is missing."""
+
+import contextlib
+import ctypes
+import os
+import socket
+import struct
+import subprocess
+import unittest
+from pathlib import Path
+
+from processes import DEADLINE
+
+
+def connect(address, timeout=DEADLINE, source=None):
+    """A client's socket, connected to an address as usher.conf(5) and `usherctl status` write it."""
+    kind, _, rest = address.partition(":")
+    if kind == "unix":
+        client = socket.socket(socket.AF_UNIX)
+        client.settimeout(timeout)
+        client.connect(rest)
+        return client
+    host, _, port = rest.rpartition(":")
+    client = socket.create_connection((host.strip("[]") or "127.0.0.1", int(port)), timeout, source)
+    return client
+
+
+def reset(client):
+    """Close a client's socket so that the other side sees ECONNRESET."""
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+
+
+def read_all(client):
+    """Everything until the end of the connection."""
+    data = b""
+    while block := client.recv(65536):
+        data += block
+    return data
+
+
+def read_exactly(client, size):
+    data = b""
+    while len(data) < size:
+        block = client.recv(size - len(data))
+        if not block:
+            raise AssertionError(f"the connection ended after {len(data)} of {size} bytes")
+        data += block
+    return data
+
+
+def free_port():
+    """A port that was free a moment ago, for an usherd that has to come back to the same one."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+@contextlib.contextmanager
+def occupied_port():
+    """A port on which this process listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def list_listeners():
+    """What ss(8) says about listening TCP sockets: state, accept queue, its size, address."""
+    return subprocess.run(["ss", "-Hltn"], capture_output=True, text=True, check=True).stdout
+
+
+def without_ipv6():
+    """For a child before exec: socket(AF_INET6, ...) fails as in a kernel booted with ipv6.disable=1."""
+    number_of_socket = {"x86_64": 41, "aarch64": 198, "riscv64": 198}[os.uname().machine]
+    load, jump_if_equal, give = 0x20, 0x15, 0x06
+    allow, fail_eafnosupport = 0x7FFF0000, 0x00050000 | 97
+    program = b"".join(struct.pack("=HBBI", *step) for step in (
+        (load, 0, 0, 0),  # the number of the system call
+        (jump_if_equal, 0, 3, number_of_socket),
+        (load, 0, 0, 16),  # its first argument, the address family
+        (jump_if_equal, 0, 1, socket.AF_INET6),
+        (give, 0, 0, fail_eafnosupport),
+        (give, 0, 0, allow),
+    ))
+    text = ctypes.create_string_buffer(program, len(program))
+    filter_program = struct.pack("@HP", len(program) // 8, ctypes.addressof(text))
+    libc = ctypes.CDLL(None, use_errno=True)
+    pr_set_no_new_privs, pr_set_seccomp, mode_filter = 38, 22, 2
+    if libc.prctl(pr_set_no_new_privs, 1, 0, 0, 0) or libc.prctl(
+            pr_set_seccomp, mode_filter, ctypes.c_char_p(filter_program), 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+def enter_network_namespace(ipv6=True):
+    """Move this process (and what it starts from now on) into a network that has only loopback."""
+    clone_newnet = 0x40000000
+    if ctypes.CDLL(None, use_errno=True).unshare(clone_newnet):
+        raise unittest.SkipTest(f"no network of one's own: {os.strerror(ctypes.get_errno())}")
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    if not ipv6:
+        for name in ("all", "default", "lo"):
+            Path(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6").write_text("1")

@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: MIT
+"""usher-protocol(7) in Python: a provider that does what a test says, good or bad.
+
+It shares no code with libusher, so that both are held against the manual and not against each other.
+"""
+
+import array
+import contextlib
+import os
+import socket
+import struct
+from dataclasses import dataclass
+
+from processes import DEADLINE, find_readable
+
+HELLO, WELCOME, REFUSED, CONNECTIONS, CLAIM, RELEASE, CREDIT, DECLINE = 1, 2, 3, 4, 6, 7, 8, 9
+STATUS, DRAIN, DRAINING = 11, 12, 13
+
+MAX_CONNECTIONS = 16
+ROOM = 65536
+
+HEADER = struct.Struct("=HHI")
+HELLO_BODY = struct.Struct("=HHiII64s")
+WELCOME_BODY = struct.Struct("=HHI64s")
+LISTENER = struct.Struct("=II24s")
+REFUSED_BODY = struct.Struct("=II256s")
+CONNECTION = struct.Struct("=QQQII24s")
+
+
+def message(message_type, body=b"", flags=0, reserved=0):
+    return HEADER.pack(message_type, flags, reserved) + body
+
+
+def hello(credit=16, weight=1, holding=0, name="test", lowest=1, highest=1):
+    return message(HELLO, HELLO_BODY.pack(lowest, highest, credit, weight, holding, name.encode()))
+
+
+def claim(sequence):
+    return message(CLAIM, struct.pack("=Q", sequence))
+
+
+def release(*ids):
+    return message(RELEASE, struct.pack(f"={len(ids)}Q", *ids))
+
+
+def credit(sequence, amount):
+    return message(CREDIT, struct.pack("=QiI", sequence, amount, 0))
+
+
+def decline(first, last):
+    return message(DECLINE, struct.pack("=QQ", first, last))
+
+
+def status(text):
+    return message(STATUS, struct.pack("=256s", text.encode()))
+
+
+def text(field):
+    return field.split(b"\0", 1)[0].decode()
+
+
+def host_and_port(address):
+    """What struct wire_address says: ("127.0.0.1", 80), or ("", 0) for a family without these."""
+    family, = struct.unpack_from("=H", address)
+    port, = struct.unpack_from("!H", address, 2)
+    if family == socket.AF_INET:
+        return socket.inet_ntop(family, address[8:12]), port
+    if family == socket.AF_INET6:
+        return socket.inet_ntop(family, address[8:24]), port
+    return "", 0
+
+
+@dataclass
+class Connection:
+    """One record of CONNECTIONS with its socket."""
+
+    sequence: int
+    id: int
+    accepted_ns: int
+    listener: int
+    peer: tuple
+    socket: socket.socket
+
+    def close(self):
+        """As libusher does: the client sees the end although usherd may still hold a copy."""
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
+
+
+class Closed(Exception):
+    """usherd closed the channel."""
+
+
+class Refused(Exception):
+    """usherd answered HELLO with REFUSED."""
+
+    def __init__(self, error, reason):
+        super().__init__(reason)
+        self.error, self.reason = error, reason
+
+
+class Provider:
+    """One channel to a rendezvous."""
+
+    def __init__(self, path):
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.socket.settimeout(DEADLINE)
+        self.socket.connect(path)
+        self.batches = []  # the number of connections of each CONNECTIONS message
+        self.kept = []  # descriptors of connections that the test did not take
+
+    def fileno(self):
+        return self.socket.fileno()
+
+    def close(self):
+        for connection in self.kept:
+            connection.socket.close()
+        self.socket.close()
+
+    # Saying
+
+    def send(self, data, fds=()):
+        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+        self.socket.sendmsg([data], ancillary)
+
+    def register(self, **options):
+        """HELLO and its answer; returns the name of the service and its listeners."""
+        with contextlib.suppress(BrokenPipeError):  # who is refused by name is refused before HELLO
+            self.send(hello(**options))
+        message_type, body, _ = self.receive()
+        if message_type == REFUSED:
+            error, _, reason = REFUSED_BODY.unpack(body)
+            raise Refused(error, text(reason))
+        if message_type != WELCOME:
+            raise AssertionError(f"message {message_type} where WELCOME was due")
+        return self.read_welcome(body)
+
+    @staticmethod
+    def read_welcome(body):
+        version, _, n_listeners, service = WELCOME_BODY.unpack_from(body)
+        listeners = [host_and_port(address) for _, _, address
+                     in LISTENER.iter_unpack(body[WELCOME_BODY.size:])]
+        if version != 1 or len(listeners) != n_listeners:
+            raise AssertionError(f"a strange WELCOME: {body!r}")
+        return text(service), listeners
+
+    # Hearing
+
+    def receive(self):
+        """The next message: its type, its body, its descriptors. Raises Closed at the end."""
+        while True:
+            try:
+                data, fds, flags, _ = socket.recv_fds(self.socket, ROOM, MAX_CONNECTIONS)
+            except ConnectionResetError:  # we said what usherd did not read: its last words come after
+                data, fds, flags, _ = socket.recv_fds(self.socket, ROOM, MAX_CONNECTIONS)
+            if flags & socket.MSG_CTRUNC:
+                raise AssertionError("descriptors got lost on the way")
+            if not data:
+                raise Closed
+            message_type, message_flags, reserved = HEADER.unpack_from(data)
+            if message_flags or reserved:
+                raise AssertionError(f"reserved bits are set: {data!r}")
+            return message_type, data[HEADER.size:], fds
+
+    def has_message(self, seconds=0.0):
+        return bool(find_readable([self.socket], seconds))
+
+    def receive_connections(self):
+        """The connections of the next message, which has to be CONNECTIONS; a reload's WELCOME is skipped."""
+        message_type, body, fds = self.receive()
+        while message_type == WELCOME:
+            message_type, body, fds = self.receive()
+        if message_type != CONNECTIONS:
+            raise AssertionError(f"message {message_type} where CONNECTIONS was due")
+        records = list(CONNECTION.iter_unpack(body))
+        if len(records) != len(fds):
+            raise AssertionError(f"{len(records)} records and {len(fds)} descriptors")
+        self.batches.append(len(records))
+        connections = []
+        for (sequence, number, accepted_ns, listener, _, peer), fd in zip(records, fds):
+            connections.append(Connection(sequence, number, accepted_ns, listener, host_and_port(peer),
+                                          socket.socket(fileno=fd)))
+        return connections
+
+    def take(self, n):
+        """Receive exactly n connections, without claiming them."""
+        connections = []
+        while len(connections) < n:
+            connections += self.receive_connections()
+        if len(connections) != n:
+            raise AssertionError(f"{len(connections)} connections, {n} were expected")
+        self.kept += connections
+        return connections
+
+    def take_and_claim(self, n):
+        connections = self.take(n)
+        self.send(claim(connections[-1].sequence))
+        return connections
+
+    def finish(self, *connections):
+        """Close connections and say so."""
+        for connection in connections:
+            connection.close()
+        self.send(release(*(connection.id for connection in connections)))
+
+    def wait_closed(self):
+        """Wait until usherd closes the channel; returns REFUSED's sentence if that came first."""
+        reason = None
+        while True:
+            try:
+                message_type, body, fds = self.receive()
+            except (Closed, ConnectionResetError, BrokenPipeError):
+                return reason
+            for fd in fds:
+                os.close(fd)
+            if message_type == REFUSED:
+                reason = text(REFUSED_BODY.unpack(body)[2])
+
+
+def tell_name(provider, name):
+    """Serve for ever: tell each client `name` and hang up."""
+    while True:
+        try:
+            connections = provider.receive_connections()
+        except Closed:
+            return
+        provider.send(claim(connections[-1].sequence))
+        for connection in connections:
+            with contextlib.suppress(OSError):
+                connection.socket.sendall(f"{name}\n".encode())
+        provider.finish(*connections)

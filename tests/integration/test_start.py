@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: MIT
+"""How usherd starts and ends: exit statuses, privileges, its run_dir, the manager it tells."""
+
+import fcntl
+import os
+import re
+import signal
+import socket
+import stat
+import unittest
+
+import harness
+import network
+import processes
+import protocol
+import tap
+
+ONE = 'service one { listen = {"tcp:127.0.0.1:0"} }\n'
+EX_CONFIG = 78
+EX_USAGE = 64
+CAP_NET_BIND_SERVICE = 1 << 10
+
+
+class CommandLine(harness.UsherTest):
+    def write(self, text, mode=0o644):
+        path = self.folder / "test.conf"
+        path.write_text(text)
+        path.chmod(mode)
+        return path
+
+    def test_check_of_a_good_file(self):
+        path = self.write(f'run_dir = "{self.folder}/run"\nuser = "{harness.USHERD_USER}"\n' + ONE)
+        self.assertEqual(self.run_usherd("--check", path).returncode, 0)
+        self.assertEqual(self.run_usherd("--check", "-c", path).returncode, 0)
+        self.assertEqual(os.listdir(self.folder), ["test.conf"])
+
+    def test_check_of_a_bad_file_names_each_line(self):
+        path = self.write('service x {\n listen = {"tcp:127.0.0.1:99999"}\n instances = 0\n}\n')
+        result = self.run_usherd("--check", path)
+        self.assertEqual(result.returncode, EX_CONFIG)
+        self.assertRegex(result.stderr, rf"(?m)^{re.escape(str(path))}:\d+: ")
+
+    def test_start_with_a_bad_file(self):
+        path = self.write("no_such_option = 1\n")
+        result = self.run_usherd("-c", path)
+        self.assertEqual(result.returncode, EX_CONFIG)
+        self.assertRegex(result.stderr, rf"{re.escape(str(path))}:1: .*no_such_option")
+
+    def test_start_without_a_file(self):
+        result = self.run_usherd("-c", self.folder / "nowhere.conf")
+        self.assertEqual(result.returncode, EX_CONFIG)
+        self.assertIn("nowhere.conf", result.stderr)
+
+    def test_file_that_others_may_write_is_refused(self):
+        result = self.run_usherd("--check", self.write(ONE, 0o666))
+        self.assertEqual(result.returncode, EX_CONFIG)
+        self.assertIn("test.conf", result.stderr)
+
+    def test_unknown_option_of_the_command_line(self):
+        result = self.run_usherd("--no-such-option")
+        self.assertEqual(result.returncode, EX_USAGE)
+        self.assertIn("--help", result.stderr)
+
+    def test_version_and_help(self):
+        self.assertRegex(self.run_usherd("--version").stdout, r"^usherd \d+\.\d+\.\d+\n$")
+        result = self.run_usherd("--help")
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        self.assertIn("--check", result.stdout)
+
+
+class Place(harness.UsherTest):
+    """run_dir belongs to one usherd, and to nobody else."""
+
+    def check_refused(self, usherd, pattern):
+        usherd.launch()
+        self.assertNotEqual(usherd.wait_end(), 0)
+        self.assertRegex(usherd.log, pattern)
+
+    def test_second_instance_is_refused_and_the_first_unharmed(self):
+        first = self.start_usherd(ONE)
+        second = self.make_usherd(ONE)
+        second.config.write_text(first.config.read_text())
+        self.check_refused(second, str(first.run_dir))
+        self.serving_child(first, "one", "first")
+        self.assertEqual(network.read_all(self.connect(first.addresses("one")[0])), b"first\n")
+
+    def test_world_writable_run_dir_is_refused(self):
+        usherd = self.make_usherd(ONE)
+        usherd.run_dir.mkdir()
+        usherd.run_dir.chmod(0o777)
+        self.check_refused(usherd, str(usherd.run_dir))
+
+    @harness.needs_root
+    def test_run_dir_of_somebody_else_is_refused(self):
+        usherd = self.make_usherd(ONE)
+        usherd.run_dir.mkdir()
+        os.chown(usherd.run_dir, processes.user_id(harness.STRANGER_USER), -1)
+        self.check_refused(usherd, str(usherd.run_dir))
+
+    def test_rendezvous_is_removed_at_the_end(self):
+        usherd = self.start_usherd(ONE)
+        self.assertTrue(stat.S_ISSOCK(os.stat(usherd.rendezvous("one")).st_mode))
+        usherd.stop()
+        self.assertEqual([name for name in os.listdir(usherd.run_dir) if name.endswith(".sock")], [])
+
+    def test_port_in_use_names_who_has_it(self):
+        with network.occupied_port() as port:
+            usherd = self.make_usherd(f'service one {{ listen = {{"tcp:127.0.0.1:{port}"}} }}\n')
+            usherd.launch()
+            self.assertNotEqual(usherd.wait_end(), 0)
+            self.assertIn(f"127.0.0.1:{port}", usherd.log)
+            self.assertRegex(usherd.log, rf"\b{os.getpid()}\b")
+
+
+class Rights(harness.UsherTest):
+    @harness.needs_root
+    def test_root_is_left_behind_but_for_low_ports(self):
+        usherd = self.start_usherd(ONE)
+        uid, gid = processes.user_id(harness.USHERD_USER), processes.group_id(harness.USHERD_USER)
+        self.assertEqual(usherd.proc_status("Uid").split(), [str(uid)] * 4)
+        self.assertEqual(usherd.proc_status("Gid").split(), [str(gid)] * 4)
+        self.assertNotIn("0", usherd.proc_status("Groups").split())
+        for name in ("CapEff", "CapPrm"):
+            self.assertEqual(int(usherd.proc_status(name), 16), CAP_NET_BIND_SERVICE)
+        for name in ("CapInh", "CapAmb"):
+            self.assertEqual(int(usherd.proc_status(name), 16), 0)
+
+    @harness.needs_root
+    def test_reload_still_works_after_that(self):
+        usherd = self.start_usherd(ONE)
+        usherd.write_config(ONE + ONE.replace("one", "two"))
+        self.assertEqual(usherd.ask("reload").get("ok"), True)
+        usherd.remember_fds()
+
+    @harness.needs_root
+    def test_user_that_is_not_root_can_run_it(self):
+        usherd = self.start_usherd(ONE, user=harness.STRANGER_USER, as_user=harness.STRANGER_USER)
+        self.assertEqual(usherd.proc_status("Uid").split()[0], str(processes.user_id(harness.STRANGER_USER)))
+        self.serving_child(usherd, "one", "a")
+        self.assertEqual(network.read_all(self.connect(usherd.addresses("one")[0])), b"a\n")
+
+    @harness.needs_root
+    def test_stranger_gets_no_answer_from_the_control_socket(self):
+        usherd = self.start_usherd(ONE)
+        answer = self.child(lambda say: say(str(usherd.ask("status"))), harness.STRANGER_USER).hear()
+        self.assertIn("error", answer)
+        self.assertNotIn("services", answer)
+
+    @harness.needs_root
+    @unittest.skipIf(harness.IS_SANITIZED, "the leak checker must look into usherd")
+    def test_memory_is_closed_to_others_of_the_same_user(self):
+        """Not dumpable: what the kernel shows of such a process belongs to root."""
+        usherd = self.start_usherd(ONE, user=harness.STRANGER_USER, as_user=harness.STRANGER_USER)
+        self.assertEqual(os.stat(f"/proc/{usherd.pid}/maps").st_uid, 0)
+
+
+class Manager(harness.UsherTest):
+    """sd_notify(3)."""
+
+    def test_ready_comes_with_a_status(self):
+        usherd = self.make_usherd(ONE)
+        usherd.launch()
+        message = usherd.wait_notification("READY", "1")
+        if "STATUS" not in message:
+            message = usherd.wait_notification("STATUS")
+        self.assertNotEqual(message["STATUS"], "")
+
+    def test_sigterm_says_stopping_and_ends_with_zero(self):
+        usherd = self.start_usherd(ONE)
+        os.kill(usherd.pid, signal.SIGTERM)
+        usherd.wait_notification("STOPPING", "1")
+        self.assertEqual(usherd.wait_end(), 0)
+
+    def test_sigint_does_the_same(self):
+        usherd = self.start_usherd(ONE)
+        os.kill(usherd.pid, signal.SIGINT)
+        self.assertEqual(usherd.wait_end(), 0)
+
+    def test_stop_does_not_touch_what_providers_have(self):
+        usherd = self.start_usherd(ONE)
+        provider = self.provider(usherd, "one")
+        client = self.connect(usherd.addresses("one")[0])
+        connection, = provider.take_and_claim(1)
+        usherd.wait_service("one", in_service=1)
+        usherd.stop()
+        connection.socket.sendall(b"bye")
+        self.assertEqual(network.read_exactly(client, 3), b"bye")
+
+
+    def test_stop_does_not_touch_what_waits_in_a_providers_queue(self):
+        usherd = self.start_usherd(ONE)
+        provider = self.provider(usherd, "one")
+        client = self.connect(usherd.addresses("one")[0])
+        usherd.wait_service("one", unclaimed=1)
+        usherd.stop()
+        connection, = provider.take(1)
+        connection.socket.sendall(b"bye")
+        self.assertEqual(network.read_exactly(client, 3), b"bye")
+
+
+class Log(harness.UsherTest):
+    def test_stalled_reader_of_standard_error_stops_nobody(self):
+        """The pipe is full and nobody reads: service goes on, messages are dropped and counted."""
+        usherd = self.make_usherd(ONE)
+        usherd.launch()
+        usherd.wait_notification("READY", "1")
+        self.fill_pipe(usherd)
+        for _ in range(2000):
+            provider = protocol.Provider(usherd.rendezvous("one"))
+            provider.send(b"garbage")
+            provider.wait_closed()
+            provider.close()
+        self.serving_child(usherd, "one", "a")
+        self.assertEqual(network.read_all(self.connect(usherd.addresses("one")[0])), b"a\n")
+        self.assertGreater(usherd.status()["log_messages_dropped"], 0)
+
+    @staticmethod
+    def fill_pipe(usherd):
+        """Make the pipe small and fill it through usherd's own end."""
+        fcntl.fcntl(usherd.process.stderr, fcntl.F_SETPIPE_SZ, 4096)
+        fd = os.open(f"/proc/self/fd/{usherd.process.stderr.fileno()}", os.O_WRONLY | os.O_NONBLOCK)
+        try:
+            while os.write(fd, b"." * 512):
+                pass
+        except BlockingIOError:
+            os.close(fd)
+
+    def test_stalled_notify_socket_stops_nobody(self):
+        usherd = self.start_usherd(ONE)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.setblocking(False)
+            try:
+                while sender.sendto(b"X=1", str(usherd.folder / "notify")):
+                    pass
+            except BlockingIOError:
+                pass
+        for _ in range(20):
+            self.assertEqual(usherd.ask("reload").get("ok"), True)
+
+    def test_closed_standard_descriptors(self):
+        usherd = self.start_usherd(ONE, wrapper=["sh", "-c", 'exec "$@" <&- >&-', "sh"])
+        self.serving_child(usherd, "one", "a")
+        self.assertEqual(network.read_all(self.connect(usherd.addresses("one")[0])), b"a\n")
+        self.assertEqual(os.readlink(f"/proc/{usherd.pid}/fd/0"), "/dev/null")
+
+
+if __name__ == "__main__":
+    tap.main()

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: MIT
+"""usherctl as an administrator sees it."""
+
+import json
+import os
+import pty
+import re
+import subprocess
+
+import harness
+import processes
+import protocol
+import tap
+
+CONFIG = """
+service one { listen = {"tcp:127.0.0.1:0"} }
+service two { listen = {"tcp:127.0.0.1:0"} disable = true }
+"""
+
+
+class Usherctl(harness.UsherTest):
+    def setUp(self):
+        super().setUp()
+        self.usherd = self.start_usherd(CONFIG)
+
+    def usherctl(self, *arguments):
+        return subprocess.run(
+            [str(harness.USHERCTL), "--run-dir", str(self.usherd.run_dir), *map(str, arguments)],
+            capture_output=True, text=True, timeout=processes.DEADLINE, check=False)
+
+    def test_status_shows_services_and_providers(self):
+        provider = self.provider(self.usherd, "one", name="my-server")
+        provider.send(protocol.status("all is well"))
+        self.usherd.wait_until(
+            lambda: self.usherd.provider("one", "my-server")["status"] == "all is well", "the text")
+        result = self.usherctl("status")
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        for text in ("one", self.usherd.addresses("one")[0], "my-server", str(os.getpid()), "all is well", "two"):
+            self.assertIn(text, result.stdout)
+        self.assertNotIn("\x1b", result.stdout)
+
+    def test_status_has_colours_only_on_a_terminal(self):
+        leader, follower = pty.openpty()
+        environment = {**os.environ, "TERM": "xterm"}
+        environment.pop("NO_COLOR", None)
+        result = subprocess.run(
+            [str(harness.USHERCTL), "--run-dir", str(self.usherd.run_dir), "status"], stdout=follower,
+            env=environment, timeout=processes.DEADLINE, check=False)
+        os.close(follower)
+        self.assertEqual(result.returncode, 0)
+        self.assertIn(b"\x1b[", os.read(leader, 65536))
+        os.close(leader)
+
+    def test_status_as_json(self):
+        result = self.usherctl("status", "--json")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        status = json.loads(result.stdout)
+        self.assertEqual([service["name"] for service in status["services"]], ["one"])
+        self.assertEqual(status["disabled"], ["two"])
+
+    def test_hostile_texts_of_providers_do_not_reach_the_terminal(self):
+        self.provider(self.usherd, "one", name="caf\u00e9")
+        self.assertIn("caf\u00e9", self.usherctl("status").stdout)
+
+    def test_check_lists_what_is_disabled(self):
+        result = self.usherctl("check", self.usherd.config)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertRegex(result.stdout, r"\btwo\b")
+
+    def test_check_of_a_bad_file_fails_with_its_lines(self):
+        path = self.folder / "bad.conf"
+        path.write_text("service x { listen = {\"tcp:127.0.0.1:no-such-service\"} }\n")
+        result = self.usherctl("check", path)
+        self.assertEqual(result.returncode, 78)
+        self.assertRegex(result.stderr, rf"{re.escape(str(path))}:\d+: .*no-such-service")
+
+    def test_without_usherd_it_says_that_usherd_is_not_running(self):
+        self.usherd.stop()
+        result = self.usherctl("status")
+        self.assertNotEqual(result.returncode, 0)
+        self.assertIn("usherd is not running", result.stderr)
+
+    @harness.needs_root
+    def test_stranger_is_told_who_may(self):
+        result = subprocess.run(
+            [self.copy_for_others(harness.USHERCTL), "--run-dir", str(self.usherd.run_dir), "status"],
+            capture_output=True, text=True, user=harness.STRANGER_USER, extra_groups=[],
+            timeout=processes.DEADLINE, check=False)
+        self.assertNotEqual(result.returncode, 0)
+        self.assertIn("root", result.stderr)
+
+    def test_unknown_command_is_a_usage_error(self):
+        result = self.usherctl("frobnicate")
+        self.assertEqual(result.returncode, 64)
+        self.assertIn("--help", result.stderr)
+
+
+if __name__ == "__main__":
+    tap.main()

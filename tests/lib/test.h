@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What every unit test gets: a check for leaked descriptors and a time limit.
+ *
+ * Use check_test(f) where cmocka says cmocka_unit_test(f), and main_of_tests(tests) as the body of
+ * main. A test whose open descriptors differ before and after fails, naming them.
+ */
+#pragma once
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+/* Longest time for one test, in seconds: SIGALRM ends the program, so a hang is a failure. */
+#define TEST_SECONDS 60
+
+int test_begin(void **state);
+int test_end(void **state);
+
+#define check_test(f) cmocka_unit_test_setup_teardown(f, test_begin, test_end)
+
+/* How many descriptors this process has open. */
+size_t test_count_fds(void);
+
+/* A connected pair of AF_UNIX SOCK_SEQPACKET sockets, non-blocking, close-on-exec. */
+void test_socketpair(int ret_fds[2]);

@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: MIT */
+/* libusher: what a provider may wish of usherd: to be shown, to get more or less, to leave. */
+#include "fake-usherd.h"
+#include "test.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+/* --- status, credit --- */
+
+static void test_status_is_sent_and_kept(void **state)
+{
+	struct usher *u = new_usher(0);
+	char long_text[2 * WIRE_STATUS_SIZE];
+
+	(void)state;
+	usher_set_status(u, "warming up\n");
+	assert_nothing_to_accept(u);
+	fake_accept();
+	fake_expect_nothing(); /* what version 1 says comes after the version is agreed */
+	fake_welcome();
+	assert_nothing_to_accept(u);
+	fake_expect(WIRE_STATUS);
+	assert_string_equal(fake.message->status.text, "warming up?");
+
+	memset(long_text, 'x', sizeof(long_text) - 1);
+	long_text[sizeof(long_text) - 1] = '\0';
+	usher_set_status(u, long_text);
+	fake_expect(WIRE_STATUS);
+	assert_int_equal(strlen(fake.message->status.text), WIRE_STATUS_SIZE - 1);
+	usher_set_status(u, "ready");
+	fake_expect(WIRE_STATUS);
+
+	reconnect(u);
+	fake_expect(WIRE_STATUS);
+	assert_string_equal(fake.message->status.text, "ready");
+	usher_set_status(u, "");
+	fake_expect(WIRE_STATUS);
+	reconnect(u);
+	fake_expect_nothing();
+	usher_free(u);
+}
+
+static void test_credit_counts_what_is_held(void **state)
+{
+	struct usher *u = new_registered(10);
+	struct usher_connection connections[3];
+	int clients[3];
+
+	(void)state;
+	assert_int_equal(usher_set_credit(u, (1 << 20) + 1), -EINVAL);
+	fake_give(3, clients, NULL);
+	for (size_t i = 0; i < 3; i++)
+		assert_int_equal(usher_accept(u, &connections[i], 0), 0);
+	fake_expect_claim(3);
+	assert_int_equal(usher_holding(u), 3);
+
+	assert_int_equal(usher_set_credit(u, 5), 0);
+	fake_expect_credit(3, 2);
+	assert_int_equal(usher_set_credit(u, 1), 0);
+	fake_expect_credit(3, -2);
+
+	/* HELLO has no negative credit: the rest of it follows. */
+	reconnect(u);
+	fake_expect_credit(0, -2);
+	for (size_t i = 0; i < 3; i++) {
+		usher_close(u, &connections[i]);
+		fake_expect_release((const uint64_t[]){0}, 1);
+		assert_eof(clients[i]);
+	}
+	assert_int_equal(usher_holding(u), 0);
+	usher_free(u);
+}
+
+/* What was released meanwhile still brings credit when it is told, so CREDIT counts without it. */
+static void test_credit_below_zero_comes_before_releases(void **state)
+{
+	struct usher *u = new_registered(3);
+	struct usher_connection connections[3];
+	int clients[3];
+
+	(void)state;
+	fake_give(3, clients, NULL);
+	for (size_t i = 0; i < 3; i++)
+		assert_int_equal(usher_accept(u, &connections[i], 0), 0);
+	fake_hang_up();
+	usher_set_credit(u, 1);
+	assert_nothing_to_accept(u);
+	end_pause(u, 50 * MS_NS);
+	fake_accept();
+	assert_int_equal(fake.message->hello.credit, 0);
+	assert_int_equal(fake.message->hello.holding, 3);
+	for (size_t i = 0; i < 3; i++) {
+		usher_close(u, &connections[i]);
+		assert_eof(clients[i]);
+	}
+	fake_welcome();
+	assert_nothing_to_accept(u);
+	fake_expect_credit(0, -2); /* and three make one */
+	fake_expect_release((const uint64_t[]){0, 0, 0}, 3);
+	usher_free(u);
+}
+
+static void test_credit_set_while_away_is_in_the_hello(void **state)
+{
+	struct usher *u = new_registered(10);
+
+	(void)state;
+	fake_hang_up();
+	assert_nothing_to_accept(u);
+	assert_int_equal(usher_set_credit(u, 0), 0);
+	end_pause(u, 50 * MS_NS);
+	fake_accept();
+	assert_int_equal(fake.message->hello.credit, 0);
+	fake_welcome();
+	assert_nothing_to_accept(u);
+	fake_expect_nothing();
+	usher_free(u);
+}
+
+static void test_credit_set_before_the_welcome_follows_it(void **state)
+{
+	struct usher *u = new_usher(10);
+
+	(void)state;
+	assert_nothing_to_accept(u);
+	fake_accept();
+	usher_set_credit(u, 20);
+	fake_expect_nothing();
+	fake_welcome();
+	assert_nothing_to_accept(u);
+	fake_expect_credit(0, 20);
+	usher_free(u);
+}
+
+/* --- leaving --- */
+
+static void assert_shut_down(struct usher *u)
+{
+	struct usher_connection connection;
+
+	wait_readable(usher_fd(u));
+	assert_int_equal(usher_accept(u, &connection, 0), -ESHUTDOWN);
+	assert_int_equal(usher_accept(u, &connection, 0), -ESHUTDOWN);
+}
+
+static void test_drain_returns_what_is_on_its_way(void **state)
+{
+	struct usher *u = new_registered(10);
+	struct usher_connection connection;
+	int client;
+
+	(void)state;
+	client = fake_give_one();
+	usher_drain(u);
+	usher_drain(u);
+	fake_expect(WIRE_DRAIN);
+	assert_int_equal(usher_accept(u, &connection, 0), 0);
+	fake_expect_claim(1);
+	assert_nothing_to_accept(u); /* usherd has not answered yet */
+	fake_send_draining();
+	assert_shut_down(u);
+	usher_close(u, &connection); /* is still told */
+	fake_expect_release((const uint64_t[]){1}, 1);
+	assert_eof(client);
+	usher_free(u);
+}
+
+static void test_drain_before_the_welcome(void **state)
+{
+	struct usher *u = new_usher(0);
+
+	(void)state;
+	assert_nothing_to_accept(u);
+	usher_drain(u);
+	fake_accept();
+	fake_welcome();
+	assert_nothing_to_accept(u);
+	fake_expect(WIRE_DRAIN);
+	fake_send_draining();
+	assert_shut_down(u);
+	usher_free(u);
+}
+
+static void test_drain_while_usherd_is_away_is_done_at_once(void **state)
+{
+	struct usher *u = new_usher(0);
+
+	(void)state;
+	fake_stop();
+	assert_nothing_to_accept(u);
+	usher_drain(u);
+	assert_shut_down(u);
+	usher_free(u);
+}
+
+static void test_drain_ends_when_usherd_dies(void **state)
+{
+	struct usher *u = new_registered(0);
+	int client = fake_give_one();
+
+	(void)state;
+	usher_drain(u);
+	fake_stop();
+	wait_readable(usher_fd(u));
+	accept_and_close(u);
+	assert_eof(client);
+	assert_shut_down(u);
+	usher_free(u);
+}
+
+static void test_draining_unasked_is_followed_by_a_new_registration(void **state)
+{
+	struct usher *u = new_registered(0);
+
+	(void)state;
+	fake_send_draining();
+	assert_nothing_to_accept(u);
+	assert_false(usher_is_registered(u));
+	reconnect(u); /* when usherd hangs up */
+	assert_true(usher_is_registered(u));
+
+	fake_send_draining();
+	assert_nothing_to_accept(u);
+	end_pause(u, 2 * SECOND_NS); /* or when it does not */
+	fake_accept();
+	fake_welcome();
+	assert_nothing_to_accept(u);
+	assert_true(usher_is_registered(u));
+	usher_free(u);
+}
+
+static void test_drain_after_draining_unasked_is_done(void **state)
+{
+	struct usher *u = new_registered(0);
+
+	(void)state;
+	fake_send_draining();
+	assert_nothing_to_accept(u);
+	usher_drain(u);
+	assert_shut_down(u);
+	usher_free(u);
+}
+
+static void test_free_ends_what_was_not_returned(void **state)
+{
+	struct usher *u = new_registered(0);
+	int clients[3], copies[3];
+
+	(void)state;
+	fake_give(3, clients, copies);
+	accept_and_close(u);
+	usher_free(u);
+	for (size_t i = 0; i < 3; i++) {
+		assert_eof(clients[i]);
+		close(copies[i]);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		check_fake(test_status_is_sent_and_kept),
+		check_fake(test_credit_counts_what_is_held),
+		check_fake(test_credit_below_zero_comes_before_releases),
+		check_fake(test_credit_set_while_away_is_in_the_hello),
+		check_fake(test_credit_set_before_the_welcome_follows_it),
+		check_fake(test_drain_returns_what_is_on_its_way),
+		check_fake(test_drain_before_the_welcome),
+		check_fake(test_drain_while_usherd_is_away_is_done_at_once),
+		check_fake(test_drain_ends_when_usherd_dies),
+		check_fake(test_draining_unasked_is_followed_by_a_new_registration),
+		check_fake(test_drain_after_draining_unasked_is_done),
+		check_fake(test_free_ends_what_was_not_returned),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,726 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * From one configuration to the next, with real sockets: what is kept, opened and closed, and that
+ * a failure changes nothing.
+ *
+ * calloc(3) is wrapped to fail at the n-th call.
+ */
+#include "config-files.h"
+#include "fd.h"
+#include "loop.h"
+#include "reload.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#define TEXT_MAX   4096
+#define NO_FAILURE (-1)
+
+static int n_callocs_until_failure = NO_FAILURE;
+
+void *__real_calloc(size_t n, size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+	if (n_callocs_until_failure != NO_FAILURE && n_callocs_until_failure-- == 0) {
+		n_callocs_until_failure = NO_FAILURE;
+		errno = ENOMEM;
+		return NULL;
+	}
+	return __real_calloc(n, size);
+}
+
+/* What server.c has of this. */
+struct place {
+	struct service_list running;
+	struct config *config;
+	struct config_errors errors; /* of the last reload */
+	struct reload_counts counts;
+	int n_ended;
+};
+
+static void on_ended(struct service *s, void *userdata)
+{
+	struct place *p = userdata;
+	size_t i = 0;
+
+	while (p->running.services[i] != s)
+		i++;
+	for (p->running.n_services--; i < p->running.n_services; i++)
+		p->running.services[i] = p->running.services[i + 1];
+	service_free(s);
+	p->n_ended++;
+}
+
+static struct config *config_of(const char *services)
+{
+	size_t size = strlen(services) + TEXT_MAX;
+	char *text = malloc(size);
+	struct config *config;
+
+	assert_non_null(text);
+	snprintf(text, size, "run_dir = \"%s\"\n%s", in_folder("."), services);
+	config = load_text(text);
+	free(text);
+	return config;
+}
+
+/* Reload with these services. Returns what reload_prepare() returned. */
+static int reload(struct place *p, const char *services)
+{
+	struct config *config = config_of(services);
+	struct reload *plan;
+	int r;
+
+	config_errors_done(&p->errors);
+	p->errors = (struct config_errors){0};
+	r = reload_prepare(&plan, loop, &p->running, config, on_ended, p, &p->errors);
+	if (r < 0) {
+		config_free(config);
+		return r;
+	}
+	reload_commit(plan, &p->running, &p->counts);
+	config_free(p->config);
+	p->config = config;
+	return 0;
+}
+
+static void begin(struct place *p, const char *services)
+{
+	*p = (struct place){0};
+	if (reload(p, services) < 0)
+		fail_msg("%s", p->errors.n_lines > 0 ? p->errors.lines[0] : "no error line");
+}
+
+static void end(struct place *p)
+{
+	for (size_t i = 0; i < p->running.n_services; i++)
+		service_free(p->running.services[i]);
+	free(p->running.services);
+	config_free(p->config);
+	config_errors_done(&p->errors);
+}
+
+static void check_counts(const struct place *p, size_t n_added, size_t n_removed, size_t n_kept)
+{
+	assert_int_equal(p->counts.n_added, n_added);
+	assert_int_equal(p->counts.n_removed, n_removed);
+	assert_int_equal(p->counts.n_kept, n_kept);
+}
+
+static void check_names(const struct place *p, const char *expected)
+{
+	char names[256] = "";
+
+	for (size_t i = 0; i < p->running.n_services; i++)
+		snprintf(names + strlen(names), sizeof(names) - strlen(names), "%s%s%s",
+			i > 0 ? " " : "", service_name(p->running.services[i]),
+			service_is_ending(p->running.services[i]) ? "(ending)" : "");
+	assert_string_equal(names, expected);
+}
+
+static struct service *service_called(const struct place *p, const char *name)
+{
+	for (size_t i = 0; i < p->running.n_services; i++)
+		if (strcmp(service_name(p->running.services[i]), name) == 0)
+			return p->running.services[i];
+	fail_msg("there is no service %s", name);
+	return NULL;
+}
+
+static const struct address *bound_of(const struct place *p, const char *name, size_t i)
+{
+	size_t n;
+	struct listener *const *listeners = service_listeners(service_called(p, name), &n);
+
+	assert_true(i < n);
+	return listener_bound(listeners[i]);
+}
+
+static size_t n_listeners_of(const struct place *p, const char *name)
+{
+	size_t n;
+
+	(void)service_listeners(service_called(p, name), &n);
+	return n;
+}
+
+/* The inode of the only listening socket of this process at `address`; 0 if there is none. */
+static ino_t inode_at(const struct address *address)
+{
+	ino_t inode = 0;
+
+	for (int fd = 3; fd < 512; fd++) {
+		struct address own = {.length = sizeof(own.storage)};
+		struct stat st;
+		int is_listening = 0;
+		socklen_t size = sizeof(is_listening);
+
+		if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &is_listening, &size) < 0 ||
+			!is_listening || getsockname(fd, &own.sockaddr, &own.length) < 0 ||
+			own.sockaddr.sa_family != address->sockaddr.sa_family)
+			continue;
+		own.type = address->type;
+		own.is_wildcard = address->is_wildcard;
+		if (!address_equal(&own, address))
+			continue;
+		assert_int_equal(inode, 0);
+		assert_int_equal(fstat(fd, &st), 0);
+		inode = st.st_ino;
+	}
+	return inode;
+}
+
+static int connect_to(const struct address *address)
+{
+	int fd = socket(address->sockaddr.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_true(fd >= 0);
+	assert_int_equal(connect(fd, &address->sockaddr, address->length), 0);
+	return fd;
+}
+
+/* A port that is free on all addresses. */
+static unsigned int free_port(void)
+{
+	struct sockaddr_in6 address = {.sin6_family = AF_INET6};
+	socklen_t length = sizeof(address);
+	_cleanup_close_ int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(bind(fd, (struct sockaddr *)&address, length), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &length), 0);
+	return ntohs(address.sin6_port);
+}
+
+/* Services written with printf(3). Good until the fourth call after it. */
+__attribute__((format(printf, 1, 2))) static const char *text(const char *format, ...)
+{
+	static char texts[4][TEXT_MAX];
+	static unsigned int i;
+	char *result = texts[i++ % 4];
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(result, TEXT_MAX, format, arguments);
+	va_end(arguments);
+	return result;
+}
+
+/* What is kept. */
+
+static void test_an_unchanged_listener_stays_the_same_socket(void **state)
+{
+	const char *before = text("service a { listen = {\"tcp:127.0.0.1:%u\"} }", free_port());
+	struct place p;
+	ino_t inode;
+	int fd;
+
+	(void)state;
+	begin(&p, before);
+	check_counts(&p, 1, 0, 0);
+	inode = inode_at(bound_of(&p, "a", 0));
+	assert_int_not_equal(inode, 0);
+	fd = connect_to(bound_of(&p, "a", 0)); /* waits in the backlog */
+	assert_int_equal(reload(&p, before), 0);
+	check_counts(&p, 0, 0, 1);
+	assert_int_equal(inode_at(bound_of(&p, "a", 0)), inode);
+	assert_int_equal(recv(fd, &(char){0}, 1, MSG_DONTWAIT), -1);
+	assert_int_equal(errno, EAGAIN); /* and was not reset */
+	close_fd(fd);
+	end(&p);
+}
+
+static void test_other_values_change_and_the_socket_stays(void **state)
+{
+	unsigned int port = free_port();
+	struct place p;
+	ino_t inode;
+
+	(void)state;
+	begin(&p, text("service a { listen = {\"tcp:%u\"} }", port));
+	inode = inode_at(bound_of(&p, "a", 0));
+	assert_int_equal(
+		reload(&p, text("service a { listen = {\"tcp:%u\"}\n instances = 7\n }", port)), 0);
+	assert_int_equal(inode_at(bound_of(&p, "a", 0)), inode);
+	assert_int_equal(service_config(service_called(&p, "a"))->instances, 7);
+	end(&p);
+}
+
+/* `first` moves from service a to service b. */
+static void check_moves(const char *first, const char *second)
+{
+	struct place p;
+	ino_t first_inode, second_inode;
+
+	begin(&p, text("service a { listen = {\"%s\"} } service b { listen = {\"%s\"} }", first,
+			  second));
+	first_inode = inode_at(bound_of(&p, "a", 0));
+	second_inode = inode_at(bound_of(&p, "b", 0));
+	assert_true(first_inode != 0 && second_inode != 0);
+
+	if (reload(&p, text("service a { listen = {\"%s\"} } service b { listen = {\"%s\"} }",
+			       second, first)) < 0)
+		fail_msg("%s", p.errors.lines[0]);
+	assert_int_equal(inode_at(bound_of(&p, "b", 0)), first_inode);
+	assert_int_equal(inode_at(bound_of(&p, "a", 0)), second_inode);
+	check_counts(&p, 0, 0, 2);
+
+	if (reload(&p, text("service c { listen = {\"%s\", \"%s\"} }", first, second)) < 0)
+		fail_msg("%s", p.errors.lines[0]);
+	assert_int_equal(inode_at(bound_of(&p, "c", 0)), first_inode);
+	assert_int_equal(inode_at(bound_of(&p, "c", 1)), second_inode);
+	check_counts(&p, 1, 2, 0);
+	turn_until(p.n_ended == 2);
+	assert_int_equal(inode_at(bound_of(&p, "c", 0)), first_inode);
+	end(&p);
+}
+
+static void test_a_listener_that_moves_stays_the_same_socket(void **state)
+{
+	char first[64], second[64];
+
+	(void)state;
+	snprintf(first, sizeof(first), "tcp:127.0.0.1:%u", free_port());
+	snprintf(second, sizeof(second), "tcp:%u", free_port());
+	check_moves(first, second);
+}
+
+static void test_a_unix_listener_that_moves_stays_the_same_socket(void **state)
+{
+	char cwd[128], first[256], second[256];
+
+	(void)state;
+	assert_non_null(getcwd(cwd, sizeof(cwd)));
+	snprintf(first, sizeof(first), "unix:%s/first", cwd);
+	snprintf(second, sizeof(second), "unix:%s/second", cwd);
+	check_moves(first, second);
+	assert_int_equal(access("first", F_OK), -1);
+}
+
+static void test_listeners_of_port_0_keep_their_ports(void **state)
+{
+	static const char services[] = "service a { listen = {\"tcp:127.0.0.1:0\"} }"
+				       "service b { listen = {\"tcp:127.0.0.1:0\"} }";
+	struct place p;
+	unsigned int a_port, b_port;
+
+	(void)state;
+	begin(&p, services);
+	a_port = address_port(bound_of(&p, "a", 0));
+	b_port = address_port(bound_of(&p, "b", 0));
+	assert_int_not_equal(a_port, b_port);
+	assert_int_equal(reload(&p, services), 0);
+	assert_int_equal(address_port(bound_of(&p, "a", 0)), a_port);
+	assert_int_equal(address_port(bound_of(&p, "b", 0)), b_port);
+
+	/* Nobody gets another's. */
+	assert_int_equal(reload(&p, "service b { listen = {\"tcp:127.0.0.1:0\"} }"
+				    "service c { listen = {\"tcp:127.0.0.1:0\"} }"),
+		0);
+	assert_int_equal(address_port(bound_of(&p, "b", 0)), b_port);
+	assert_int_not_equal(address_port(bound_of(&p, "c", 0)), a_port);
+	turn_until(p.n_ended == 1);
+	end(&p);
+}
+
+static void test_several_listeners_of_port_0_in_one_service(void **state)
+{
+	static const char two[] =
+		"service a { listen = {\"tcp:127.0.0.1:0\", \"tcp:127.0.0.1:0\"} }";
+	struct place p;
+	ino_t first, second;
+
+	(void)state;
+	begin(&p, two);
+	first = inode_at(bound_of(&p, "a", 0));
+	second = inode_at(bound_of(&p, "a", 1));
+	assert_int_not_equal(first, second);
+	assert_int_equal(reload(&p, two), 0);
+	assert_int_equal(
+		inode_at(bound_of(&p, "a", 0)) + inode_at(bound_of(&p, "a", 1)), first + second);
+	assert_int_equal(reload(&p, "service a { listen = {\"tcp:127.0.0.1:0\"} }"), 0);
+	assert_int_equal(n_listeners_of(&p, "a"), 1);
+	end(&p);
+}
+
+/* What comes and goes. */
+
+static void test_added_removed_and_kept_are_counted(void **state)
+{
+	struct place p;
+
+	(void)state;
+	begin(&p, "service b { listen = {\"tcp:127.0.0.1:0\"} }"
+		  "service d { listen = {\"tcp:127.0.0.1:0\"} }");
+	check_counts(&p, 2, 0, 0);
+	check_names(&p, "b d");
+	assert_int_equal(reload(&p, "service e { listen = {\"tcp:127.0.0.1:0\"} }"
+				    "service d { listen = {\"tcp:127.0.0.1:0\"} }"
+				    "service a { listen = {\"tcp:127.0.0.1:0\"} }"),
+		0);
+	check_counts(&p, 2, 1, 1);
+	check_names(&p, "a d e b(ending)");
+	assert_int_equal(access(in_folder("b.sock"), F_OK), -1);
+	assert_int_equal(access(in_folder("e.sock"), F_OK), 0);
+	turn_until(p.n_ended == 1);
+	check_names(&p, "a d e");
+	assert_int_equal(reload(&p, ""), 0);
+	check_counts(&p, 0, 3, 0);
+	turn_until(p.n_ended == 4);
+	check_names(&p, "");
+	end(&p);
+}
+
+static void test_a_disabled_service_is_not_run(void **state)
+{
+	struct place p;
+	struct address address;
+
+	(void)state;
+	begin(&p, "service a { listen = {\"tcp:127.0.0.1:0\"} }");
+	address = *bound_of(&p, "a", 0);
+	assert_int_equal(
+		reload(&p, "service a { listen = {\"tcp:127.0.0.1:0\"}\n disable = true\n }"), 0);
+	check_counts(&p, 0, 1, 0);
+	assert_int_equal(inode_at(&address), 0);
+	turn_until(p.n_ended == 1);
+	end(&p);
+}
+
+static void test_a_service_comes_back_while_it_is_ending(void **state)
+{
+	static const char services[] = "service a { listen = {\"tcp:127.0.0.1:0\"} }";
+	struct place p;
+
+	(void)state;
+	begin(&p, services);
+	assert_int_equal(reload(&p, ""), 0);
+	assert_int_equal(reload(&p, services), 0);
+	check_counts(&p, 1, 0, 0);
+	check_names(&p, "a a(ending)");
+	assert_int_equal(access(in_folder("a.sock"), F_OK), 0);
+	turn_until(p.n_ended == 1);
+	check_names(&p, "a");
+	assert_int_equal(access(in_folder("a.sock"), F_OK), 0); /* it is the new one's */
+	end(&p);
+}
+
+static void test_a_listener_that_is_removed_is_closed(void **state)
+{
+	struct place p;
+	struct address first, second;
+	unsigned int port = free_port(), other = free_port();
+
+	(void)state;
+	begin(&p, text("service a { listen = {\"tcp:127.0.0.1:%u\", \"tcp:127.0.0.1:%u\"} }", port,
+			  other));
+	first = *bound_of(&p, "a", 0);
+	second = *bound_of(&p, "a", 1);
+	assert_int_equal(
+		reload(&p, text("service a { listen = {\"tcp:127.0.0.1:%u\"} }", other)), 0);
+	assert_int_equal(inode_at(&first), 0);
+	assert_int_not_equal(inode_at(&second), 0);
+	end(&p);
+}
+
+/* Failures. */
+
+/* A reload that must fail with this one line, and change nothing. */
+static void check_fails(struct place *p, const char *services, const char *expected)
+{
+	size_t n_fds = test_count_fds(), n_services = p->running.n_services;
+	struct service *first = n_services > 0 ? p->running.services[0] : NULL;
+
+	assert_int_equal(reload(p, services), -EINVAL);
+	assert_int_equal(p->errors.n_lines, 1);
+	assert_string_equal(p->errors.lines[0], expected);
+	assert_int_equal(test_count_fds(), n_fds);
+	assert_int_equal(p->running.n_services, n_services);
+	if (first) {
+		assert_ptr_equal(p->running.services[0], first);
+		assert_false(service_is_ending(first));
+	}
+	assert_int_equal(turn_while_ready(), 0);
+}
+
+static void test_a_failure_at_any_listener_changes_nothing(void **state)
+{
+	unsigned int port = free_port();
+	struct place p;
+	ino_t inode;
+
+	(void)state;
+	begin(&p, text("service b { listen = {\"tcp:127.0.0.1:%u\"} }", port));
+	inode = inode_at(bound_of(&p, "b", 0));
+	for (int bad = 0; bad < 4; bad++) {
+		char services[TEXT_MAX] = "";
+
+		for (int i = 0; i < 4; i++) { /* a and c are new, and b changes */
+			const char *host = i == bad ? "192.0.2.99" : "127.0.0.1";
+			size_t length = strlen(services);
+
+			snprintf(services + length, sizeof(services) - length,
+				"service %c { listen = {\n\"tcp:%s:0\", \"tcp:127.0.0.1:0\"} }\n",
+				'a' + i, host);
+		}
+		check_fails(&p, services,
+			text("c.conf:%d: cannot listen on tcp:192.0.2.99:0: this machine does not "
+			     "have the address; socket { freebind = true } binds it anyway",
+				3 + 2 * bad));
+		assert_int_equal(n_listeners_of(&p, "b"), 1);
+		assert_int_equal(inode_at(bound_of(&p, "b", 0)), inode);
+		assert_int_equal(access(in_folder("a.sock"), F_OK), -1);
+		assert_int_equal(access(in_folder("c.sock"), F_OK), -1);
+		assert_int_equal(access(in_folder("b.sock"), F_OK), 0);
+	}
+	end(&p);
+}
+
+static void test_all_listeners_that_fail_are_named(void **state)
+{
+	struct place p;
+
+	(void)state;
+	begin(&p, "");
+	assert_int_equal(reload(&p, "service a { listen = {\n\"tcp:192.0.2.98:0\",\n"
+				    "\"tcp:192.0.2.99:0\"} }"),
+		-EINVAL);
+	assert_int_equal(p.errors.n_lines, 2);
+	assert_non_null(strstr(p.errors.lines[0], "c.conf:3: cannot listen on tcp:192.0.2.98:0: "));
+	assert_non_null(strstr(p.errors.lines[1], "c.conf:4: cannot listen on tcp:192.0.2.99:0: "));
+	end(&p);
+}
+
+static void test_without_memory_nothing_is_changed(void **state)
+{
+	const char *after =
+		text("service a { listen = {\"tcp:127.0.0.1:0\", \"tcp:127.0.0.1:%u\"} }"
+		     "service b { listen = {\"tcp:127.0.0.1:0\"} }",
+			free_port());
+	struct place p;
+	struct config *config;
+	struct reload *plan;
+	int n = -1, r;
+
+	(void)state;
+	begin(&p, "service a { listen = {\"tcp:127.0.0.1:0\"} }");
+	config = config_of(after);
+	do {
+		struct config_errors errors = {0};
+		size_t n_fds = test_count_fds();
+
+		n_callocs_until_failure = ++n;
+		r = reload_prepare(&plan, loop, &p.running, config, on_ended, &p, &errors);
+		if (r < 0) {
+			assert_int_equal(r, -ENOMEM);
+			assert_int_equal(test_count_fds(), n_fds);
+			assert_int_equal(access(in_folder("b.sock"), F_OK), -1);
+			check_names(&p, "a");
+		}
+		config_errors_done(&errors);
+	} while (r < 0);
+	n_callocs_until_failure = NO_FAILURE;
+	assert_true(n > 10);
+	reload_abort(plan);
+	config_free(config);
+	end(&p);
+}
+
+static void test_a_plan_that_is_given_up(void **state)
+{
+	struct place p;
+	struct config *config;
+	struct config_errors errors = {0};
+	struct reload *plan;
+	size_t n_fds;
+
+	(void)state;
+	begin(&p, "service a { listen = {\"tcp:127.0.0.1:0\"} }");
+	config = config_of("service b { listen = {\"tcp:127.0.0.1:0\"} }");
+	n_fds = test_count_fds();
+	assert_int_equal(reload_prepare(&plan, loop, &p.running, config, on_ended, &p, &errors), 0);
+	assert_int_equal(test_count_fds(), n_fds + 2); /* a listener and a rendezvous */
+	reload_abort(plan);
+	assert_int_equal(test_count_fds(), n_fds);
+	reload_abort(NULL);
+	config_free(config);
+	end(&p);
+}
+
+static void test_a_rendezvous_that_somebody_else_has(void **state)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	struct place p;
+
+	(void)state;
+	begin(&p, "service b { listen = {\"tcp:127.0.0.1:0\"} }");
+	strcpy(address.sun_path, in_folder("a.sock"));
+	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(listen(fd, 1), 0);
+	check_fails(&p, "service a { listen = {\"tcp:127.0.0.1:0\"} }",
+		text("c.conf:2: cannot make the rendezvous %s of service 'a': Address already in "
+		     "use",
+			in_folder("./a.sock")));
+	assert_int_equal(access(in_folder("a.sock"), F_OK), 0);
+	end(&p);
+}
+
+static void test_an_address_that_somebody_else_has(void **state)
+{
+	struct sockaddr_in address = {
+		.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t length = sizeof(address);
+	_cleanup_close_ int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct place p;
+
+	(void)state;
+	assert_int_equal(bind(fd, (struct sockaddr *)&address, length), 0);
+	assert_int_equal(listen(fd, 1), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &length), 0);
+	begin(&p, "");
+	assert_int_equal(reload(&p, text("service a { listen = {\"tcp:127.0.0.1:%u\"} }",
+					    ntohs(address.sin_port))),
+		-EINVAL);
+	assert_non_null(strstr(p.errors.lines[0],
+		text("c.conf:2: cannot listen on tcp:127.0.0.1:%u: the address is in use by ",
+			ntohs(address.sin_port))));
+	end(&p);
+}
+
+static void test_from_one_address_to_all_and_back(void **state)
+{
+	static const char way[] = "to change the one into the other, remove it, reload, then add "
+				  "this and reload again, or restart";
+	unsigned int port = free_port();
+	struct place p;
+
+	(void)state;
+	begin(&p, text("service a { listen = {\"tcp:127.0.0.1:%u\"} }", port));
+	check_fails(&p, text("service b { listen = {\"tcp:%u\"} }", port),
+		text("c.conf:2: cannot listen on tcp:%u: usherd itself still listens on "
+		     "tcp:127.0.0.1:%u for service a; %s",
+			port, port, way));
+	assert_int_equal(reload(&p, ""), 0);
+	assert_int_equal(reload(&p, text("service b { listen = {\"tcp:%u\"} }", port)), 0);
+	turn_until(p.n_ended == 1);
+	check_fails(&p, text("service b { listen = {\"tcp:127.0.0.1:%u\"} }", port),
+		text("c.conf:2: cannot listen on tcp:127.0.0.1:%u: usherd itself still listens on "
+		     "tcp:%u for service b; %s",
+			port, port, way));
+	end(&p);
+}
+
+static void test_v6only_cannot_change_while_it_is_open(void **state)
+{
+	unsigned int port = free_port();
+	struct place p;
+	static const char format[] = "service a { listen = {\"%s:%u\"} socket { v6only = %s } }";
+	static const char *const hosts[] = {"tcp", "tcp:[::]", "tcp:[::1]"};
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		begin(&p, text(format, hosts[i], port, "false"));
+		check_fails(&p, text(format, hosts[i], port, "true"),
+			text("c.conf:2: cannot listen on %s:%u: v6only can't be changed while it "
+			     "is "
+			     "open, that needs a restart",
+				hosts[i], port));
+		end(&p);
+	}
+	begin(&p, text(format, "tcp:127.0.0.1", port, "false")); /* where it means nothing */
+	assert_int_equal(reload(&p, text(format, "tcp:127.0.0.1", port, "true")), 0);
+	end(&p);
+}
+
+/* Many services. */
+
+static double seconds_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+/* Services that each listen on one address of 127.0.0.0/8, or each on a port of the kernel's. */
+static char *many_services(int n, unsigned int port)
+{
+	char *services = NULL;
+	size_t size;
+	FILE *stream = open_memstream(&services, &size);
+
+	assert_non_null(stream);
+	for (int i = 0; i < n; i++)
+		fprintf(stream, "service s%d { listen = {\"tcp:127.1.%d.%d:%u\"} }\n", i,
+			port ? i / 250 : 0, port ? 1 + i % 250 : 1, port);
+	assert_int_equal(fclose(stream), 0);
+	return services;
+}
+
+static void test_two_thousand_services(void **state)
+{
+	enum { n_services = 2000 };
+	const unsigned int ports[] = {free_port(), 0};
+	struct rlimit before, high;
+
+	(void)state;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	high = (struct rlimit){.rlim_cur = before.rlim_max, .rlim_max = before.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &high), 0);
+	if (high.rlim_cur < 3 * n_services)
+		skip();
+	for (int i = 0; i < 2; i++) {
+		char *services = many_services(n_services, ports[i]);
+		struct place p;
+		double started;
+
+		begin(&p, services);
+		check_counts(&p, n_services, 0, 0);
+		started = seconds_now();
+		assert_int_equal(reload(&p, services), 0);
+		print_message("# a reload of %d services%s takes %.3f s\n", n_services,
+			ports[i] ? "" : " of port 0", seconds_now() - started);
+		check_counts(&p, 0, 0, n_services);
+		end(&p);
+		free(services);
+	}
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		check_loop_test(test_an_unchanged_listener_stays_the_same_socket),
+		check_loop_test(test_other_values_change_and_the_socket_stays),
+		check_loop_test(test_a_listener_that_moves_stays_the_same_socket),
+		check_loop_test(test_a_unix_listener_that_moves_stays_the_same_socket),
+		check_loop_test(test_listeners_of_port_0_keep_their_ports),
+		check_loop_test(test_several_listeners_of_port_0_in_one_service),
+		check_loop_test(test_added_removed_and_kept_are_counted),
+		check_loop_test(test_a_disabled_service_is_not_run),
+		check_loop_test(test_a_service_comes_back_while_it_is_ending),
+		check_loop_test(test_a_listener_that_is_removed_is_closed),
+		check_loop_test(test_a_failure_at_any_listener_changes_nothing),
+		check_loop_test(test_all_listeners_that_fail_are_named),
+		check_loop_test(test_without_memory_nothing_is_changed),
+		check_loop_test(test_a_plan_that_is_given_up),
+		check_loop_test(test_a_rendezvous_that_somebody_else_has),
+		check_loop_test(test_an_address_that_somebody_else_has),
+		check_loop_test(test_from_one_address_to_all_and_back),
+		check_loop_test(test_v6only_cannot_change_while_it_is_open),
+		check_loop_test(test_two_thousand_services),
+	};
+
+	return cmocka_run_group_tests_name("reload", tests, config_files_begin, config_files_end);
+}

@@ -1,0 +1,686 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A service as a whole: what clients meet while nobody, or nobody with credit, serves them; claims
+ * that do not come; errors of accepting; its end.
+ *
+ * accept4(2) is wrapped to fail, reallocarray(3) to have no memory.
+ */
+#include "fd.h"
+#include "loop.h"
+#include "service-world.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int accept_error, n_accept_errors;
+static bool has_no_memory;
+
+int __real_accept4(int fd, struct sockaddr *address, socklen_t *length, int flags);
+int __wrap_accept4(int fd, struct sockaddr *address, socklen_t *length, int flags);
+void *__real_reallocarray(void *old, size_t n, size_t size);
+void *__wrap_reallocarray(void *old, size_t n, size_t size);
+
+int __wrap_accept4(int fd, struct sockaddr *address, socklen_t *length, int flags)
+{
+	if (n_accept_errors > 0) {
+		n_accept_errors--;
+		errno = accept_error;
+		return -1;
+	}
+	return __real_accept4(fd, address, length, flags);
+}
+
+void *__wrap_reallocarray(void *old, size_t n, size_t size)
+{
+	if (has_no_memory) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	return __real_reallocarray(old, n, size);
+}
+
+#define ANY_PORT "tcp:127.0.0.1:0"
+
+/* The errno that a further client of a TCP service meets when it connects; 0: it is connected. */
+static int connect_error(const struct world *w)
+{
+	const struct address *bound = listener_bound(listener_of(w));
+	_cleanup_close_ int fd = socket(bound->sockaddr.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_true(fd >= 0);
+	return connect(fd, &bound->sockaddr, bound->length) < 0 ? errno : 0;
+}
+
+static void check_intake(
+	const struct world *w, enum service_intake intake, enum listener_state state)
+{
+	assert_int_equal(service_intake(w->service), intake);
+	assert_int_equal(listener_state(listener_of(w)), state);
+}
+
+static uint32_t n_waiting(const struct world *w)
+{
+	return dispatch_n_waiting(service_dispatch(w->service));
+}
+
+static const struct dispatch_provider *record_of(const struct world *w, unsigned int number)
+{
+	const struct provider *p = provider_of(w, number);
+
+	assert_non_null(p);
+	return p->record;
+}
+
+/* Nobody is registered. */
+
+static void test_clients_wait_while_nobody_is_registered(void **state)
+{
+	struct world w;
+	struct peer p;
+
+	(void)state;
+	begin(&w);
+	open_service_on(&w, ANY_PORT);
+	check_intake(&w, SERVICE_WAITING, LISTENER_PAUSED);
+	clients(&w, "abc");
+	assert_int_equal(turn_while_ready(), 0);
+	join(&w, &p, 10);
+	check_intake(&w, SERVICE_SERVING, LISTENER_OPEN);
+	expect_connections(&p, "abc");
+	leave(&p);
+	turn_until(!service_providers(w.service));
+	check_intake(&w, SERVICE_WAITING, LISTENER_PAUSED);
+	end(&w);
+}
+
+static void test_clients_are_refused_while_nobody_is_registered(void **state)
+{
+	struct world w;
+	struct peer p;
+
+	(void)state;
+	begin(&w);
+	w.config.unavailable = CONFIG_UNAVAILABLE_REFUSE;
+	open_service_on(&w, ANY_PORT);
+	for (int i = 0; i < 3; i++) {
+		check_intake(&w, SERVICE_REFUSING, LISTENER_REFUSING);
+		assert_int_equal(connect_error(&w), ECONNREFUSED);
+		join(&w, &p, 10);
+		check_intake(&w, SERVICE_SERVING, LISTENER_OPEN);
+		clients(&w, "a");
+		expect_connections(&p, "a");
+		leave(&p);
+		turn_until(!service_providers(w.service));
+	}
+	end(&w);
+}
+
+/* Let usherd accept and reset a client. */
+static void check_resets(struct world *w)
+{
+	uint64_t n_before = service_n_reset(w->service);
+	size_t i = client(w, 'a');
+	char byte;
+
+	turn_until(service_n_reset(w->service) > n_before);
+	assert_int_equal(recv(w->clients[i], &byte, 1, 0), -1);
+	assert_int_equal(errno, ECONNRESET);
+}
+
+static void test_clients_are_reset_while_nobody_is_registered(void **state)
+{
+	struct world w;
+	struct peer p;
+
+	(void)state;
+	begin(&w);
+	w.config.unavailable = CONFIG_UNAVAILABLE_RESET;
+	open_service_on(&w, ANY_PORT);
+	check_intake(&w, SERVICE_RESETTING, LISTENER_OPEN);
+	check_resets(&w);
+	join(&w, &p, 10);
+	check_intake(&w, SERVICE_SERVING, LISTENER_OPEN);
+	clients(&w, "b");
+	expect_connections(&p, "b");
+	leave(&p);
+	turn_until(!service_providers(w.service));
+	check_resets(&w);
+	assert_int_equal(dispatch_totals(service_dispatch(w.service))->n_accepted, 1);
+	end(&w);
+}
+
+/* Who drains serves nobody any more. */
+static void test_draining_providers_are_nobody(void **state)
+{
+	struct world w;
+	struct peer p;
+
+	(void)state;
+	begin(&w);
+	w.config.unavailable = CONFIG_UNAVAILABLE_REFUSE;
+	open_service_on(&w, ANY_PORT);
+	join(&w, &p, 10);
+	drain(&p);
+	expect(&p, WIRE_DRAINING);
+	check_intake(&w, SERVICE_REFUSING, LISTENER_REFUSING);
+	leave(&p);
+	end(&w);
+}
+
+static void test_a_reload_changes_what_clients_meet(void **state)
+{
+	struct world w;
+
+	(void)state;
+	begin(&w);
+	open_service_on(&w, ANY_PORT);
+	assert_int_equal(connect_error(&w), 0);
+	w.config.unavailable = CONFIG_UNAVAILABLE_REFUSE;
+	reconfigure(&w, 0);
+	assert_int_equal(connect_error(&w), ECONNREFUSED);
+	w.config.unavailable = CONFIG_UNAVAILABLE_RESET;
+	reconfigure(&w, 0);
+	check_resets(&w);
+	w.config.unavailable = CONFIG_UNAVAILABLE_WAIT;
+	reconfigure(&w, 0);
+	check_intake(&w, SERVICE_WAITING, LISTENER_PAUSED);
+	assert_int_equal(connect_error(&w), 0);
+	end(&w);
+}
+
+/* Somebody is registered, but full. */
+
+static void test_clients_wait_while_nobody_has_credit(void **state)
+{
+	struct world w;
+	struct peer p;
+
+	(void)state;
+	begin(&w);
+	w.config.unavailable = CONFIG_UNAVAILABLE_REFUSE; /* which is for nobody at all */
+	open_service_on(&w, ANY_PORT);
+	join(&w, &p, 0);
+	check_intake(&w, SERVICE_FULL, LISTENER_PAUSED);
+	clients(&w, "ab");
+	assert_int_equal(turn_while_ready(), 0);
+	credit(&p, 0, 1);
+	expect_connections(&p, "a");
+	check_intake(&w, SERVICE_FULL, LISTENER_PAUSED);
+	expect_nothing(&p);
+	leave(&p);
+	end(&w);
+}
+
+static void test_no_more_instances_than_configured(void **state)
+{
+	struct world w;
+	struct peer first, second;
+
+	(void)state;
+	begin(&w);
+	w.config.instances = 2;
+	open_service(&w);
+	clients(&w, "abcd");
+	join(&w, &first, 10);
+	expect_connections(&first, "ab");
+	join(&w, &second, 10);
+	expect_nothing(&second);
+	check_intake(&w, SERVICE_FULL, LISTENER_PAUSED);
+	claim(&first, 2);
+	expect_nothing(&second); /* claimed ones count */
+	release(&first, first.last_id);
+	expect_connections(&second, "c");
+	expect_nothing(&first);
+	w.config.instances = 3;
+	reconfigure(&w, 0);
+	(void)turn_while_ready();
+	assert_int_equal(dispatch_totals(service_dispatch(w.service))->n_accepted, 4);
+	leave(&first);
+	leave(&second);
+	end(&w);
+}
+
+static void test_the_balance_is_the_configured_one(void **state)
+{
+	struct world w;
+	struct peer first, second;
+
+	(void)state;
+	begin(&w);
+	w.config.providers.balance = CONFIG_BALANCE_ROUND_ROBIN;
+	open_service(&w);
+	join(&w, &first, 100);
+	clients(&w, "abc");
+	expect_connections(&first, "abc");
+	join(&w, &second, 100);
+	clients(&w, "de"); /* in turn, whatever the first has in hand */
+	expect_connections(&first, "d");
+	expect_connections(&second, "e");
+	w.config.providers.balance = CONFIG_BALANCE_LEAST;
+	reconfigure(&w, 0);
+	clients(&w, "fg");
+	expect_connections(&second, "fg");
+	leave(&first);
+	leave(&second);
+	end(&w);
+}
+
+/* Claims that do not come. */
+
+static void test_who_does_not_claim_gets_no_more_until_it_does(void **state)
+{
+	struct world w;
+	struct peer stuck, other;
+
+	(void)state;
+	begin(&w);
+	w.config.claim_timeout_usec = 20000;
+	open_service(&w);
+	join(&w, &stuck, 10);
+	clients(&w, "ab");
+	expect_connections(&stuck, "ab");
+	turn_until(record_of(&w, 1)->state == PROVIDER_STUCK);
+	assert_int_equal(n_logged("has not claimed 2 connections for 20 ms: it gets no more"), 1);
+	assert_int_equal(service_intake(w.service), SERVICE_FULL);
+
+	join(&w, &other, 10);
+	clients(&w, "cd");
+	expect_connections(&other, "cd");
+	claim(&other, 2);
+	expect_nothing(&other); /* "a" and "b" are not its business: the first still lives */
+	assert_true(is_connected(&w, 0));
+
+	claim(&stuck, 1);
+	turn_until(record_of(&w, 1)->state == PROVIDER_READY);
+	drain(&other);
+	clients(&w, "e");
+	expect_connections(&stuck, "e");
+	leave(&stuck);
+	leave(&other);
+	end(&w);
+}
+
+static void test_who_claims_in_time_is_not_stuck(void **state)
+{
+	struct world w;
+	struct peer p;
+
+	(void)state;
+	begin(&w);
+	w.config.claim_timeout_usec = 200000;
+	open_service(&w);
+	join(&w, &p, 10);
+	clients(&w, "abcdefgh");
+	expect_connections(&p, "abcdefgh");
+	for (uint64_t i = 1; i <= 8; i++) { /* each claim begins the time anew */
+		let_pass(40000);
+		claim(&p, i);
+	}
+	(void)turn_while_ready();
+	assert_int_equal(record_of(&w, 1)->state, PROVIDER_READY);
+	assert_int_equal(n_logged("has not claimed"), 0);
+	leave(&p);
+	end(&w);
+}
+
+static void test_the_death_of_the_stuck_gives_its_connections_to_another(void **state)
+{
+	struct world w;
+	struct peer stuck, other;
+
+	(void)state;
+	begin(&w);
+	w.config.claim_timeout_usec = 20000;
+	open_service(&w);
+	join(&w, &stuck, 10);
+	clients(&w, "ab");
+	turn_until(record_of(&w, 1) && record_of(&w, 1)->state == PROVIDER_STUCK);
+	join(&w, &other, 10);
+	leave(&stuck);
+	expect_connections(&other, "ab");
+	leave(&other);
+	end(&w);
+}
+
+/* Accepting fails. */
+
+static void check_accept_failed(struct world *w, struct peer *p, int error, unsigned int n_episodes)
+{
+	accept_error = error;
+	n_accept_errors = 3;
+	clients(w, "a");
+	turn_until(n_accept_errors == 2);
+	assert_int_equal(listener_state(listener_of(w)), LISTENER_RETRYING);
+	expect_connections(p, "a");
+	assert_int_equal(n_logged("clients wait in the backlog"), n_episodes);
+	assert_int_equal(listener_state(listener_of(w)), LISTENER_OPEN);
+}
+
+static void test_errors_of_accepting_are_logged_once_an_episode(void **state)
+{
+	struct world w;
+	struct peer p;
+
+	(void)state;
+	loop_hurry = 100;
+	begin(&w);
+	open_service(&w);
+	join(&w, &p, 10);
+	check_accept_failed(&w, &p, EMFILE, 1);
+	assert_int_equal(n_logged("raise LimitNOFILE= or lower the services' instances"), 1);
+	check_accept_failed(&w, &p, ENOBUFS, 2);
+	assert_int_equal(n_logged("raise LimitNOFILE= or lower the services' instances"), 1);
+	leave(&p);
+	end(&w);
+}
+
+static void test_without_memory_clients_wait_in_the_backlog(void **state)
+{
+	struct world w;
+	struct peer p;
+
+	(void)state;
+	loop_hurry = 100;
+	begin(&w);
+	open_service(&w);
+	join(&w, &p, 10);
+	has_no_memory = true;
+	clients(&w, "a");
+	turn_until(listener_state(listener_of(&w)) == LISTENER_RETRYING);
+	assert_int_equal(n_logged("Cannot allocate memory; clients wait in the backlog"), 1);
+	has_no_memory = false;
+	expect_connections(&p, "a");
+	leave(&p);
+	end(&w);
+}
+
+/* The rendezvous after a reload. */
+
+static void test_a_reload_changes_who_can_connect(void **state)
+{
+	static uid_t users[] = {4711};
+	struct world w;
+	struct stat st;
+	const char *path = in_folder("echo.sock");
+
+	(void)state;
+	begin(&w);
+	open_service(&w);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0600);
+	w.config.providers.users = users;
+	w.config.providers.n_users = 1;
+	reconfigure(&w, 0);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0666);
+	w.config.providers.n_users = 0;
+	w.config.providers.groups = users;
+	w.config.providers.n_groups = 1;
+	reconfigure(&w, 0);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0666);
+	w.config.providers.n_groups = 0;
+	reconfigure(&w, 0);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0600);
+	end(&w);
+}
+
+static void test_a_reload_without_other_listeners_says_nothing(void **state)
+{
+	struct world w;
+	struct peer p;
+
+	(void)state;
+	begin(&w);
+	open_service(&w);
+	join(&w, &p, 10);
+	w.config.instances = 7;
+	reconfigure(&w, 0);
+	expect_nothing(&p);
+	leave(&p);
+	end(&w);
+}
+
+static void test_the_listener_index_counts_in_the_welcome(void **state)
+{
+	const struct wire_connection *connection = &heard.connections.connections[0];
+	struct listener *const *listeners;
+	_cleanup_close_ int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	const struct address *second;
+	struct world w;
+	struct peer p;
+	size_t n;
+
+	(void)state;
+	begin(&w);
+	open_service(&w);
+	reconfigure(&w, 1);
+	join(&w, &p, 10);
+	listeners = service_listeners(w.service, &n);
+	second = listener_bound(listeners[1]);
+	assert_int_equal(connect(fd, &second->sockaddr, second->length), 0);
+	assert_int_equal(send(fd, "t", 1, MSG_NOSIGNAL), 1);
+	expect_connections(&p, "t");
+	assert_int_equal(connection->listener, 1);
+	assert_int_equal(connection->peer.family, AF_INET);
+	clients(&w, "u");
+	expect_connections(&p, "u");
+	assert_int_equal(connection->listener, 0);
+	leave(&p);
+	end(&w);
+}
+
+/* The end. */
+
+static void test_a_removed_service_with_nobody_ends_at_once_but_later(void **state)
+{
+	struct world w;
+
+	(void)state;
+	begin(&w);
+	open_service(&w);
+	end_service(&w);
+	assert_int_equal(w.n_ended, 0);
+	assert_true(service_is_ending(w.service));
+	assert_null(service_rendezvous(w.service));
+	assert_int_equal(access(in_folder("echo.sock"), F_OK), -1);
+	turn_until(w.n_ended == 1);
+	assert_int_equal(turn_while_ready(), 0);
+	assert_int_equal(w.n_ended, 1);
+	end(&w);
+}
+
+static void test_a_removed_service_waits_for_claims_and_then_says_so(void **state)
+{
+	struct world w;
+	struct peer p, idle;
+
+	(void)state;
+	begin(&w);
+	open_service(&w);
+	join(&w, &p, 10);
+	clients(&w, "ab");
+	expect_connections(&p, "ab");
+	join(&w, &idle, 10);
+	end_service(&w);
+	expect_nothing(&p);
+	expect_nothing(&idle);
+	claim(&p, 1);
+	expect_nothing(&p);
+	assert_int_equal(w.n_ended, 0);
+	claim(&p, 2);
+	expect(&p, WIRE_DRAINING);
+	expect(&idle, WIRE_DRAINING);
+	(void)turn_while_ready();
+	assert_int_equal(w.n_ended, 1);
+	w.service = service_free(w.service);
+	expect_end(&p);
+	expect_end(&idle);
+	end(&w);
+}
+
+static void test_what_waits_in_a_removed_service_is_served(void **state)
+{
+	struct world w;
+	struct peer first, second;
+
+	(void)state;
+	begin(&w);
+	open_service(&w);
+	join(&w, &first, 10);
+	clients(&w, "ab");
+	(void)turn_while_ready();
+	join(&w, &second, 0);
+	leave(&first);
+	turn_until(n_waiting(&w) == 2);
+	end_service(&w);
+	expect_nothing(&second);
+	assert_int_equal(w.n_ended, 0);
+	credit(&second, 0, 2);
+	expect_connections(&second, "ab");
+	claim(&second, 2);
+	expect(&second, WIRE_DRAINING);
+	turn_until(w.n_ended == 1);
+	leave(&second);
+	end(&w);
+}
+
+static void test_what_waits_in_a_removed_service_without_providers_is_reset(void **state)
+{
+	struct world w;
+	struct peer p;
+
+	(void)state;
+	begin(&w);
+	open_service(&w);
+	join(&w, &p, 10);
+	clients(&w, "ab");
+	(void)turn_while_ready();
+	leave(&p);
+	turn_until(n_waiting(&w) == 2);
+	end_service(&w);
+	turn_until(w.n_ended == 1);
+	w.service = service_free(w.service);
+	assert_false(is_connected(&w, 0) || is_connected(&w, 1));
+	end(&w);
+}
+
+static void test_the_last_provider_of_a_removed_service_dies(void **state)
+{
+	struct world w;
+	struct peer p;
+
+	(void)state;
+	begin(&w);
+	open_service(&w);
+	join(&w, &p, 10);
+	clients(&w, "a");
+	expect_connections(&p, "a");
+	end_service(&w);
+	leave(&p);
+	turn_until(w.n_ended == 1);
+	end(&w);
+}
+
+static void test_who_is_about_to_register_at_a_removed_service(void **state)
+{
+	struct world w;
+	struct peer p;
+
+	(void)state;
+	begin(&w);
+	open_service(&w);
+	connect_peer(&w, &p);
+	(void)turn_while_ready();
+	end_service(&w);
+	turn_until(w.n_ended == 1);
+	w.service = service_free(w.service);
+	expect_end(&p);
+	end(&w);
+}
+
+/* Whatever there is when usherd stops: the descriptors are counted after each test. */
+static void test_stopping_with_everything_at_once(void **state)
+{
+	struct world w;
+	struct peer holder, quarantined, silent;
+
+	(void)state;
+	begin(&w);
+	open_service(&w);
+	join(&w, &quarantined, 10);
+	clients(&w, "ab");
+	(void)turn_while_ready();
+	claim(&quarantined, 4711);
+	(void)turn_while_ready();
+	join(&w, &holder, 2);
+	clients(&w, "cd");
+	(void)turn_while_ready();
+	connect_peer(&w, &silent);
+	(void)turn_while_ready();
+	leave(&quarantined);
+	turn_until(n_waiting(&w) == 2);
+	clients(&w, "e"); /* in the backlog */
+
+	end(&w);
+	expect_connections(&holder, "cd"); /* what was sent is the provider's */
+	expect_end(&holder);
+	expect_end(&silent);
+}
+
+static void test_stopping_resets_who_waits(void **state)
+{
+	struct world w;
+	struct peer p;
+	char byte;
+
+	(void)state;
+	begin(&w);
+	open_service_on(&w, ANY_PORT);
+	join(&w, &p, 10);
+	clients(&w, "a");
+	expect_connections(&p, "a");
+	leave(&p);
+	turn_until(n_waiting(&w) == 1);
+	w.service = service_free(w.service);
+	assert_int_equal(recv(w.clients[0], &byte, 1, 0), -1);
+	assert_int_equal(errno, ECONNRESET);
+	end(&w);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		check_loop_test(test_clients_wait_while_nobody_is_registered),
+		check_loop_test(test_clients_are_refused_while_nobody_is_registered),
+		check_loop_test(test_clients_are_reset_while_nobody_is_registered),
+		check_loop_test(test_draining_providers_are_nobody),
+		check_loop_test(test_a_reload_changes_what_clients_meet),
+		check_loop_test(test_clients_wait_while_nobody_has_credit),
+		check_loop_test(test_no_more_instances_than_configured),
+		check_loop_test(test_the_balance_is_the_configured_one),
+		check_loop_test(test_who_does_not_claim_gets_no_more_until_it_does),
+		check_loop_test(test_who_claims_in_time_is_not_stuck),
+		check_loop_test(test_the_death_of_the_stuck_gives_its_connections_to_another),
+		check_loop_test(test_errors_of_accepting_are_logged_once_an_episode),
+		check_loop_test(test_without_memory_clients_wait_in_the_backlog),
+		check_loop_test(test_a_reload_changes_who_can_connect),
+		check_loop_test(test_a_reload_without_other_listeners_says_nothing),
+		check_loop_test(test_the_listener_index_counts_in_the_welcome),
+		check_loop_test(test_a_removed_service_with_nobody_ends_at_once_but_later),
+		check_loop_test(test_a_removed_service_waits_for_claims_and_then_says_so),
+		check_loop_test(test_what_waits_in_a_removed_service_is_served),
+		check_loop_test(test_what_waits_in_a_removed_service_without_providers_is_reset),
+		check_loop_test(test_the_last_provider_of_a_removed_service_dies),
+		check_loop_test(test_who_is_about_to_register_at_a_removed_service),
+		check_loop_test(test_stopping_with_everything_at_once),
+		check_loop_test(test_stopping_resets_who_waits),
+	};
+
+	return cmocka_run_group_tests_name("service", tests, NULL, NULL);
+}

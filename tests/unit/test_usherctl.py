@@ -1,0 +1,382 @@
+# SPDX-License-Identifier: MIT
+"""usherctl against an usherd of a few lines that answers what a test wants it to answer."""
+
+import copy
+import json
+import os
+import pty
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import unittest
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests/lib"))
+
+import tap
+
+USHERCTL = os.environ["USHERCTL"]
+SECONDS = 20
+NOBODY = 65534
+
+STATUS = {
+    "version": "0.1.0", "pid": 4711, "uptime_seconds": 11533, "state": "running",
+    "config": "/etc/usher/usher.conf", "run_dir": "/run/usher", "log_messages_dropped": 0,
+    "services": [
+        {"name": "echo", "state": "serving",
+         "listeners": [{"address": "tcp:127.0.0.1:7", "state": "open"},
+                       {"address": "tcp:[::1]:7", "state": "retrying"}],
+         "rendezvous": "/run/usher/echo.sock", "balance": "least", "instances": 1024,
+         "max_providers": 16, "in_service": 8, "unclaimed": 1, "waiting": 0,
+         "providers": [
+             {"number": 1, "pid": 12345, "uid": 33, "user": "www-data", "name": "usher-basic",
+              "unit": "usher-basic.service", "status": "all is well", "state": "ready",
+              "weight": 1, "credit": 1021, "unclaimed": 1, "in_service": 3, "served": 900},
+             {"number": 3, "pid": 991, "uid": 1000, "user": None, "unit": None, "name": "",
+              "status": "", "state": "stuck", "weight": 2, "credit": 0, "unclaimed": 0,
+              "in_service": 5, "served": 12}],
+         "totals": {"accepted": 921, "claimed": 920, "released": 912, "redispatched": 0,
+                    "declined": 0, "reset": 0, "lost": 1, "touched": 0}},
+        {"name": "web", "state": "waiting",
+         "listeners": [{"address": f"tcp:{port}", "state": "paused"} for port in range(8000, 9000)],
+         "rendezvous": "/run/usher/web.sock", "balance": "round_robin", "instances": 4096,
+         "max_providers": 16, "in_service": 0, "unclaimed": 0, "waiting": 2, "providers": [],
+         "totals": {"accepted": 0, "claimed": 0, "released": 0, "redispatched": 0, "declined": 0,
+                    "reset": 0, "lost": 0, "touched": 0}}],
+    "disabled": ["chargen", "time"]}
+
+TABLE = """\
+usherd 0.1.0, pid 4711, up 3 h 12 min, running, /etc/usher/usher.conf
+
+SERVICE  STATE    IN SERVICE  IN HAND  WAITING  ADDRESSES
+  NO    PID  USER      UNIT         STATE  CREDIT  IN HAND  IN SERVICE  SERVED
+
+echo     serving      8/1024        1        0  tcp:127.0.0.1:7, tcp:[::1]:7 (retrying)
+   1  12345  www-data  usher-basic  ready    1021        1           3     900
+      usher-basic: all is well
+   3    991  1000      -            stuck       0        0           5      12
+  totals: 921 accepted, 920 claimed, 912 released, 1 lost
+
+web      waiting      0/4096        0        2  tcp:8000, tcp:8001 and 998 more
+
+disabled: chargen, time
+"""
+
+TABLE_OF_WEB = """\
+usherd 0.1.0, pid 4711, up 3 h 12 min, running, /etc/usher/usher.conf
+
+SERVICE  STATE    IN SERVICE  IN HAND  WAITING  ADDRESSES
+
+web      waiting      0/4096        0        2  tcp:8000, tcp:8001 and 998 more
+"""
+
+
+class FakeUsherd:
+    """Answers each request with what `answers` has for it: an object, or bytes as they are."""
+
+    def __init__(self, run_dir, answers):
+        self.answers = answers
+        self.requests = []
+        self.path = Path(run_dir) / "control.sock"
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.bind(str(self.path))
+        self.socket.listen()
+        self.thread = threading.Thread(target=self.serve)
+        self.thread.start()
+
+    def serve(self):
+        while True:
+            try:
+                client, _ = self.socket.accept()
+            except OSError:
+                return
+            with client:
+                self.answer(client)
+
+    def answer(self, client):
+        request = client.recv(300).decode()
+        self.requests.append(request)
+        answer = self.answers.get(request.rstrip("\n"), {"error": "unknown request"})
+        try:
+            client.sendall(answer if isinstance(answer, bytes) else json.dumps(answer).encode())
+        except BrokenPipeError:
+            pass
+
+    def stop(self):
+        self.socket.shutdown(socket.SHUT_RDWR)
+        self.thread.join()
+        self.socket.close()
+
+
+class Usherctl(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory(prefix="usher-test-ctl-")
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+        self.folder.chmod(0o755)
+
+    def usherd(self, **answers):
+        fake = FakeUsherd(self.folder, answers)
+        self.addCleanup(fake.stop)
+        return fake
+
+    def run_plainly(self, *arguments, program=USHERCTL, environment=None, **more):
+        return subprocess.run(
+            [program, *arguments], capture_output=True, text=True, timeout=SECONDS, check=False,
+            env={**os.environ, "LC_ALL": "C.UTF-8", **(environment or {})}, **more)
+
+    def usherctl(self, *arguments, **more):
+        return self.run_plainly("-r", str(self.folder), *arguments, **more)
+
+    def assert_ok(self, result, stdout):
+        self.assertEqual((result.stderr, result.returncode), ("", 0))
+        self.assertEqual(result.stdout, stdout)
+
+    def assert_fails(self, result, status, *words):
+        self.assertEqual(result.returncode, status, result.stderr)
+        self.assertEqual(result.stdout, "")
+        for word in words:
+            self.assertIn(word, result.stderr)
+
+    def config(self, text):
+        path = self.folder / "usher.conf"
+        path.write_text(text)
+        return str(path)
+
+
+class Status(Usherctl):
+    def test_is_a_table(self):
+        usherd = self.usherd(status=STATUS)
+        self.assert_ok(self.usherctl("status"), TABLE)
+        self.assertEqual(usherd.requests, ["status\n"])
+
+    def test_of_one_service(self):
+        self.usherd(status=STATUS)
+        self.assert_ok(self.usherctl("status", "web"), TABLE_OF_WEB)
+
+    def test_of_a_service_that_is_not_there(self):
+        self.usherd(status=STATUS)
+        self.assert_fails(self.usherctl("status", "web", "smtp"), 1, "no service 'smtp'",
+                          "'usherctl status' lists")
+
+    def test_as_json_is_the_object_of_usherd(self):
+        self.usherd(status=STATUS)
+        result = self.usherctl("--json", "status")
+        self.assertEqual(json.loads(result.stdout), STATUS)
+        self.assertEqual(result.returncode, 0)
+
+    def test_as_json_of_one_service(self):
+        self.usherd(status=STATUS)
+        status = json.loads(self.usherctl("status", "--json", "web").stdout)
+        self.assertEqual(status["services"], STATUS["services"][1:])
+
+    def test_ordinary_rows_fit_80_columns(self):
+        ordinary = TABLE.replace(" (retrying)", "")
+        self.assertLessEqual(max(map(len, ordinary.splitlines())), 80)
+
+    def test_uptime_has_its_two_largest_units(self):
+        status = copy.deepcopy(STATUS)
+        usherd = self.usherd(status=status)
+        for seconds, words in ((5, "up 5 s"), (725, "up 12 min 5 s"), (7260, "up 2 h 1 min"),
+                               (356400, "up 4 d 3 h")):
+            status["uptime_seconds"] = seconds
+            self.assertIn(f", {words}, ", self.usherctl("status").stdout)
+        self.assertEqual(len(usherd.requests), 4)
+
+    def test_dropped_log_messages_are_told(self):
+        self.usherd(status={**STATUS, "log_messages_dropped": 7})
+        self.assertIn("\n7 log messages were dropped", self.usherctl("status").stdout)
+
+    def test_no_services_at_all(self):
+        self.usherd(status={**STATUS, "services": [], "disabled": []})
+        self.assert_ok(self.usherctl("status"), TABLE.splitlines(keepends=True)[0])
+
+    def test_wide_characters_are_aligned(self):
+        status = copy.deepcopy(STATUS)
+        status["services"][0]["providers"][0]["user"] = "\u65e5\u672c\u8a9e\u00e9"
+        self.usherd(status=status)
+        lines = self.usherctl("status").stdout.splitlines()
+        self.assertIn("   1  12345  \u65e5\u672c\u8a9e\u00e9  usher-basic  ready    1021", lines[6])
+        self.assertIn("   3    991  1000     -            stuck       0", lines[8])
+
+    def test_control_characters_do_not_reach_the_terminal(self):
+        status = copy.deepcopy(STATUS)
+        status["services"][0]["providers"][0].update(
+            name="\x1b[31m\x9b2J\nforged", status="\r\u202e", unit="\t")
+        self.usherd(status=status)
+        for arguments in (("status",), ("status", "--json")):
+            result = self.usherctl(*arguments)
+            self.assertEqual(result.returncode, 0)
+            self.assertEqual([c for c in result.stdout if not c.isprintable() and c != "\n"], [])
+            self.assertNotIn("\nforged", result.stdout)
+
+    def test_names_are_legible_in_the_c_locale_too(self):
+        status = copy.deepcopy(STATUS)
+        status["services"][0]["providers"][0]["name"] = "caf\u00e9"
+        self.usherd(status=status)
+        self.assertIn("caf??: all", self.usherctl("status", environment={"LC_ALL": "C"}).stdout)
+        self.assertIn("caf\u00e9: all", self.usherctl("status").stdout)
+
+    def output_on_terminal(self, **environment):
+        leader, follower = pty.openpty()
+        with os.fdopen(leader, "rb", buffering=0) as reader:
+            subprocess.run(
+                [USHERCTL, "-r", str(self.folder), "status", "web"], stdout=follower, check=True,
+                timeout=SECONDS, env={**os.environ, "TERM": "xterm", "NO_COLOR": "", **environment})
+            os.close(follower)
+            return reader.read(65536)
+
+    def test_colours_are_for_terminals(self):
+        self.usherd(status=STATUS)
+        self.assertIn(b"\x1b[33mwaiting\x1b[0m", self.output_on_terminal())
+        self.assertNotIn(b"\x1b", self.output_on_terminal(NO_COLOR="1"))
+        self.assertNotIn(b"\x1b", self.output_on_terminal(TERM="dumb"))
+
+    def test_full_disk_is_a_failure(self):
+        self.usherd(status=STATUS)
+        with open("/dev/full", "wb") as full:
+            result = subprocess.run([USHERCTL, "-r", str(self.folder), "status"], stdout=full,
+                                    stderr=subprocess.PIPE, timeout=SECONDS, check=False)
+        self.assertEqual(result.returncode, 1)
+        self.assertIn(b"standard output", result.stderr)
+
+
+class Answers(Usherctl):
+    """What can go wrong between usherctl and usherd."""
+
+    def test_no_socket(self):
+        self.assert_fails(self.usherctl("status"), 1, "usherd is not running",
+                          f"{self.folder}/control.sock", "systemctl start usherd")
+
+    def test_socket_that_nobody_serves(self):
+        FakeUsherd(self.folder, {}).stop()
+        self.assert_fails(self.usherctl("status"), 1, "usherd is not running", "nobody answers")
+
+    def test_error_of_usherd(self):
+        self.usherd(status={"error": "it is \x1b too late"})
+        self.assert_fails(self.usherctl("status"), 1, "usherctl: it is ? too late\n")
+
+    def test_usherd_says_which_exit_status(self):
+        self.usherd(status={"error": "permission denied: no", "exit_status": 77})
+        self.assert_fails(self.usherctl("status"), 77, "permission denied: no")
+
+    @unittest.skipIf(os.geteuid() != 0, "needs root")
+    def test_socket_that_we_may_not_use(self):
+        usherd = self.usherd(status=STATUS)
+        usherd.path.chmod(0o600)
+        program = shutil.copy(USHERCTL, self.folder)
+        os.chmod(program, 0o755)
+        self.assert_fails(self.usherctl("status", program=program, user=NOBODY), 77,
+                          "permission denied", "as root")
+
+    def test_answers_that_are_not_understood(self):
+        usherd = self.usherd()
+        for answer in (b"{", b"[]", b"{} {}", b"\xff\xfe", b'"text"', b'{"a": 1'):
+            with self.subTest(answer):
+                usherd.answers["status"] = answer
+                self.assert_fails(self.usherctl("status"), 1, "not understood", "same version")
+
+    def test_no_answer(self):
+        self.usherd(status=b"")
+        self.assert_fails(self.usherctl("status"), 1, "without an answer")
+
+    def test_path_that_is_too_long(self):
+        self.assert_fails(self.run_plainly("-r", "/" + 100 * "x", "status"), 1, "too long")
+
+
+class Check(Usherctl):
+    def test_of_a_good_file(self):
+        path = self.config('service b { listen = {"tcp:127.0.0.1:7"} }\n'
+                           'service c { listen = {"tcp:127.0.0.1:8"} disable = true }\n'
+                           'service a { listen = {"tcp:127.0.0.1:9"} disable = true }\n')
+        self.assert_ok(self.usherctl("check", path), f"{path}: OK, 3 services, 2 disabled: a, c\n")
+
+    def test_of_a_file_with_one_service(self):
+        path = self.config('service b { listen = {"tcp:127.0.0.1:7"} }\n')
+        self.assert_ok(self.usherctl("check", path), f"{path}: OK, 1 service\n")
+
+    def test_of_a_bad_file(self):
+        path = self.config('service b { listen = {"tcp:127.0.0.1:no-such-service"} }\n')
+        self.assert_fails(self.usherctl("check", path), 78, f"{path}:1: ", "no-such-service")
+
+    def test_of_a_missing_file(self):
+        self.assert_fails(self.usherctl("check", "/none/usher.conf"), 78, "/none/usher.conf")
+
+
+class Reload(Usherctl):
+    GOOD = 'service b { listen = {"tcp:127.0.0.1:7"} }\n'
+
+    def test_checks_then_reloads(self):
+        status = {**STATUS, "config": self.config(self.GOOD)}
+        usherd = self.usherd(status=status, reload={"ok": True, "message": "1 service added"})
+        self.assert_ok(self.usherctl("reload"), "1 service added\n")
+        self.assertEqual(usherd.requests, ["status\n", "reload\n"])
+
+    def test_bad_file_is_not_given_to_usherd(self):
+        path = self.config("nonsense\n")
+        usherd = self.usherd(status={**STATUS, "config": path}, reload={"ok": True, "message": ""})
+        self.assert_fails(self.usherctl("reload"), 78, f"{path}:1: ", "nothing was changed")
+        self.assertEqual(usherd.requests, ["status\n"])
+
+    def test_lines_of_usherd_are_shown(self):
+        answer = {"error": "the configuration was not changed", "lines": ["a:1: bad", "a:2: worse"]}
+        self.usherd(status={**STATUS, "config": self.config(self.GOOD)}, reload=answer)
+        result = self.usherctl("reload")
+        self.assert_fails(result, 78)
+        self.assertEqual(result.stderr,
+                         "a:1: bad\na:2: worse\nusherctl: the configuration was not changed\n")
+
+    def test_usherd_that_is_not_running(self):
+        self.assert_fails(self.usherctl("reload"), 1, "usherd is not running")
+
+
+class CommandLine(Usherctl):
+    def test_usage_errors(self):
+        for arguments, words in (((), "no command"), (("stat",), "unknown command: stat"),
+                                 (("reload", "now"), "too many arguments for reload"),
+                                 (("check", "a", "b"), "too many arguments for check"),
+                                 (("--json", "reload"), "--json does not go with reload"),
+                                 (("--frobnicate", "status"), "frobnicate")):
+            with self.subTest(arguments):
+                self.assert_fails(self.run_plainly(*arguments), 64, words, "usherctl")
+
+    def test_version(self):
+        self.assertRegex(self.run_plainly("--version").stdout, r"^usherctl \d+\.\d+\.\d+\n$")
+
+    def test_run_dir_is_the_option_then_the_environment(self):
+        self.usherd(status=STATUS)
+        environment = {"USHER_RUN_DIR": str(self.folder)}
+        self.assert_ok(self.run_plainly("status", environment=environment), TABLE)
+        self.assert_fails(self.run_plainly("--run-dir=/none", "status", environment=environment), 1,
+                          "/none/control.sock")
+
+    def test_manual_has_every_command_and_exit_status(self):
+        page = (ROOT / "man/usherctl.8").read_text(encoding="utf-8")
+        commands = re.findall(r"^  ([a-z]+) ", self.run_plainly("--help").stdout, re.MULTILINE)
+        self.assertEqual(commands, ["status", "check", "reload"])
+        for command in commands:
+            self.assertRegex(page, rf"(?m)^\.It Cm {command}\b")
+        for status in (0, 1, 64, 77, 78):
+            self.assertRegex(page, rf"(?m)^\.It {status}\b")
+
+    def test_manual_has_every_member_of_the_status(self):
+        page = (ROOT / "man/usherctl.8").read_text(encoding="utf-8")
+        items = re.findall(r"^\.It Dv (.+)", page, re.MULTILINE)
+        documented = set(re.findall(r"\w+", " ".join(items)))
+
+        def members(value):
+            if isinstance(value, list):
+                return set().union(*map(members, value))
+            if isinstance(value, dict):
+                return set(value).union(*map(members, value.values()))
+            return set()
+        self.assertEqual(members(STATUS) - documented, set())
+
+
+if __name__ == "__main__":
+    tap.main()
