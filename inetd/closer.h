@@ -11,6 +11,9 @@
  * Switching SO_LINGER off instead would change the socket under a provider that goes on using it,
  * and the provider could switch it on again before the close.
  *
+ * Files of other kinds are closed as well, but no signal helps where their file system does not
+ * answer (FUSE, NFS): that would hold up all the rest.
+ *
  * One for the process, like the log: so is the table of descriptors. All functions are for the
  * event loop's thread. The signal is SIGRTMIN.
  *

@@ -10,6 +10,7 @@
 #include "service-world.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -119,16 +120,32 @@ static void test_clients_are_refused_while_nobody_is_registered(void **state)
 	end(&w);
 }
 
+/* A client that sends nothing: closing its connection is no reset by itself. */
+static int silent_client(const struct world *w)
+{
+	const struct address *bound = listener_bound(listener_of(w));
+	int fd = socket(bound->sockaddr.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(connect(fd, &bound->sockaddr, bound->length), 0);
+	return fd;
+}
+
+static void check_was_reset(int fd)
+{
+	char byte;
+
+	assert_int_equal(recv(fd, &byte, 1, 0), -1);
+	assert_int_equal(errno, ECONNRESET);
+}
+
 /* Let usherd accept and reset a client. */
 static void check_resets(struct world *w)
 {
 	uint64_t n_before = service_n_reset(w->service);
-	size_t i = client(w, 'a');
-	char byte;
+	_cleanup_close_ int fd = silent_client(w);
 
 	turn_until(service_n_reset(w->service) > n_before);
-	assert_int_equal(recv(w->clients[i], &byte, 1, 0), -1);
-	assert_int_equal(errno, ECONNRESET);
+	check_was_reset(fd);
 }
 
 static void test_clients_are_reset_while_nobody_is_registered(void **state)
@@ -241,6 +258,30 @@ static void test_no_more_instances_than_configured(void **state)
 	assert_int_equal(dispatch_totals(service_dispatch(w.service))->n_accepted, 4);
 	leave(&first);
 	leave(&second);
+	end(&w);
+}
+
+static bool has_mail(const struct peer *p)
+{
+	return poll(&(struct pollfd){.fd = p->fd, .events = POLLIN}, 1, 0) == 1;
+}
+
+static void test_all_get_theirs_in_the_same_turn(void **state)
+{
+	struct world w;
+	struct peer peers[3];
+
+	(void)state;
+	begin(&w);
+	open_service(&w);
+	for (int i = 0; i < 3; i++)
+		join(&w, &peers[i], 10);
+	clients(&w, "abc");
+	turn();
+	for (int i = 0; i < 3; i++) {
+		assert_true(has_mail(&peers[i]));
+		leave(&peers[i]);
+	}
 	end(&w);
 }
 
@@ -514,6 +555,7 @@ static void test_a_removed_service_waits_for_claims_and_then_says_so(void **stat
 	expect_nothing(&p);
 	assert_int_equal(w.n_ended, 0);
 	claim(&p, 2);
+	credit(&p, 2, 5); /* is read before it has ended */
 	expect(&p, WIRE_DRAINING);
 	expect(&idle, WIRE_DRAINING);
 	(void)turn_while_ready();
@@ -637,19 +679,19 @@ static void test_stopping_resets_who_waits(void **state)
 {
 	struct world w;
 	struct peer p;
-	char byte;
+	int fd;
 
 	(void)state;
 	begin(&w);
 	open_service_on(&w, ANY_PORT);
 	join(&w, &p, 10);
-	clients(&w, "a");
-	expect_connections(&p, "a");
+	fd = silent_client(&w);
+	turn_until(dispatch_n_unclaimed(service_dispatch(w.service)) == 1);
 	leave(&p);
 	turn_until(n_waiting(&w) == 1);
 	w.service = service_free(w.service);
-	assert_int_equal(recv(w.clients[0], &byte, 1, 0), -1);
-	assert_int_equal(errno, ECONNRESET);
+	check_was_reset(fd);
+	close_fd(fd);
 	end(&w);
 }
 
@@ -663,6 +705,7 @@ int main(void)
 		check_loop_test(test_a_reload_changes_what_clients_meet),
 		check_loop_test(test_clients_wait_while_nobody_has_credit),
 		check_loop_test(test_no_more_instances_than_configured),
+		check_loop_test(test_all_get_theirs_in_the_same_turn),
 		check_loop_test(test_the_balance_is_the_configured_one),
 		check_loop_test(test_who_does_not_claim_gets_no_more_until_it_does),
 		check_loop_test(test_who_claims_in_time_is_not_stuck),
