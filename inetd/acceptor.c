@@ -75,7 +75,8 @@ int acceptor_new(struct acceptor **ret, sd_event *event, int fd,
 	};
 	r = sd_event_add_io(event, &a->io, fd, EPOLLIN, on_readable, a);
 	if (r >= 0)
-		r = sd_event_add_time(event, &a->retry, CLOCK_MONOTONIC, 0, 0, on_retry, a);
+		r = sd_event_add_time(
+			event, &a->retry, CLOCK_MONOTONIC, 0, RETRY_MIN_USEC / 10, on_retry, a);
 	if (r >= 0)
 		r = sd_event_source_set_enabled(a->retry, SD_EVENT_OFF);
 	if (r >= 0)

@@ -68,26 +68,37 @@ static void add_addresses(struct config_service *service, const char *text,
 	free(addresses);
 }
 
+static void take_value(struct config_service *service, const struct config_key *key,
+	const char *text, struct config_place place, struct config_errors *errors)
+{
+	char why[CONFIG_WHY_SIZE];
+	uint64_t value;
+
+	if (!key->parse)
+		add_addresses(service, text, place, errors);
+	else if (!key->parse(key, text, &value, why))
+		config_errors_add(errors, place, "%s", why);
+	else if (key->is_list)
+		add_id(service, key, (uint32_t)value, errors);
+	else
+		store(service, key, value);
+}
+
 void config_draft_take(struct config_draft *draft, const struct config_key *key, const char *text,
 	struct config_place place, bool is_continued, struct config_errors *errors)
 {
 	struct config_place *given = &draft->given[key - config_keys];
-	char why[CONFIG_WHY_SIZE];
-	uint64_t value;
 
 	if (given->file && !is_continued)
 		config_errors_add(errors, place, "%s" CONFIG_SECOND_TIME, key->name, given->file,
 			given->line);
 	if (!given->file)
 		*given = place;
-	if (!key->parse)
-		add_addresses(&draft->service, text, place, errors);
-	else if (!key->parse(key, text, &value, why))
-		config_errors_add(errors, place, "%s", why);
-	else if (key->is_list)
-		add_id(&draft->service, key, (uint32_t)value, errors);
-	else
-		store(&draft->service, key, value);
+	if (text)
+		take_value(&draft->service, key, text, place, errors);
+	else if (!key->is_list || key->is_required)
+		config_errors_add(errors, place, "%s is {}, expected %s", key->name,
+			key->is_list ? "at least one value" : "one value without braces");
 }
 
 void config_draft_close(struct config_draft *draft, const char *name, struct config_place place,

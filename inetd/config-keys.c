@@ -77,20 +77,26 @@ static bool set_text(char **text, const char *value, char *why)
 static bool parse_run_dir(struct config *config, const char *text, char *why)
 {
 	size_t most = sizeof(((struct sockaddr_un *)NULL)->sun_path) - sizeof("/control.sock");
+	size_t length = strlen(text);
 
 	if (*text != '/') {
 		(void)snprintf(
 			why, CONFIG_WHY_SIZE, "run_dir is '%s', expected an absolute path", text);
 		return false;
 	}
-	if (strlen(text) > most) {
+	while (length > 1 && text[length - 1] == '/') /* or paths in it could not be compared */
+		length--;
+	if (length > most) {
 		(void)snprintf(why, CONFIG_WHY_SIZE,
 			"run_dir has %zu bytes, expected at most %zu, because of the sockets in it "
 			"(unix(7))",
-			strlen(text), most);
+			length, most);
 		return false;
 	}
-	return set_text(&config->run_dir, text, why);
+	if (!set_text(&config->run_dir, text, why))
+		return false;
+	config->run_dir[length] = '\0';
+	return true;
 }
 
 static bool parse_user(struct config *config, const char *text, char *why)

@@ -53,10 +53,10 @@ static struct config_place place_of(const cfg_t *cfg)
 /* libconfuse has read a value of a key: def.number is its place in config_keys. */
 static int on_value(cfg_t *cfg, cfg_opt_t *option, const char *text, void *result)
 {
-	bool is_continued = option->nvalues > 1;
+	bool is_continued = option->nvalues > 1, is_empty = *text == CONFIG_EMPTY_LIST;
 
-	config_draft_take(&parsing->draft, &config_keys[option->def.number], text, place_of(cfg),
-		is_continued, parsing->errors);
+	config_draft_take(&parsing->draft, &config_keys[option->def.number], is_empty ? NULL : text,
+		place_of(cfg), is_continued, parsing->errors);
 	*(const char **)result = text;
 	return 0;
 }
@@ -233,8 +233,6 @@ static const struct {
 	{"missing parenthesis for function '%s'", "no '(' after '",
 		"', expected include(\"FILE\")"},
 	{"syntax error in call of function '%s'", "no ')' for '", "', expected include(\"FILE\")"},
-	{"bad escape sequence '%s'", "unknown escape '", "', expected \\\\ for a backslash"},
-	{"invalid octal number '%s'", "the escape '", "' is no byte, expected at most \\377"},
 };
 
 static void on_syntax_error(cfg_t *cfg, const char *format, va_list args)

@@ -2,7 +2,7 @@
 /*
  * What the files of config.c share, and nobody else includes:
  *
- *   config-source.c  one file as text: whose it is, how large, without its comments
+ *   config-source.c  one file as text: whose it is, how large, without its comments and "{}"
  *   config-parse.c   libconfuse: files to values, each with the line it was written at
  *   config-draft.c   one service while it is read: which keys are given, defaults for the others
  *   config-keys.c    the schema as one table: names, ranges, defaults
@@ -41,6 +41,12 @@ struct config_source {
 	dev_t device; /* with inode: which file this is, whatever its name */
 	ino_t inode;
 };
+
+/*
+ * The value that stands in place of "{}", because libconfuse says nothing of a list without values.
+ * A control character: no file has it.
+ */
+#define CONFIG_EMPTY_LIST '\1'
 
 /* Open, check and read `file`. Returns whether it may be parsed; if not, why is in *errors. */
 bool config_source_read(const char *file, struct config_source *ret, struct config_errors *errors);
@@ -99,8 +105,8 @@ struct config_draft {
 };
 
 /*
- * Take one value of `key`. `is_continued`: it is a further one of the same list; otherwise the key
- * is being given anew, which is an error if it was before.
+ * Take one value of `key`; `text` NULL: a list without values. `is_continued`: it is a further one
+ * of the same list; otherwise the key is being given anew, which is an error if it was before.
  */
 void config_draft_take(struct config_draft *draft, const struct config_key *key, const char *text,
 	struct config_place place, bool is_continued, struct config_errors *errors);

@@ -4,18 +4,22 @@
  * what is parsed.
  *
  * libconfuse 3.3 counts each comment as several lines, does not mind a comment or a section without
- * an end, skips characters it does not know, and puts in environment variables. So the text is
- * walked through once before: comments become spaces, and what would be misunderstood is refused
- * here, with its line. The rules for words, strings and comments are those of libconfuse's scanner.
+ * an end, skips characters it does not know, puts in environment variables, and tells nobody of a
+ * list without values. So the text is walked through once before: comments become spaces, "{}" a
+ * value that stands for it, and what would be misunderstood is refused here, with its line. The
+ * rules for words, strings and comments are those of libconfuse's scanner.
  *
  * Invariant: libconfuse finds the same tokens in the text as in the file, on the lines they stand
- * on.
+ * on, and values are UTF-8 without control characters.
  */
 #include "config-private.h"
 #include "fd.h"
+#include "wire.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -29,6 +33,8 @@ struct scan {
 	struct config_place place;
 	char *at;
 	unsigned int depth; /* of braces */
+	char previous;	    /* what the last token began with */
+	char *list;	    /* the last '{', if a list begins with it */
 };
 
 static void scan_error(struct scan *scan, const char *what)
@@ -64,18 +70,41 @@ static void skip_block_comment(struct scan *scan)
 	skip_blanking(scan, end + 2);
 }
 
+/* What stands from `begin` to here goes to logs, terminals and JSON. */
+static void check_text(struct scan *scan, const char *begin)
+{
+	for (size_t length; begin < scan->at; begin += length) {
+		length = wire_character_length(begin);
+		if (length > 0)
+			continue;
+		scan_error(scan, "this line has a control character or is not UTF-8, expected a "
+				 "text");
+		return;
+	}
+}
+
 static void refuse_variable(struct scan *scan)
 {
 	scan_error(scan, "environment variables are not put in, expected the value itself instead "
 			 "of \"${\"");
 }
 
+/* libconfuse makes control characters of some: no value has any. */
+static void check_escape(struct scan *scan, char quote)
+{
+	if (quote == '"' && isalnum((unsigned char)scan->at[1]))
+		config_errors_add(scan->errors, scan->place,
+			"unknown escape '\\%c', expected \\\\ for a backslash", scan->at[1]);
+}
+
 static void skip_string(struct scan *scan)
 {
+	const char *begin = scan->at;
 	char quote = *scan->at++;
 
 	for (; *scan->at != quote; scan->at++) {
 		if (*scan->at == '\\' && scan->at[1] != '\n' && scan->at[1] != '\0') {
+			check_escape(scan, quote);
 			scan->at++;
 		} else if (*scan->at == '\n' || *scan->at == '\0') {
 			scan_error(scan, "this line has an opening quote, expected a closing one");
@@ -84,7 +113,19 @@ static void skip_string(struct scan *scan)
 			refuse_variable(scan);
 		}
 	}
+	check_text(scan, begin);
 	scan->at++;
+}
+
+/* Returns its length, which may be 0. */
+static size_t skip_word(struct scan *scan)
+{
+	const char *begin = scan->at;
+	size_t length = strcspn(begin, NOT_IN_WORDS);
+
+	scan->at += length;
+	check_text(scan, begin);
+	return length;
 }
 
 /* Only include("FILE") has parentheses. libconfuse leaks what stands in them if it is anything
@@ -100,7 +141,7 @@ static void skip_call(struct scan *scan)
 	if (*first == '"' || *first == '\'')
 		skip_string(scan);
 	else
-		scan->at += strcspn(first, NOT_IN_WORDS);
+		skip_word(scan);
 	if (scan->at == first || scan->at[strspn(scan->at, blanks)] != ')')
 		scan_error(scan, "unclear '(', expected include(\"FILE\") or include(\"PATTERN\")");
 }
@@ -109,6 +150,7 @@ static void open_brace(struct scan *scan)
 {
 	int *line;
 
+	scan->list = scan->previous == '=' && scan->depth > 0 ? scan->at : NULL;
 	scan->at++;
 	if (scan->depth++ > 0)
 		return;
@@ -120,22 +162,43 @@ static void open_brace(struct scan *scan)
 
 static void close_brace(struct scan *scan)
 {
+	if (scan->previous == '{' && scan->list) {
+		*scan->list = CONFIG_EMPTY_LIST;
+		*scan->at = ' ';
+	}
 	scan->at++;
 	if (scan->depth > 0)
 		scan->depth--;
 }
 
-/* What is no string, brace or comment: a word, or one character. */
+/* What is no string, brace or call: a word, or one character. */
 static void skip_token(struct scan *scan)
 {
-	size_t length = strcspn(scan->at, NOT_IN_WORDS);
-
 	if (*scan->at == '*' || (*scan->at == '+' && scan->at[1] != '='))
 		config_errors_add(scan->errors, scan->place,
 			"unexpected '%c', expected quotes around a value that has one", *scan->at);
 	if (strncmp(scan->at, "${", 2) == 0)
 		refuse_variable(scan);
-	scan->at += length > 0 ? length : 1;
+	if (skip_word(scan) == 0)
+		scan->at++;
+}
+
+static void scan_token(struct scan *scan)
+{
+	char first = *scan->at;
+
+	if (first == '"' || first == '\'')
+		skip_string(scan);
+	else if (first == '{')
+		open_brace(scan);
+	else if (first == '}')
+		close_brace(scan);
+	else if (first == '(')
+		skip_call(scan);
+	else
+		skip_token(scan);
+	if (!strchr(" \t\r", first))
+		scan->previous = first;
 }
 
 static void scan_text(struct scan *scan)
@@ -148,16 +211,8 @@ static void scan_text(struct scan *scan)
 			skip_line_comment(scan);
 		} else if (strncmp(scan->at, "/*", 2) == 0) {
 			skip_block_comment(scan);
-		} else if (*scan->at == '"' || *scan->at == '\'') {
-			skip_string(scan);
-		} else if (*scan->at == '{') {
-			open_brace(scan);
-		} else if (*scan->at == '}') {
-			close_brace(scan);
-		} else if (*scan->at == '(') {
-			skip_call(scan);
 		} else {
-			skip_token(scan);
+			scan_token(scan);
 		}
 	}
 }
@@ -241,6 +296,20 @@ static bool read_text(int fd, const struct stat *st, struct config_source *sourc
 	return true;
 }
 
+/* Whoever starts usherd may read other files than the user that it becomes, and reloads as. */
+static void report_unreadable(struct config_place place, int error, struct config_errors *errors)
+{
+	const struct passwd *user = error == EACCES ? getpwuid(geteuid()) : NULL;
+
+	if (user)
+		config_errors_add(errors, place,
+			"cannot be opened: %s, expected that the user '%s', who runs this, may "
+			"read it",
+			strerror(error), user->pw_name);
+	else
+		config_errors_add(errors, place, "cannot be opened: %s", strerror(error));
+}
+
 bool config_source_read(const char *file, struct config_source *ret, struct config_errors *errors)
 {
 	struct config_source source = {0};
@@ -250,7 +319,7 @@ bool config_source_read(const char *file, struct config_source *ret, struct conf
 	_cleanup_close_ int fd = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 
 	if (fd < 0 || fstat(fd, &st) < 0) {
-		config_errors_add(errors, scan.place, "cannot be opened: %s", strerror(errno));
+		report_unreadable(scan.place, errno, errors);
 		return false;
 	}
 	if (!check_file(&st, scan.place, errors))

@@ -6,7 +6,7 @@
 #include "config-private.h"
 
 #include "build-config.h"
-#include <ctype.h>
+#include "wire.h"
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -36,12 +36,16 @@ void *config_array_add(void *array, size_t *n, size_t element_size, struct confi
 	return memset(first + (*n)++ * element_size, 0, element_size);
 }
 
-/* Names and values come from files: they must not be able to draw on a terminal. */
-static void replace_controls(char *text)
+/* Names of files may have any bytes: they must not be able to draw on a terminal, or spoil JSON. */
+static void replace_unprintable(char *text)
 {
-	for (; *text; text++)
-		if (iscntrl((unsigned char)*text))
-			*text = '?';
+	for (size_t length; *text; text += length) {
+		length = wire_character_length(text);
+		if (length > 0)
+			continue;
+		*text = '?';
+		length = 1;
+	}
 }
 
 __attribute__((format(printf, 2, 0))) static char *format_line(
@@ -76,7 +80,7 @@ void config_errors_add(
 		*line = format_line(place, format, args);
 	va_end(args);
 	if (*line) {
-		replace_controls(*line);
+		replace_unprintable(*line);
 	} else {
 		errors->n_lines--;
 		errors->is_out_of_memory = true;

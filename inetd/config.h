@@ -82,7 +82,7 @@ struct config_service {
 };
 
 struct config {
-	char *run_dir; /* absolute; default USHER_RUN_DIR of the build */
+	char *run_dir; /* absolute, no '/' at its end; default USHER_RUN_DIR of the build */
 	char *user;    /* to become when started as root; default "usher" */
 	uid_t uid;     /* of `user` */
 	gid_t gid;
@@ -100,8 +100,8 @@ struct config {
  * Zero-initialise; free with config_errors_done().
  */
 struct config_errors {
-	char **lines; /* at most CONFIG_MAX_ERRORS and a last one that says so; no control
-			 characters */
+	char **lines; /* at most CONFIG_MAX_ERRORS and a last one that says so; UTF-8 without
+			 control characters */
 	size_t n_lines;
 	bool is_out_of_memory; /* lines are missing */
 };
@@ -112,8 +112,8 @@ struct config_place {
 	int line;
 };
 
-/* Append "FILE:LINE: sentence"; control characters become '?'. Past CONFIG_MAX_ERRORS only a
- * remark. */
+/* Append "FILE:LINE: sentence"; control characters and what is not UTF-8 become '?'. Past
+ * CONFIG_MAX_ERRORS only a remark. */
 void config_errors_add(struct config_errors *errors, struct config_place place, const char *format,
 	...) __attribute__((format(printf, 3, 4)));
 
@@ -121,14 +121,14 @@ void config_errors_add(struct config_errors *errors, struct config_place place, 
  * Read `path` and what it includes.
  *
  * Refused, each with a message of its own: a file that is not root's or the caller's, or is
- * writable by others; one that is larger than CONFIG_MAX_FILE_BYTES; syntax errors; unknown
- * options; an option given twice; values out of range or of the wrong unit; users and groups that
- * do not exist; uid and gid 65534 (every unmapped user looks like it: user_namespaces(7)); two
- * services of one name; a service without a listener; two listeners that cannot both be bound, or
- * one in run_dir, or a unix: one that would have to refuse clients; a rendezvous path
- * run_dir/NAME.sock that does not fit sun_path; a file included twice or by itself; more
- * descriptors than `fd_limit` allows (0: do not check). Disabled services are checked like the
- * others, but conflict with nobody and need no descriptors.
+ * writable by others; one that is larger than CONFIG_MAX_FILE_BYTES; control characters and what is
+ * not UTF-8, except in comments; syntax errors; unknown options; an option given twice; values out
+ * of range or of the wrong unit; users and groups that do not exist; uid and gid 65534 (every
+ * unmapped user looks like it: user_namespaces(7)); two services of one name; a service without a
+ * listener; two listeners that cannot both be bound, or one in run_dir, or a unix: one that would
+ * have to refuse clients; a rendezvous path run_dir/NAME.sock that does not fit sun_path; a file
+ * included twice or by itself; more descriptors than `fd_limit` allows (0: do not check). Disabled
+ * services are checked like the others, but conflict with nobody and need no descriptors.
  *
  * Not reentrant, and not for two threads at once: libconfuse is neither.
  *
@@ -142,6 +142,9 @@ int config_load(
 struct config *config_free(struct config *config);
 
 void config_errors_done(struct config_errors *errors);
+
+/* Do both say the same but for name, place and `disable`? Lists count in their order. */
+bool config_service_equal(const struct config_service *a, const struct config_service *b);
 
 /* The service of that name, or NULL. */
 const struct config_service *config_find_service(const struct config *config, const char *name);

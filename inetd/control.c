@@ -9,12 +9,15 @@
 
 #include <errno.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sysexits.h>
 #include <unistd.h>
+
+#define BUDGET 8 /* clients accepted in one turn */
 
 struct client {
 	struct control *control;
@@ -33,6 +36,7 @@ struct control {
 	sd_event *event;
 	int fd;
 	char *path;
+	struct unixsocket_file file;
 	struct acceptor *acceptor;
 	control_on_request on_request;
 	void *userdata;
@@ -73,16 +77,6 @@ static json_t *error_object(const char *sentence, int exit_status)
 	return json_pack("{s:s, s:i}", "error", sentence, "exit_status", exit_status);
 }
 
-static bool is_authorised(int fd)
-{
-	struct ucred peer;
-	socklen_t length = sizeof(peer);
-
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0)
-		return false;
-	return peer.uid == 0 || peer.uid == geteuid();
-}
-
 /* The answer to the request, which is complete: a line, all that the client sends, or all that
  * fits. */
 static json_t *client_ask(struct client *client)
@@ -90,10 +84,6 @@ static json_t *client_ask(struct client *client)
 	struct control *control = client->control;
 	char *end = memchr(client->request, '\n', client->n_read);
 
-	if (!is_authorised(client->fd))
-		return error_object(
-			"permission denied: only root and the user of usherd are answered",
-			EX_NOPERM);
 	if (!end && client->n_read == CONTROL_MAX_REQUEST)
 		return error_object("the request is too long", EX_USAGE);
 	if (!end)
@@ -191,15 +181,44 @@ static int client_new(struct control *control, int fd)
 	return r < 0 ? r : 0;
 }
 
-/* One client a turn: the others are not hurried by it. */
+static bool is_authorised(int fd)
+{
+	struct ucred peer;
+	socklen_t length = sizeof(peer);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0)
+		return false;
+	return peer.uid == 0 || peer.uid == geteuid();
+}
+
+/* Say at once why there is no answer: a stranger takes no place away from those who get one. */
+static void turn_away(int fd)
+{
+	json_t *answer = error_object(
+		"permission denied: only root and the user of usherd are answered", EX_NOPERM);
+	char *text = answer ? json_dumps(answer, JSON_COMPACT) : NULL;
+
+	json_decref(answer);
+	if (text) /* it fits into a new socket */
+		(void)dprintf(fd, "%s\n", text);
+	free(text);
+}
+
 static void on_connections(void *userdata)
 {
 	struct control *control = userdata;
 	struct sockaddr_storage unused;
-	int fd;
 
-	if (acceptor_accept(control->acceptor, &fd, &unused) >= 0 && client_new(control, fd) < 0)
-		acceptor_retry_later(control->acceptor);
+	for (int i = 0; i < BUDGET && control->n_clients < CONTROL_MAX_CLIENTS; i++) {
+		_cleanup_close_ int fd = -EBADF;
+
+		if (acceptor_accept(control->acceptor, &fd, &unused) < 0)
+			return;
+		if (!is_authorised(fd))
+			turn_away(fd);
+		else if (client_new(control, take_fd(&fd)) < 0)
+			acceptor_retry_later(control->acceptor);
+	}
 }
 
 int control_new(struct control **ret, sd_event *event, const char *path,
@@ -220,8 +239,10 @@ int control_new(struct control **ret, sd_event *event, const char *path,
 	};
 	if (control->path)
 		r = unixsocket_listen(path, SOCK_STREAM, 0666, SOMAXCONN, &control->fd);
-	if (r >= 0)
+	if (r >= 0) {
+		control->file = unixsocket_identify(path);
 		r = acceptor_new(&control->acceptor, event, control->fd, on_connections, control);
+	}
 	if (r >= 0)
 		r = acceptor_set_paused(control->acceptor, false);
 	if (r < 0) {
@@ -246,7 +267,7 @@ struct control *control_free(struct control *control)
 	acceptor_free(control->acceptor);
 	sd_event_unref(control->event);
 	if (control->fd >= 0)
-		(void)unlink(control->path);
+		unixsocket_unlink(control->path, &control->file);
 	close_fd(control->fd);
 	free(control->path);
 	free(control);

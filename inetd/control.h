@@ -39,5 +39,5 @@ int control_new(struct control **ret, sd_event *event, const char *path,
 /* How long clients that connect from now on may take. Default CONTROL_TIMEOUT_USEC. */
 void control_set_timeout(struct control *control, uint64_t timeout_usec);
 
-/* Closes and unlinks. NULL is allowed. Returns NULL. */
+/* Closes, and unlinks the path if that is still its own. NULL is allowed. Returns NULL. */
 struct control *control_free(struct control *control);

@@ -496,6 +496,23 @@ bool dispatch_take_waiting(struct dispatch *d, struct handoff *ret)
 	return true;
 }
 
+static void visit_list(const struct handoff_list *list,
+	void (*visit)(struct handoff *h, void *userdata), void *userdata)
+{
+	for (struct handoff *h = list->first; h; h = h->next)
+		visit(h, userdata);
+}
+
+void dispatch_visit_unclaimed(
+	struct dispatch *d, void (*visit)(struct handoff *h, void *userdata), void *userdata)
+{
+	const struct dispatch_provider *p = d->cursor;
+
+	visit_list(&d->waiting, visit, userdata);
+	for (bool more = p; more; p = p->next, more = p != d->cursor)
+		visit_list(&p->unclaimed, visit, userdata);
+}
+
 bool dispatch_next(struct dispatch *d, struct dispatch_action *ret)
 {
 	bool is_paused;

@@ -194,6 +194,13 @@ void dispatch_gone(struct dispatch *d, struct dispatch_provider *p, uint64_t now
  * fd. Returns false when none waits. For a service that ends. */
 bool dispatch_take_waiting(struct dispatch *d, struct handoff *ret);
 
+/*
+ * Call `visit` for every hand-off that may still be given, waiting or unclaimed: so that the caller
+ * can change what it carries. `visit` must not tell dispatch anything.
+ */
+void dispatch_visit_unclaimed(
+	struct dispatch *d, void (*visit)(struct handoff *h, void *userdata), void *userdata);
+
 /* The next thing to do, false when there is none. */
 bool dispatch_next(struct dispatch *d, struct dispatch_action *ret);
 

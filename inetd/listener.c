@@ -14,10 +14,12 @@
 #include "unixsocket.h"
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <linux/in6.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/un.h>
 
 #define UNIX_LISTENER_MODE                                                                         \
@@ -28,7 +30,9 @@ struct listener {
 	enum listener_state state;
 	uint32_t index; /* among its owner's */
 	struct address configured, bound;
+	struct unixsocket_file file; /* of AF_UNIX */
 	int backlog;
+	int fd_ceiling; /* from here on descriptors are in reserve */
 	struct acceptor *acceptor;
 	listener_on_connections on_connections;
 	void *userdata;
@@ -123,6 +127,11 @@ static struct address ipv4_wildcard(const struct address *address)
 	return v4;
 }
 
+static const char *unix_path(const struct address *address)
+{
+	return ((const struct sockaddr_un *)&address->storage)->sun_path;
+}
+
 int listener_bind(const struct address *address, const struct config_socket *options, int *ret_fd,
 	struct address *ret_bound)
 {
@@ -130,8 +139,8 @@ int listener_bind(const struct address *address, const struct config_socket *opt
 
 	if (address->sockaddr.sa_family == AF_UNIX) {
 		*ret_bound = *address;
-		return unixsocket_listen(((const struct sockaddr_un *)&address->storage)->sun_path,
-			address->type, UNIX_LISTENER_MODE, options->backlog, ret_fd);
+		return unixsocket_listen(unix_path(address), address->type, UNIX_LISTENER_MODE,
+			options->backlog, ret_fd);
 	}
 	r = bind_and_listen_inet(address, options, ret_fd, ret_bound);
 	if (address->is_wildcard && !options->v6only &&
@@ -150,6 +159,17 @@ static void on_acceptor_connections(void *userdata)
 	l->on_connections(l, l->userdata);
 }
 
+/* Descriptors are the lowest numbers that are free, so a high one means that few are left. */
+static int find_fd_ceiling(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur > INT_MAX ||
+		limit.rlim_cur < 2 * LISTENER_FD_RESERVE)
+		return INT_MAX;
+	return (int)limit.rlim_cur - LISTENER_FD_RESERVE;
+}
+
 int listener_new(struct listener **ret, sd_event *event, const struct address *configured,
 	const struct address *bound, const struct config_socket *options, int fd)
 {
@@ -159,14 +179,18 @@ int listener_new(struct listener **ret, sd_event *event, const struct address *c
 
 	if (!l)
 		return -ENOMEM;
-	*l = (struct listener){
-		.configured = *configured, .bound = *bound, .backlog = options->backlog};
+	*l = (struct listener){.configured = *configured,
+		.bound = *bound,
+		.backlog = options->backlog,
+		.fd_ceiling = find_fd_ceiling()};
 	r = acceptor_new(&l->acceptor, event, owned_fd, on_acceptor_connections, l);
 	if (r < 0) {
 		free(l);
 		return r;
 	}
 	l->fd = take_fd(&owned_fd);
+	if (bound->sockaddr.sa_family == AF_UNIX)
+		l->file = unixsocket_identify(unix_path(bound));
 	*ret = l;
 	return 0;
 }
@@ -177,7 +201,7 @@ struct listener *listener_free(struct listener *l)
 		return NULL;
 	acceptor_free(l->acceptor);
 	if (l->bound.sockaddr.sa_family == AF_UNIX)
-		(void)unlink(((struct sockaddr_un *)&l->bound.storage)->sun_path);
+		unixsocket_unlink(unix_path(&l->bound), &l->file);
 	close_fd(l->fd);
 	free(l);
 	return NULL;
@@ -204,9 +228,13 @@ int listener_accept(struct listener *l, int *ret_fd, struct wire_address *ret_pe
 	struct sockaddr_storage peer;
 	int r = acceptor_accept(l->acceptor, ret_fd, &peer);
 
-	if (r >= 0)
-		wire_address_from_sockaddr(ret_peer, (struct sockaddr *)&peer);
-	return r;
+	if (r < 0)
+		return r;
+	wire_address_from_sockaddr(ret_peer, (struct sockaddr *)&peer);
+	if (*ret_fd < l->fd_ceiling)
+		return 0;
+	acceptor_retry_later(l->acceptor);
+	return 1;
 }
 
 void listener_retry_later(struct listener *l)

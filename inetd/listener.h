@@ -14,6 +14,9 @@
 #include "wire.h"
 #include <systemd/sd-event.h>
 
+/* Descriptors that clients leave to others, where RLIMIT_NOFILE is large enough to tell. */
+#define LISTENER_FD_RESERVE 64
+
 struct listener;
 
 enum listener_state {
@@ -38,14 +41,15 @@ int listener_bind(const struct address *address, const struct config_socket *opt
 	struct address *ret_bound);
 
 /*
- * Watch a socket made by listener_bind(); begins paused. `configured` is the address as the
- * configuration has it, by which a reload finds the listener again; `bound` as it was bound.
+ * Watch a socket that listener_bind() has just made; begins paused. `configured` is the address as
+ * the configuration has it, by which a reload finds the listener again; `bound` as it was bound.
  * Takes `fd`, also on failure. Returns 0 with *ret (free with listener_free()) or a negative errno.
  */
 int listener_new(struct listener **ret, sd_event *event, const struct address *configured,
 	const struct address *bound, const struct config_socket *options, int fd);
 
-/* Closes the socket, and unlinks its path. NULL is allowed. Returns NULL. */
+/* Closes the socket, and unlinks its path if that is still its own. NULL is allowed. Returns NULL.
+ */
 struct listener *listener_free(struct listener *l);
 
 /*
@@ -62,6 +66,9 @@ int listener_set_options(struct listener *l, const struct config_socket *options
 /*
  * Accept one connection: acceptor_accept() and its errors, with the client's address in the form of
  * the wire.
+ *
+ * Returns 0; or 1: as 0, but its descriptor is one of the last LISTENER_FD_RESERVE that this
+ * process may have, which are for providers and usherctl, so polling stops for a while now.
  */
 int listener_accept(struct listener *l, int *ret_fd, struct wire_address *ret_peer);
 

@@ -19,7 +19,6 @@ static const struct {
 	[LOG_FIELD_PRIORITY] = {"PRIORITY", NULL},
 	[LOG_FIELD_SERVICE] = {"USHER_SERVICE", "service"},
 	[LOG_FIELD_LISTENER] = {"USHER_LISTENER", "listener"},
-	[LOG_FIELD_PEER] = {"USHER_PEER", "peer"},
 	[LOG_FIELD_PROVIDER] = {"USHER_PROVIDER", "provider"},
 	[LOG_FIELD_PROVIDER_PID] = {"USHER_PROVIDER_PID", "provider_pid"},
 	[LOG_FIELD_PROVIDER_UID] = {"USHER_PROVIDER_UID", "provider_uid"},
@@ -110,7 +109,6 @@ static void add_about(struct log_record *record, const struct log_about *about)
 {
 	add(record, LOG_FIELD_SERVICE, about->service);
 	add(record, LOG_FIELD_LISTENER, about->listener);
-	add(record, LOG_FIELD_PEER, about->peer);
 	add(record, LOG_FIELD_PROVIDER, about->provider);
 	if (about->provider_pid) {
 		add_number(record, LOG_FIELD_PROVIDER_PID, about->provider_pid);

@@ -137,6 +137,12 @@ int log_sink_init(struct log_sink *sink, enum log_target target, const char *pat
 	return 0;
 }
 
+bool log_sink_is_stderr(const struct log_sink *sink)
+{
+	return sink->target == LOG_TO_STDERR ||
+	       (sink->target == LOG_TO_JOURNAL && is_stderr_journal());
+}
+
 void log_sink_done(struct log_sink *sink)
 {
 	sink->fd = close_fd(sink->fd);

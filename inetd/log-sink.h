@@ -27,4 +27,7 @@ int log_sink_init(struct log_sink *sink, enum log_target target, const char *pat
 /* Write one record, waiting for the reader. Returns false if it was not written. */
 bool log_sink_write(const struct log_sink *sink, const struct log_record *record);
 
+/* Is stderr the same place? */
+bool log_sink_is_stderr(const struct log_sink *sink);
+
 void log_sink_done(struct log_sink *sink);

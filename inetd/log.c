@@ -10,6 +10,7 @@
 #include "log.h"
 
 #include "background.h"
+#include "log-limit.h"
 #include "log-record.h"
 #include "log-sink.h"
 
@@ -18,13 +19,11 @@
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <time.h>
 
 #define QUEUE_MAX 1024
-
-static atomic_int max_priority = LOG_INFO;
 
 static struct {
 	pthread_mutex_t lock;
@@ -33,8 +32,11 @@ static struct {
 	struct log_sink sink;	   /* the writer's own, while there is one */
 	bool has_new_sink;	   /* the writer shall take over `new_sink` */
 	struct log_sink new_sink;
+	bool is_echoing;
+	bool is_stderr; /* the last sink */
 	uint64_t n_dropped;
 	uint64_t n_unreported; /* of those: nobody was told yet */
+	struct log_limit limit;
 } state = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 /* Under the lock. */
@@ -155,6 +157,7 @@ int log_open(enum log_target target, const char *path)
 		unused = state.has_new_sink ? state.new_sink : log_sink_none;
 		state.new_sink = sink;
 		state.has_new_sink = true;
+		state.is_stderr = log_sink_is_stderr(&sink);
 	}
 	pthread_mutex_unlock(&state.lock);
 	log_sink_done(&unused);
@@ -180,13 +183,14 @@ void log_close(uint64_t timeout_usec)
 	pthread_mutex_unlock(&state.lock);
 }
 
-void log_set_max_priority(int priority)
+void log_set_echo(bool is_echoing)
 {
-	max_priority = priority;
+	pthread_mutex_lock(&state.lock);
+	state.is_echoing = is_echoing;
+	pthread_mutex_unlock(&state.lock);
 }
 
-/* The log is not open: there is no state. */
-static void write_directly(const struct log_record *record)
+static void write_to_stderr(const struct log_record *record)
 {
 	struct log_sink sink;
 
@@ -209,15 +213,35 @@ static void queue_or_drop(const struct log_record *record)
 
 static void write_record(const struct log_record *record)
 {
-	bool is_direct;
+	bool is_for_stderr;
 
 	pthread_mutex_lock(&state.lock);
-	is_direct = !state.writer;
-	if (!is_direct)
+	is_for_stderr = !state.writer || (state.is_echoing && !state.is_stderr);
+	if (state.writer)
 		queue_or_drop(record);
 	pthread_mutex_unlock(&state.lock);
-	if (is_direct)
-		write_directly(record);
+	if (is_for_stderr)
+		write_to_stderr(record);
+}
+
+/*
+ * What processes at a rendezvous can cause is limited; *ret_n_left_out is how many messages of the
+ * kind were left out since the last one.
+ */
+static bool is_allowed(const struct log_about *about, uint32_t *ret_n_left_out)
+{
+	struct timespec now;
+	bool is_allowed;
+
+	*ret_n_left_out = 0;
+	if (!about || !about->reason || about->provider_pid == 0)
+		return true;
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	pthread_mutex_lock(&state.lock);
+	is_allowed = log_limit_allows(&state.limit, about->service, about->reason,
+		(uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000, ret_n_left_out);
+	pthread_mutex_unlock(&state.lock);
+	return is_allowed;
 }
 
 void log_write(int priority, const struct log_about *about, const char *format, ...)
@@ -225,11 +249,16 @@ void log_write(int priority, const struct log_about *about, const char *format, 
 	char text[LOG_RECORD_TEXT_MAX];
 	struct log_record record;
 	int saved_errno = errno;
+	uint32_t n_left_out;
 	va_list arguments;
 
 	assert(priority >= LOG_EMERG && priority <= LOG_DEBUG);
-	if (priority > max_priority)
+	if (!is_allowed(about, &n_left_out))
 		return;
+	if (n_left_out > 0)
+		log_write(priority, &(struct log_about){.service = about->service},
+			"%s: %u more messages with the reason %s were left out", about->service,
+			n_left_out, about->reason);
 	va_start(arguments, format);
 	log_record_init(&record, text, priority, about, format, arguments);
 	va_end(arguments);

@@ -16,6 +16,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 #include <syslog.h>
@@ -31,7 +32,6 @@ enum log_target {
 struct log_about {
 	const char *service;  /* USHER_SERVICE= */
 	const char *listener; /* USHER_LISTENER= */
-	const char *peer;     /* USHER_PEER= */
 	const char *provider; /* USHER_PROVIDER= the name it gave */
 	const char *reason;   /* USHER_REASON= a short stable word, for filters and counters */
 	pid_t provider_pid;   /* USHER_PROVIDER_PID= */
@@ -56,12 +56,18 @@ int log_open(enum log_target target, const char *path);
  */
 void log_close(uint64_t timeout_usec);
 
-/* Messages less important than `priority` (LOG_ERR to LOG_DEBUG) are left out. Default LOG_INFO. */
-void log_set_max_priority(int priority);
+/*
+ * Write messages to stderr as well, directly, unless that is where the log goes anyway: for as long
+ * as somebody may be watching there whether usherd starts. Default false.
+ */
+void log_set_echo(bool is_echoing);
 
 /*
  * Queue one message: `priority` as in syslog(3), `about` may be NULL, one sentence without a final
  * newline. Longer than 1 KiB is cut, never within a character. Keeps errno. Any thread may call it.
+ *
+ * Messages with a reason about a process (provider_pid) are limited, see log-limit.h: strangers can
+ * cause them.
  */
 void log_write(int priority, const struct log_about *about, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));

@@ -98,13 +98,12 @@ static int ensure_standard_fds(void)
 /* Allow ourselves as many descriptors as we may. Returns how many that are. */
 static uint64_t raise_fd_limit(void)
 {
-	struct rlimit limit;
+	struct rlimit limit, raised;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
 		return 0;
-	limit.rlim_cur = limit.rlim_max;
-	(void)setrlimit(RLIMIT_NOFILE, &limit);
-	return limit.rlim_cur;
+	raised = (struct rlimit){.rlim_cur = limit.rlim_max, .rlim_max = limit.rlim_max};
+	return setrlimit(RLIMIT_NOFILE, &raised) < 0 ? limit.rlim_cur : raised.rlim_cur;
 }
 
 /* How many descriptors usherd would have: the limit that --check compares with. */
@@ -141,20 +140,49 @@ static int check(const char *path)
 	return EXIT_SUCCESS;
 }
 
-static int run(const char *path)
+/* For status, and for those who then look for the file from another folder. To be freed. */
+static char *make_absolute(const char *path)
+{
+	char *folder, *absolute;
+
+	if (*path == '/')
+		return strdup(path);
+	folder = getcwd(NULL, 0);
+	if (!folder || asprintf(&absolute, "%s/%s", folder, path) < 0)
+		absolute = NULL;
+	free(folder);
+	return absolute;
+}
+
+static int serve(const char *path)
 {
 	struct config *config;
 	uint64_t limit;
 
 	if (ensure_standard_fds() < 0)
 		return EX_OSERR;
-	privilege_close_to_others();
+	privilege_harden();
 	(void)signal(SIGPIPE, SIG_IGN); /* stderr and the control socket may lose their readers */
 	limit = raise_fd_limit();
 	config = load(path, limit);
 	if (!config)
 		return EX_CONFIG;
 	return server_run(config, path, limit) < 0 ? EX_OSERR : EXIT_SUCCESS;
+}
+
+static int run(const char *path)
+{
+	char *absolute = make_absolute(path);
+	int status;
+
+	if (!absolute) {
+		fprintf(stderr, "usherd: cannot find the folder of %s: %s\n", path,
+			strerror(errno));
+		return EX_OSERR;
+	}
+	status = serve(absolute);
+	free(absolute);
+	return status;
 }
 
 int main(int argc, char **argv)

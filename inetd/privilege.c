@@ -2,13 +2,40 @@
 /* Becoming an ordinary user: see privilege.h. */
 #include "privilege.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <grp.h>
+#include <stdbool.h>
 #include <sys/capability.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
-/* Have exactly CAP_NET_BIND_SERVICE; nothing can be gained by execve(2) either. */
+static bool can_raise;
+
+int privilege_begin(const char *user, uid_t uid, gid_t gid)
+{
+	/* The saved user id stays root's: with it come back all capabilities (capabilities(7)). */
+	if (initgroups(user, gid) < 0 || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, 0) < 0)
+		return -errno;
+	can_raise = true;
+	return 0;
+}
+
+void privilege_raise(void)
+{
+	int r = can_raise ? seteuid(0) : 0;
+
+	assert(r == 0); /* the saved user id is root's */
+}
+
+void privilege_lower(void)
+{
+	int r = can_raise ? seteuid(getuid()) : 0;
+
+	assert(r == 0); /* the real user id may always be taken */
+}
+
+/* Have exactly CAP_NET_BIND_SERVICE. */
 static int keep_net_bind_service(void)
 {
 	const cap_value_t kept = CAP_NET_BIND_SERVICE;
@@ -25,19 +52,36 @@ static int keep_net_bind_service(void)
 	return r;
 }
 
-int privilege_drop(const char *user, uid_t uid, gid_t gid)
+/* A container may have taken CAP_SETPCAP from root: then PR_SET_NO_NEW_PRIVS must do. */
+static void empty_bounding_set(void)
 {
-	if (initgroups(user, gid) < 0 || setresgid(gid, gid, gid) < 0)
-		return -errno;
+	for (cap_value_t capability = 0; cap_get_bound(capability) >= 0; capability++)
+		(void)cap_drop_bound(capability);
+}
+
+int privilege_drop(void)
+{
+	uid_t uid = getuid();
+	int r;
+
+	if (!can_raise)
+		return 0;
+	privilege_raise();
+	empty_bounding_set();
 	/* The permitted set survives the change of user only if asked for (prctl(2)). */
 	if (prctl(PR_SET_KEEPCAPS, 1L, 0L, 0L, 0L) < 0 || setresuid(uid, uid, uid) < 0)
 		return -errno;
-	return keep_net_bind_service();
+	can_raise = false;
+	r = keep_net_bind_service();
+	privilege_harden(); /* once more: the change of user has undone it */
+	return r;
 }
 
-void privilege_close_to_others(void)
+void privilege_harden(void)
 {
+	/* Neither can fail with these arguments. */
+	(void)prctl(PR_SET_NO_NEW_PRIVS, 1L, 0L, 0L, 0L);
 #ifndef USHER_SANITIZED
-	(void)prctl(PR_SET_DUMPABLE, 0L, 0L, 0L, 0L); /* can't fail with this argument */
+	(void)prctl(PR_SET_DUMPABLE, 0L, 0L, 0L, 0L);
 #endif
 }

@@ -1,23 +1,39 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Becoming an ordinary user with one right left, to bind ports below 1024, and one that no other
- * process of that user can look into.
+ * From root to an ordinary user with one right left, to bind ports below 1024, and a process that
+ * no other one of that user can look into.
+ *
+ * In two steps. From privilege_begin() on usherd acts as that user already, so that what it makes
+ * in the user's folders is the user's, and no file of the user can lead root astray; it is root
+ * again only between privilege_raise() and privilege_lower(), for what the user may not.
+ * privilege_drop() ends that for good.
+ *
+ * To be called while there is one thread: another one would keep nothing, not even the one right.
  */
 #pragma once
 
 #include <sys/types.h>
 
 /*
- * Become `uid` and `gid` with the supplementary groups of `user`, for good, and keep no capability
- * but CAP_NET_BIND_SERVICE (capabilities(7)), so that a reload can open what the start could. To be
- * called as root, while there is one thread. Returns 0 or a negative errno; the process must not go
- * on then.
+ * As root: act as `uid` and `gid` with the supplementary groups of `user`. Returns 0 or a negative
+ * errno; the process must not go on then.
  */
-int privilege_drop(const char *user, uid_t uid, gid_t gid);
+int privilege_begin(const char *user, uid_t uid, gid_t gid);
+
+/* Be root; nothing happens if this process did not begin as root, or has dropped it. */
+void privilege_raise(void);
+void privilege_lower(void);
 
 /*
- * Keep other processes of the same user out: without this they could take our descriptors by
- * pidfd_getfd(2). It costs core dumps. The leak checker of a sanitizer build must look into the
- * process, so there this does nothing.
+ * Be the user of privilege_begin() for good (without it nothing happens), and keep no capability
+ * but CAP_NET_BIND_SERVICE (capabilities(7)), so that a reload can open what the start could.
+ * Returns 0 or a negative errno; the process must not go on then.
  */
-void privilege_close_to_others(void);
+int privilege_drop(void);
+
+/*
+ * Gain nothing by execve(2), and keep other processes of the same user out: without this they could
+ * take our descriptors by pidfd_getfd(2). The latter costs core dumps; the leak checker of a
+ * sanitizer build must look into the process, so there it is left out.
+ */
+void privilege_harden(void);

@@ -17,22 +17,39 @@
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define MESSAGES_PER_TURN 32
+#define LAST_WORDS	  4096 /* more messages than a channel holds */
 #define PRIORITY	  (SD_EVENT_PRIORITY_NORMAL - 10)
 #define RETRY_USEC                                                                                 \
 	UINT64_C(100000) /* pause when sending fails and no EPOLLOUT will tell its end             \
 			  */
 
-static struct log_about about(const struct provider *p)
+void provider_log(
+	const struct provider *p, int priority, const char *reason, const char *format, ...)
 {
-	return (struct log_about){.service = p->service,
-		.provider = p->name,
-		.provider_pid = p->pid,
-		.provider_uid = p->uid};
+	char what[512], who[128];
+	va_list arguments;
+
+	va_start(arguments, format);
+	(void)vsnprintf(what, sizeof(what), format, arguments);
+	va_end(arguments);
+	if (p->number > 0)
+		(void)snprintf(who, sizeof(who), "provider %u (%s, pid %d, uid %u)", p->number,
+			p->name, p->pid, p->uid);
+	else
+		(void)snprintf(who, sizeof(who), "process %d of uid %u", p->pid, p->uid);
+	log_write(priority,
+		&(struct log_about){.service = p->service,
+			.provider = p->name,
+			.provider_pid = p->pid,
+			.provider_uid = p->uid,
+			.reason = reason},
+		"%s: %s %s", p->service, who, what);
 }
 
 static uint64_t now_of(const struct provider *p)
@@ -54,13 +71,11 @@ static void watch_process(struct provider *p, sd_event *event);
 static int on_hello_deadline(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct provider *p = userdata;
-	struct log_about who = about(p);
 
 	(void)source, (void)usec;
-	who.reason = "no-hello";
-	log_write(LOG_NOTICE, &who,
-		"%s: process %d connected but said no HELLO within %u seconds: disconnected",
-		p->service, p->pid, (unsigned int)(PROVIDER_HELLO_USEC / 1000000));
+	provider_log(p, LOG_NOTICE, "no-hello",
+		"connected but said no HELLO within %u seconds: disconnected",
+		(unsigned int)(PROVIDER_HELLO_USEC / 1000000));
 	provider_refuse(p, ETIMEDOUT, "no HELLO came in time");
 	return 0;
 }
@@ -177,13 +192,31 @@ int provider_register(struct provider *p, const struct wire_hello *hello)
 	return 0;
 }
 
+static int on_retry(sd_event_source *source, uint64_t usec, void *userdata);
+
+/* Nothing can be sent now. For a full channel EPOLLOUT tells when it can; for all else time must
+ * do. */
+static void wait_for_room(struct provider *p, int error)
+{
+	if (error == -EAGAIN) {
+		watch_for_room(p, true);
+		return;
+	}
+	p->timer = sd_event_source_disable_unref(p->timer);
+	if (sd_event_add_time_relative(sd_event_source_get_event(p->io), &p->timer, CLOCK_MONOTONIC,
+		    RETRY_USEC, RETRY_USEC / 10, on_retry, p) < 0)
+		watch_for_room(p, true); /* no memory for a timer: try at every turn */
+}
+
 static void send_draining(struct provider *p)
 {
 	struct wire_drain message = {.header = {.type = WIRE_DRAINING}};
 
-	p->owes_draining = fdpass_send(p->fd, &message, sizeof(message), NULL, 0) == -EAGAIN;
+	int r = fdpass_send(p->fd, &message, sizeof(message), NULL, 0);
+
+	p->owes_draining = r < 0 && r != -EPIPE && r != -ECONNRESET;
 	if (p->owes_draining)
-		watch_for_room(p, true);
+		wait_for_room(p, r);
 }
 
 void provider_drain(struct provider *p)
@@ -215,28 +248,6 @@ static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
 	(void)source, (void)usec;
 	unblock(userdata);
 	return 0;
-}
-
-/* Nothing can be sent now. For a full channel EPOLLOUT tells when it can; for all else time must
- * do. */
-static void wait_for_room(struct provider *p, int error)
-{
-	struct log_about who = about(p);
-
-	if (error == -EAGAIN) {
-		watch_for_room(p, true);
-		return;
-	}
-	p->timer = sd_event_source_disable_unref(p->timer);
-	if (sd_event_add_time_relative(sd_event_source_get_event(p->io), &p->timer, CLOCK_MONOTONIC,
-		    RETRY_USEC, 0, on_retry, p) < 0)
-		watch_for_room(p, true); /* no memory for a timer: try at every turn */
-	if (error == -EPIPE || error == -ECONNRESET)
-		return; /* the end of the channel is about to be read */
-	who.reason = "send-failed";
-	who.error = error;
-	log_write(LOG_DEBUG, &who, "%s: sending to provider %u (pid %d) must wait: %s", p->service,
-		p->number, p->pid, strerror(-error));
 }
 
 void provider_owe_welcome(struct provider *p, int error)
@@ -321,12 +332,9 @@ static void enter_quarantine(struct provider *p)
  */
 static bool quarantine(struct provider *p, const char *why)
 {
-	struct log_about who = about(p);
 
-	who.reason = "protocol";
-	log_write(LOG_WARNING, &who,
-		"%s: process %d of uid %u broke the protocol: %s; it gets no more connections",
-		p->service, p->pid, p->uid, why);
+	provider_log(p, LOG_WARNING, "protocol",
+		"broke the protocol: %s; it gets no more connections", why);
 	if (!p->record || p->record->unclaimed.n == 0) {
 		gone(p);
 		return false;
@@ -459,12 +467,15 @@ static bool handle(struct provider *p, const union wire_message *message,
 	return false; /* welcome or not, the next turn knows */
 }
 
-/* Is the other end closed, or did it only stop sending (or send an empty message)? */
+/*
+ * Is the other end closed, or was it an empty message? A provider that only shuts down its sending
+ * half can claim nothing any more: it has left as well (usher-protocol(7)).
+ */
 static bool has_hung_up(const struct provider *p)
 {
-	struct pollfd poll_fd = {.fd = p->fd};
+	struct pollfd poll_fd = {.fd = p->fd, .events = POLLRDHUP};
 
-	return poll(&poll_fd, 1, 0) > 0 && poll_fd.revents & (POLLHUP | POLLERR | POLLNVAL);
+	return poll(&poll_fd, 1, 0) > 0 && poll_fd.revents != 0;
 }
 
 /* As fdpass_receive(). Descriptors belong to no message: they are only noted, as not arrived. */
@@ -499,8 +510,7 @@ static bool read_messages(struct provider *p, unsigned int max)
 			return false;
 		}
 		if (received.size == 0 && !is_quarantined(p))
-			return quarantine(
-				p, "an empty message, or an end without closing the channel");
+			return quarantine(p, "an empty message");
 		if (received.size > 0 && !handle(p, &message, &received))
 			return false;
 	}
@@ -526,22 +536,18 @@ static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userda
 static int on_death(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
 	struct provider *p = userdata;
-	struct log_about who = about(p);
 
 	(void)source, (void)fd, (void)revents;
-	if (!read_messages(p, UINT_MAX))
+	if (!read_messages(p, LAST_WORDS))
 		return 0; /* gone; or not, then we are called again */
 	p->death = sd_event_source_disable_unref(p->death);
 	if (!p->record) {
 		gone(p);
 		return 0;
 	}
-	who.reason = "orphaned-channel";
-	log_write(LOG_WARNING, &who,
-		"%s: provider %u (pid %d) has ended, but another process holds its channel open: "
-		"it gets "
-		"no more connections",
-		p->service, p->number, p->pid);
+	provider_log(p, LOG_WARNING, "orphaned-channel",
+		"has ended, but another process holds its channel open: it gets no more "
+		"connections");
 	enter_quarantine(p);
 	return 0;
 }

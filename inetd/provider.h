@@ -7,9 +7,9 @@
  * can't be revoked (it may still be read from its queue), so its unclaimed connections may only go
  * to somebody else when its end of the channel is closed.
  *
- * Invariant: the channel is closed here only when no connection is unclaimed on it, or the peer's
- * end is closed. libusher relies on it: a claim that meets a closed channel means that usherd
- * itself is gone.
+ * Invariant: the channel is closed here only when no connection is unclaimed on it, or the peer has
+ * closed its end or given it up by shutdown(2). libusher relies on it: a claim that meets a closed
+ * channel means that usherd itself is gone.
  */
 #pragma once
 
@@ -115,3 +115,10 @@ uint32_t provider_take_unsent(struct provider *p);
 
 /* Tell the provider that no more will come. */
 void provider_drain(struct provider *p);
+
+/*
+ * Log about the provider: `format` is what follows "SERVICE: provider 1 (NAME, pid 42, uid 33) ",
+ * or the like for a process that is not registered. `reason` as in struct log_about.
+ */
+void provider_log(const struct provider *p, int priority, const char *reason, const char *format,
+	...) __attribute__((format(printf, 4, 5)));

@@ -11,11 +11,14 @@
 #include "fd.h"
 #include "log.h"
 #include "occupant.h"
+#include "privilege.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#define MAX_SEARCHES 3 /* for who holds an address, in one reload */
 
 /* An open listener, before the change. */
 struct open_listener {
@@ -44,6 +47,7 @@ struct reload {
 	size_t n_open;
 	bool *is_service_kept;	   /* for each of the running ones */
 	struct service **services; /* room for the list afterwards */
+	unsigned int n_searches;   /* for who holds an address: each takes a while */
 	service_on_ended on_ended;
 	void *userdata;
 };
@@ -77,7 +81,7 @@ static int collect_open(struct reload *reload)
 	for (size_t i = 0; i < reload->running->n_services; i++) {
 		size_t n_listeners;
 
-		(void)service_listeners(reload->running->services[i], &n_listeners);
+		(void)intake_listeners(service_intake(reload->running->services[i]), &n_listeners);
 		n += n_listeners;
 	}
 	reload->open = calloc(n + 1, sizeof(*reload->open));
@@ -86,7 +90,8 @@ static int collect_open(struct reload *reload)
 	for (size_t i = 0; i < reload->running->n_services; i++) {
 		const struct service *s = reload->running->services[i];
 		size_t n_listeners;
-		struct listener *const *listeners = service_listeners(s, &n_listeners);
+		struct listener *const *listeners =
+			intake_listeners(service_intake(s), &n_listeners);
 
 		for (size_t j = 0; j < n_listeners; j++)
 			reload->open[reload->n_open++] =
@@ -139,30 +144,75 @@ static const struct open_listener *find_obstacle(const struct reload *reload,
 	return NULL;
 }
 
+/* Who holds the address, for the first few: looking through /proc takes a while each time. */
+static void name_occupant(
+	struct reload *reload, const struct address *address, char *why, size_t size)
+{
+	char occupant[OCCUPANT_TEXT_MAX] = "another process";
+
+	if (reload->n_searches++ < MAX_SEARCHES) {
+		privilege_raise(); /* /proc shows the descriptors of others to root only */
+		(void)occupant_find(address, occupant, sizeof(occupant));
+		privilege_lower();
+	}
+	snprintf(why, size, "the address is in use by %s", occupant);
+}
+
+/* What else an administrator can do about an error of listener_bind(). */
+static const char *hint_for(const struct address *address, int error)
+{
+	bool is_unix = address->sockaddr.sa_family == AF_UNIX;
+
+	switch (-error) {
+	case EADDRNOTAVAIL:
+		return "; socket { freebind = true } binds it even if this machine does not have "
+		       "it";
+	case EACCES:
+	case EPERM:
+		return is_unix ? "; usherd's user must be able to write to the folder"
+			       : "; ports below 1024 need root's rights at the start, or "
+				 "CAP_NET_BIND_SERVICE";
+	case EAFNOSUPPORT:
+		return "; the kernel has no IPv6: give an IPv4 address, or none";
+	case EEXIST:
+		return "; what is there is not a socket, so usherd leaves it alone";
+	default:
+		return "";
+	}
+}
+
 static void explain_bind_failure(struct reload *reload, const struct config_listen *listen,
 	const struct config_service *config, int error)
 {
-	char text[ADDRESS_TEXT_MAX], why[512], occupant[OCCUPANT_TEXT_MAX];
+	char text[ADDRESS_TEXT_MAX], why[512];
 	const struct open_listener *obstacle = find_obstacle(reload, listen, config);
 
-	if (error == -EADDRINUSE && obstacle) {
+	if (error == -EADDRINUSE && obstacle)
 		snprintf(why, sizeof(why),
-			"usherd itself still listens on %s for service %s; to change the one into "
-			"the "
-			"other, remove it, reload, then add this and reload again, or restart",
+			"usherd itself still listens on %s for service %s: remove that, reload, "
+			"then add this and reload again; or restart",
 			address_format(listener_configured(obstacle->listener), text),
 			service_name(obstacle->owner));
-	} else if (error == -EADDRINUSE) {
-		(void)occupant_find(&listen->address, occupant, sizeof(occupant));
-		snprintf(why, sizeof(why), "the address is in use by %s", occupant);
-	} else if (error == -EADDRNOTAVAIL) {
-		snprintf(why, sizeof(why),
-			"this machine does not have the address; socket { freebind = true } binds "
-			"it anyway");
-	} else {
-		snprintf(why, sizeof(why), "%s", strerror(-error));
-	}
+	else if (error == -EADDRINUSE)
+		name_occupant(reload, &listen->address, why, sizeof(why));
+	else
+		snprintf(why, sizeof(why), "%s%s", strerror(-error),
+			hint_for(&listen->address, error));
 	add_error(reload, listen, why);
+}
+
+/* Where `user` may not, root may: low ports and the folders of others, while usherd starts. */
+static int bind_listener(const struct config_listen *listen, const struct config_socket *options,
+	int *ret_fd, struct address *ret_bound)
+{
+	int r = listener_bind(&listen->address, options, ret_fd, ret_bound);
+
+	if (r != -EACCES && r != -EPERM)
+		return r;
+	privilege_raise();
+	r = listener_bind(&listen->address, options, ret_fd, ret_bound);
+	privilege_lower();
+	return r;
 }
 
 /* Returns 0, also if the listener could not be opened and that was added to the errors; -ENOMEM. */
@@ -173,7 +223,7 @@ static int plan_new_listener(struct reload *reload, struct planned_service *plan
 	struct address bound;
 	int fd, r;
 
-	r = listener_bind(&listen->address, &planned->config->socket, &fd, &bound);
+	r = bind_listener(listen, &planned->config->socket, &fd, &bound);
 	if (r < 0) {
 		explain_bind_failure(reload, listen, planned->config, r);
 		return 0;
@@ -347,11 +397,16 @@ void reload_commit(struct reload *reload, struct service_list *running, struct r
 	for (size_t i = 0; i < reload->n_planned; i++) {
 		struct planned_service *planned = &reload->planned[i];
 
+		if (planned->is_new)
+			counts.n_added++;
+		else if (config_service_equal(service_config(planned->service), planned->config))
+			counts.n_unchanged++;
+		else
+			counts.n_changed++;
 		service_configure(planned->service, planned->config, planned->listeners,
 			planned->n_listeners);
 		planned->listeners = NULL;
 		services[n_services++] = planned->service;
-		*(planned->is_new ? &counts.n_added : &counts.n_kept) += 1;
 	}
 	for (size_t i = 0; i < running->n_services; i++) {
 		struct service *s = running->services[i];

@@ -22,7 +22,7 @@ struct service_list {
 };
 
 struct reload_counts {
-	size_t n_added, n_removed, n_kept;
+	size_t n_added, n_removed, n_changed, n_unchanged;
 };
 
 struct reload;

@@ -27,6 +27,7 @@
 struct rendezvous {
 	int fd;
 	char *path;
+	struct unixsocket_file file;
 	struct acceptor *acceptor;
 	rendezvous_on_peer on_peer;
 	void *userdata;
@@ -117,6 +118,7 @@ int rendezvous_new(struct rendezvous **ret, sd_event *event, const char *path,
 		path, SOCK_SEQPACKET, mode_of(is_open_to_others), BACKLOG, &r->fd);
 	if (error >= 0) {
 		refuse_descriptors(r->fd);
+		r->file = unixsocket_identify(path);
 		r->path = strdup(path);
 		error = r->path ? acceptor_new(&r->acceptor, event, r->fd, on_connections, r)
 				: -ENOMEM;
@@ -137,7 +139,7 @@ struct rendezvous *rendezvous_free(struct rendezvous *r)
 		return NULL;
 	acceptor_free(r->acceptor);
 	if (r->path)
-		(void)unlink(r->path);
+		unixsocket_unlink(r->path, &r->file);
 	close_fd(r->fd);
 	free(r->path);
 	free(r);

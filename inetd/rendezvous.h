@@ -37,7 +37,7 @@ typedef void (*rendezvous_on_peer)(int fd, const struct rendezvous_peer *peer, v
 int rendezvous_new(struct rendezvous **ret, sd_event *event, const char *path,
 	bool is_open_to_others, rendezvous_on_peer on_peer, void *userdata);
 
-/* Closes and unlinks. NULL is allowed. Returns NULL. */
+/* Closes, and unlinks the path if that is still its own. NULL is allowed. Returns NULL. */
 struct rendezvous *rendezvous_free(struct rendezvous *r);
 
 /* After a reload: who can connect. Returns 0 or the negative errno of chmod(2). */

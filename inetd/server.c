@@ -13,17 +13,15 @@
 #include "notify.h"
 #include "privilege.h"
 #include "reload.h"
+#include "rundir.h"
 #include "service.h"
 #include "status.h"
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/stat.h>
 #include <systemd/sd-event.h>
 #include <unistd.h>
 
@@ -39,7 +37,6 @@ struct server {
 	struct control *control;
 	int lock_fd; /* of run_dir: held while we run */
 	uint64_t started_usec;
-	bool is_stopping;
 };
 
 static uint64_t now_of(const struct server *server)
@@ -50,7 +47,8 @@ static uint64_t now_of(const struct server *server)
 	return usec;
 }
 
-static int log_as_configured(const struct config *config)
+/* Log to where `config` says. If that can't be, the log stays as it was, and *errors says why. */
+static int open_log(const struct config *config, struct config_errors *errors)
 {
 	static const enum log_target targets[] = {
 		[CONFIG_LOG_JOURNAL] = LOG_TO_JOURNAL,
@@ -60,71 +58,13 @@ static int log_as_configured(const struct config *config)
 	};
 	int r = log_open(targets[config->log], config->log_file);
 
-	if (r < 0)
-		log_write(LOG_ERR, &(struct log_about){.error = r}, "cannot log to %s: %s",
-			config->log_file ? config->log_file : "the configured place", strerror(-r));
+	if (r < 0 && config->log_file)
+		config_errors_add(errors, (struct config_place){.file = config->files[0]},
+			"cannot log to %s: %s; usherd, as uid %u, must be able to write to the "
+			"file "
+			"and to its folder",
+			config->log_file, strerror(-r), geteuid());
 	return r;
-}
-
-/* Make run_dir if there is none, and refuse one in which others could put their own sockets. */
-static int check_run_dir(const struct config *config)
-{
-	struct stat st;
-
-	if (mkdir(config->run_dir, 0755) < 0 && errno != EEXIST) {
-		log_write(LOG_ERR, NULL, "cannot make run_dir %s: %s", config->run_dir,
-			strerror(errno));
-		return -errno;
-	}
-	if (stat(config->run_dir, &st) < 0 || !S_ISDIR(st.st_mode)) {
-		log_write(LOG_ERR, NULL, "run_dir %s is not a folder", config->run_dir);
-		return -ENOTDIR;
-	}
-	if (st.st_uid != 0 && st.st_uid != geteuid() &&
-		!(config->is_user_known && st.st_uid == config->uid)) {
-		log_write(LOG_ERR, NULL,
-			"run_dir %s belongs to uid %u, who could replace its sockets: give it to "
-			"root or "
-			"to the user of usherd, or configure another",
-			config->run_dir, st.st_uid);
-		return -EPERM;
-	}
-	if (st.st_mode & S_IWOTH) {
-		log_write(LOG_ERR, NULL,
-			"run_dir %s can be written by everybody, who could replace its sockets: "
-			"'chmod o-w %s', or configure another",
-			config->run_dir, config->run_dir);
-		return -EPERM;
-	}
-	return 0;
-}
-
-/* One usherd for a run_dir: without the lock, a second one would unlink the sockets of the first.
- */
-static int lock_run_dir(struct server *server)
-{
-	_cleanup_close_ int fd = -EBADF;
-	char *path;
-
-	if (asprintf(&path, "%s/usherd.lock", server->config->run_dir) < 0)
-		return -ENOMEM;
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	free(path);
-	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0) {
-		int r = -errno;
-
-		if (r == -EWOULDBLOCK)
-			log_write(LOG_ERR, NULL,
-				"another usherd is running with run_dir %s: stop it, or configure "
-				"another",
-				server->config->run_dir);
-		else
-			log_write(LOG_ERR, NULL, "cannot lock %s/usherd.lock: %s",
-				server->config->run_dir, strerror(-r));
-		return r;
-	}
-	server->lock_fd = take_fd(&fd);
-	return 0;
 }
 
 /* Services that have drained after a reload removed them. */
@@ -150,23 +90,35 @@ static void notify_ready(const struct server *server)
 	for (size_t i = 0; i < server->services.n_services; i++) {
 		size_t n;
 
-		(void)service_listeners(server->services.services[i], &n);
+		(void)intake_listeners(service_intake(server->services.services[i]), &n);
 		n_listeners += n;
 	}
 	(void)notify_send("READY=1\nSTATUS=%zu services on %zu listeners",
 		server->services.n_services, n_listeners);
 }
 
-/* Make the services what `config` says. On failure nothing has changed. */
+/* Open what `config` needs and the running services have not. Changes nothing yet. */
+static int prepare(struct server *server, const struct config *config, struct reload **ret,
+	struct config_errors *errors)
+{
+	return reload_prepare(
+		ret, server->event, &server->services, config, on_service_ended, server, errors);
+}
+
+/* Make the services and the log what `config` says. On failure nothing has changed. */
 static int apply(struct server *server, const struct config *config, struct config_errors *errors,
 	struct reload_counts *ret)
 {
 	struct reload *reload;
-	int r = reload_prepare(&reload, server->event, &server->services, config, on_service_ended,
-		server, errors);
+	int r = prepare(server, config, &reload, errors);
 
 	if (r < 0)
 		return r;
+	r = open_log(config, errors);
+	if (r < 0) {
+		reload_abort(reload);
+		return r;
+	}
 	reload_commit(reload, &server->services, ret);
 	return 0;
 }
@@ -203,14 +155,17 @@ static int reload(struct server *server, struct config_errors *errors, struct re
 	}
 	config_free(server->config);
 	server->config = config;
-	(void)log_as_configured(config); /* says so itself, and the old log stays */
 	return 0;
 }
 
-static void log_errors(const struct config_errors *errors)
+/* Why something failed: the lines, or if there are none `error`. */
+static void log_errors(const struct config_errors *errors, int error)
 {
 	for (size_t i = 0; i < errors->n_lines; i++)
 		log_write(LOG_ERR, &(struct log_about){.reason = "config"}, "%s", errors->lines[i]);
+	if (errors->n_lines == 0)
+		log_write(LOG_ERR, &(struct log_about){.reason = "config", .error = error},
+			"cannot carry out the configuration: %s", strerror(-error));
 }
 
 static json_t *failed_reload_json(const struct config_errors *errors, int error)
@@ -218,7 +173,7 @@ static json_t *failed_reload_json(const struct config_errors *errors, int error)
 	json_t *lines = json_array();
 
 	for (size_t i = 0; i < errors->n_lines; i++)
-		json_array_append_new(lines, json_string(errors->lines[i]));
+		json_array_append_new(lines, status_text(errors->lines[i]));
 	if (errors->n_lines == 0)
 		json_array_append_new(lines, json_string(strerror(-error)));
 	return json_pack(
@@ -236,15 +191,16 @@ static json_t *reload_and_tell(struct server *server)
 	(void)notify_send("RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)now_of(server));
 	r = reload(server, &errors, &counts);
 	if (r < 0) {
-		log_errors(&errors);
+		log_errors(&errors, r);
 		log_write(LOG_ERR, &(struct log_about){.reason = "config", .error = r},
 			"reload failed, the configuration was not changed");
 		answer = failed_reload_json(&errors, r);
 	} else {
 		char message[128];
 
-		snprintf(message, sizeof(message), "%zu services added, %zu removed, %zu kept",
-			counts.n_added, counts.n_removed, counts.n_kept);
+		snprintf(message, sizeof(message),
+			"services: %zu added, %zu removed, %zu changed, %zu unchanged",
+			counts.n_added, counts.n_removed, counts.n_changed, counts.n_unchanged);
 		log_write(LOG_INFO, NULL, "reloaded: %s", message);
 		answer = json_pack("{s:b, s:s}", "ok", true, "message", message);
 	}
@@ -253,17 +209,25 @@ static json_t *reload_and_tell(struct server *server)
 	return answer;
 }
 
+static json_t *answer_status(const struct server *server)
+{
+	json_t *answer = status_json(&(struct status_source){
+		.config = server->config,
+		.services = &server->services,
+		.uptime_usec = now_of(server) - server->started_usec,
+	});
+
+	if (!answer)
+		log_write(LOG_ERR, NULL, "cannot tell usherctl the status: out of memory");
+	return answer;
+}
+
 static json_t *on_request(const char *request, void *userdata)
 {
 	struct server *server = userdata;
 
 	if (strcmp(request, "status") == 0)
-		return status_json(&(struct status_source){
-			.config = server->config,
-			.services = &server->services,
-			.uptime_usec = now_of(server) - server->started_usec,
-			.is_stopping = server->is_stopping,
-		});
+		return answer_status(server);
 	if (strcmp(request, "reload") == 0)
 		return reload_and_tell(server);
 	return json_pack(
@@ -284,7 +248,6 @@ static int on_stop_signal(
 	struct server *server = userdata;
 
 	(void)source, (void)info;
-	server->is_stopping = true;
 	return sd_event_exit(server->event, 0);
 }
 
@@ -322,34 +285,11 @@ static int open_control(struct server *server)
 	return r;
 }
 
-static int open_services(struct server *server)
-{
-	struct config_errors errors = {0};
-	struct reload_counts counts;
-	int r = apply(server, server->config, &errors, &counts);
-
-	log_errors(&errors);
-	config_errors_done(&errors);
-	return r;
-}
-
-/* Let `user` have run_dir and what is in it: after the change of user we make and remove sockets
- * there. */
-static int give_run_dir(const struct server *server)
-{
-	const struct config *config = server->config;
-
-	for (size_t i = 0; i < server->services.n_services; i++)
-		if (lchown(rendezvous_path(service_rendezvous(server->services.services[i])),
-			    config->uid, config->gid) < 0)
-			return -errno;
-	if (fchown(server->lock_fd, config->uid, config->gid) < 0 ||
-		lchown(config->run_dir, config->uid, config->gid) < 0)
-		return -errno;
-	return 0;
-}
-
-static int become_user(const struct server *server)
+/*
+ * Act as `user` from here on: what usherd makes is then that user's, in folders of that user. Root
+ * is left for listeners that `user` could not open, until become_user().
+ */
+static int act_as_user(const struct server *server)
 {
 	const struct config *config = server->config;
 	int r;
@@ -359,44 +299,102 @@ static int become_user(const struct server *server)
 	if (!config->is_user_known) {
 		log_write(LOG_ERR, NULL,
 			"user '%s' does not exist: create it ('useradd --system --no-create-home "
-			"%s'), or set "
-			"user in %s",
+			"%s'), or set user in %s",
 			config->user, config->user, config->files[0]);
 		return -ESRCH;
 	}
-	r = give_run_dir(server);
-	if (r >= 0)
-		r = privilege_drop(config->user, config->uid, config->gid);
+	r = privilege_begin(config->user, config->uid, config->gid);
 	if (r < 0)
 		log_write(LOG_ERR, NULL, "cannot become user '%s': %s", config->user, strerror(-r));
 	return r;
 }
 
-/* In this order: what needs root's rights first, then no thread before the change of user. */
-static int start(struct server *server)
+static int become_user(const struct server *server)
+{
+	int r = privilege_drop();
+
+	if (r < 0)
+		log_write(LOG_ERR, NULL, "cannot become user '%s' alone: %s", server->config->user,
+			strerror(-r));
+	return r;
+}
+
+/* Before the change of user the first message, which makes the log's thread, is one of failure. */
+static int start_log(const struct server *server)
+{
+	struct config_errors errors = {0};
+	int r = open_log(server->config, &errors);
+
+	if (r < 0)
+		log_errors(&errors, r);
+	config_errors_done(&errors);
+	return r;
+}
+
+/* Open the services as root where that is needed, then be root no more, then let them run. */
+static int start_services(struct server *server)
+{
+	struct config_errors errors = {0};
+	struct reload_counts counts;
+	struct reload *reload;
+	int r = prepare(server, server->config, &reload, &errors);
+
+	if (r < 0)
+		log_errors(&errors, r);
+	config_errors_done(&errors);
+	if (r < 0)
+		return r;
+	r = become_user(server);
+	if (r < 0)
+		reload_abort(reload);
+	else
+		reload_commit(reload, &server->services, &counts);
+	return r;
+}
+
+static int start_loop(struct server *server)
 {
 	int r = sd_event_default(&server->event);
 
 	if (r >= 0)
 		r = watch_signals(server);
-	if (r < 0) {
+	if (r < 0)
 		log_write(LOG_ERR, NULL, "cannot make an event loop: %s", strerror(-r));
-		return r;
+	else
+		server->started_usec = now_of(server);
+	return r;
+}
+
+static int start_closer(void)
+{
+	int r = closer_start();
+
+	if (r < 0)
+		log_write(LOG_ERR, NULL, "cannot start a thread: %s", strerror(-r));
+	return r;
+}
+
+static int start(struct server *server)
+{
+	const char *run_dir = server->config->run_dir;
+	int r = start_loop(server);
+
+	if (r >= 0)
+		r = act_as_user(server);
+	if (r >= 0)
+		r = start_log(server);
+	if (r >= 0)
+		r = rundir_make(run_dir);
+	if (r >= 0)
+		r = rundir_lock(run_dir, &server->lock_fd);
+	if (r >= 0) {
+		rundir_sweep(run_dir);
+		r = start_services(server);
 	}
-	server->started_usec = now_of(server);
-	r = check_run_dir(server->config);
-	if (r >= 0)
-		r = lock_run_dir(server);
-	if (r >= 0)
-		r = open_services(server);
-	if (r >= 0)
-		r = become_user(server);
 	if (r >= 0)
 		r = open_control(server);
 	if (r >= 0)
-		r = log_as_configured(server->config);
-	if (r >= 0)
-		r = closer_start();
+		r = start_closer();
 	return r;
 }
 
@@ -408,7 +406,7 @@ static void stop(struct server *server)
 	free(server->services.services);
 	config_free(server->config);
 	sd_event_unref(server->event);
-	close_fd(server->lock_fd); /* the file stays: removing it would race with the next usherd */
+	close_fd(server->lock_fd);
 }
 
 /* As sd_event_loop(3), but what a turn has closed is given to the closer before the next wait. */
@@ -420,6 +418,9 @@ static int loop(const struct server *server)
 		r = sd_event_run(server->event, UINT64_MAX);
 		closer_flush();
 	}
+	if (r < 0)
+		log_write(LOG_CRIT, &(struct log_about){.error = r}, "the event loop failed: %s",
+			strerror(-r));
 	return r < 0 ? r : 0;
 }
 
@@ -431,15 +432,20 @@ int server_run(struct config *config, const char *config_path, uint64_t fd_limit
 		.fd_limit = fd_limit,
 		.lock_fd = -EBADF,
 	};
-	int r = start(&server);
+	int r;
 
+	log_set_echo(true);
+	r = start(&server);
 	if (r >= 0) {
+		log_set_echo(false);
 		log_write(LOG_INFO, NULL, "started with %zu services from %s",
 			server.services.n_services, config_path);
 		notify_ready(&server);
 		r = loop(&server);
 		(void)notify_send("STOPPING=1\nSTATUS=stopping");
 		log_write(LOG_INFO, NULL, "stopping");
+	} else {
+		(void)privilege_drop(); /* what is to be undone needs no root */
 	}
 	stop(&server);
 	closer_stop(STOP_USEC);

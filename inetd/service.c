@@ -34,8 +34,7 @@ struct service {
 	struct config_service config; /* its arrays belong to the server's struct config */
 	char *name;
 
-	struct listener **listeners;
-	size_t n_listeners;
+	struct intake *intake;
 	struct rendezvous *rendezvous; /* NULL while ending */
 	struct dispatch *dispatch;
 
@@ -43,14 +42,11 @@ struct service {
 	struct provider *dirty; /* those with something in the outbox */
 	unsigned int n_providers, n_registered, last_number;
 
-	enum service_intake intake;
 	bool is_full; /* as dispatch said */
 	bool is_settling;
 	bool is_ending;
-	bool is_short_of_resources; /* accepting failed, and that was logged */
 	sd_event_source *claim_timer;
 	sd_event_source *ended;
-	uint64_t n_reset;
 
 	service_on_ended on_ended;
 	void *userdata;
@@ -66,58 +62,17 @@ static uint64_t now_of(const struct service *s)
 	return usec;
 }
 
-static enum service_intake wanted_intake(const struct service *s)
+static enum intake_state wanted_intake(const struct service *s)
 {
-	static const enum service_intake when_unavailable[] = {
-		[CONFIG_UNAVAILABLE_WAIT] = SERVICE_WAITING,
-		[CONFIG_UNAVAILABLE_REFUSE] = SERVICE_REFUSING,
-		[CONFIG_UNAVAILABLE_RESET] = SERVICE_RESETTING,
+	static const enum intake_state when_unavailable[] = {
+		[CONFIG_UNAVAILABLE_WAIT] = INTAKE_WAITING,
+		[CONFIG_UNAVAILABLE_REFUSE] = INTAKE_REFUSING,
+		[CONFIG_UNAVAILABLE_RESET] = INTAKE_RESETTING,
 	};
 
 	if (dispatch_n_serving(s->dispatch) == 0)
 		return when_unavailable[s->config.unavailable];
-	return s->is_full ? SERVICE_FULL : SERVICE_SERVING;
-}
-
-static enum listener_state listener_state_for(enum service_intake intake)
-{
-	switch (intake) {
-	case SERVICE_SERVING:
-	case SERVICE_RESETTING:
-		return LISTENER_OPEN;
-	case SERVICE_REFUSING:
-		return LISTENER_REFUSING;
-	case SERVICE_WAITING:
-	case SERVICE_FULL:
-		break;
-	}
-	return LISTENER_PAUSED;
-}
-
-static void set_listener(struct service *s, struct listener *l, enum listener_state state)
-{
-	char text[ADDRESS_TEXT_MAX];
-	int r = listener_set_state(l, state);
-
-	if (r < 0)
-		log_write(LOG_ERR,
-			&(struct log_about){.service = s->name,
-				.listener = address_format(listener_bound(l), text),
-				.reason = "listen-failed",
-				.error = r},
-			"%s: cannot change whether %s accepts connections: %s", s->name, text,
-			strerror(-r));
-}
-
-static void update_intake(struct service *s)
-{
-	enum service_intake wanted = wanted_intake(s);
-
-	if (wanted == s->intake)
-		return;
-	s->intake = wanted;
-	for (size_t i = 0; i < s->n_listeners; i++)
-		set_listener(s, s->listeners[i], listener_state_for(wanted));
+	return s->is_full ? INTAKE_FULL : INTAKE_SERVING;
 }
 
 static void give(struct service *s, struct handoff *h)
@@ -209,7 +164,7 @@ static void settle(struct service *s)
 	do
 		carry_out_actions(s);
 	while (s->dirty && (flush_one(s) || s->dirty));
-	update_intake(s);
+	intake_set_state(s->intake, wanted_intake(s));
 	watch_claims(s);
 	s->is_settling = false;
 	if (has_ended(s))
@@ -230,63 +185,15 @@ static int on_claim_timer(sd_event_source *source, uint64_t usec, void *userdata
 			usec < record->unclaimed_since + timeout_usec)
 			continue;
 		if (record->state == PROVIDER_READY || record->state == PROVIDER_BLOCKED)
-			log_write(LOG_WARNING,
-				&(struct log_about){.service = s->name,
-					.provider = p->name,
-					.provider_pid = p->pid,
-					.provider_uid = p->uid,
-					.reason = "claim-timeout"},
-				"%s: provider %u (pid %d) has not claimed %u connections for %u "
-				"ms: "
-				"it gets no more until it does",
-				s->name, p->number, p->pid, record->unclaimed.n,
-				(unsigned int)(timeout_usec / 1000));
+			provider_log(p, LOG_WARNING, "claim-timeout",
+				"has not claimed %u connections for %u ms: it gets no more until "
+				"it "
+				"does. If it hangs, restart it; if it is slow, raise claim_timeout",
+				record->unclaimed.n, (unsigned int)(timeout_usec / 1000));
 		dispatch_set_state(s->dispatch, p->record, PROVIDER_STUCK, now_of(s));
 	}
 	settle(s);
 	return 0;
-}
-
-/* Close so that the client sees a reset and not an orderly end. */
-static void reset_connection(struct service *s, int fd)
-{
-	struct linger linger = {.l_onoff = 1, .l_linger = 0};
-
-	(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
-	close_fd(fd);
-	s->n_reset++;
-}
-
-static void accept_failed(struct service *s, struct listener *l, int error)
-{
-	char text[ADDRESS_TEXT_MAX];
-
-	if (s->is_short_of_resources)
-		return;
-	s->is_short_of_resources = true;
-	log_write(LOG_WARNING,
-		&(struct log_about){.service = s->name,
-			.listener = address_format(listener_bound(l), text),
-			.reason = "accept-failed",
-			.error = error},
-		"%s: cannot accept on %s for now: %s; clients wait in the backlog%s", s->name, text,
-		strerror(-error),
-		error == -EMFILE ? " (raise LimitNOFILE= or lower the services' instances)" : "");
-}
-
-/* Accept one connection. Returns false if there is none. */
-static bool accept_one(
-	struct service *s, struct listener *l, int *ret_fd, struct wire_address *ret_peer)
-{
-	int r = listener_accept(l, ret_fd, ret_peer);
-
-	if (r < 0) {
-		if (r != -EAGAIN)
-			accept_failed(s, l, r);
-		return false;
-	}
-	s->is_short_of_resources = false;
-	return true;
 }
 
 static uint64_t realtime_ns(void)
@@ -297,25 +204,16 @@ static uint64_t realtime_ns(void)
 	return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
 }
 
-static void accept_and_reset(struct service *s, struct listener *l)
+static void on_connections(struct listener *l, void *userdata)
 {
-	struct wire_address peer;
-
-	for (int i = 0, fd; i < ACCEPT_BUDGET && accept_one(s, l, &fd, &peer); i++)
-		reset_connection(s, fd);
-}
-
-static void accept_and_offer(struct service *s, struct listener *l)
-{
+	struct service *s = userdata;
 	uint32_t room = dispatch_room(s->dispatch, ACCEPT_BUDGET);
 	uint64_t accepted_ns = realtime_ns(), now_usec = now_of(s);
 	struct wire_address peer;
 
-	if (room == 0) { /* open, but no room: there is no memory to note a connection in */
-		listener_retry_later(l);
-		accept_failed(s, l, -ENOMEM);
-	}
-	for (int fd; room > 0 && accept_one(s, l, &fd, &peer); room--) {
+	if (room == 0)
+		intake_lacks_memory(s->intake, l);
+	for (int fd; room > 0 && intake_accept(s->intake, l, &fd, &peer) >= 0; room--) {
 		struct handoff *h = dispatch_offer(s->dispatch, now_usec);
 
 		assert(h);
@@ -325,16 +223,6 @@ static void accept_and_offer(struct service *s, struct listener *l)
 		h->peer = peer;
 	}
 	settle(s);
-}
-
-static void on_connections(struct listener *l, void *userdata)
-{
-	struct service *s = userdata;
-
-	if (s->intake == SERVICE_RESETTING)
-		accept_and_reset(s, l);
-	else
-		accept_and_offer(s, l);
 }
 
 static void on_change(void *userdata)
@@ -353,13 +241,7 @@ static void on_gone(struct provider *p, void *userdata)
 	s->n_providers--;
 	if (p->number > 0) {
 		s->n_registered--;
-		log_write(LOG_INFO,
-			&(struct log_about){.service = s->name,
-				.provider = p->name,
-				.provider_pid = p->pid,
-				.provider_uid = p->uid},
-			"%s: provider %u (%s, pid %d) is gone", s->name, p->number, p->name,
-			p->pid);
+		provider_log(p, LOG_INFO, "gone", "is gone");
 	}
 	provider_free(p);
 	settle(s);
@@ -368,15 +250,17 @@ static void on_gone(struct provider *p, void *userdata)
 /* WELCOME with all listeners, to be freed; *ret_size its bytes. NULL: out of memory. */
 static struct wire_welcome *make_welcome(const struct service *s, size_t *ret_size)
 {
-	size_t size = sizeof(struct wire_welcome) + s->n_listeners * sizeof(struct wire_listener);
+	size_t n;
+	struct listener *const *listeners = intake_listeners(s->intake, &n);
+	size_t size = sizeof(struct wire_welcome) + n * sizeof(struct wire_listener);
 	struct wire_welcome *welcome = calloc(1, size);
 
 	if (!welcome)
 		return NULL;
-	welcome->n_listeners = (uint32_t)s->n_listeners;
+	welcome->n_listeners = (uint32_t)n;
 	wire_set_text(welcome->service, sizeof(welcome->service), s->name);
-	for (size_t i = 0; i < s->n_listeners; i++) {
-		const struct address *bound = listener_bound(s->listeners[i]);
+	for (size_t i = 0; i < n; i++) {
+		const struct address *bound = listener_bound(listeners[i]);
 
 		welcome->listeners[i].type = (uint32_t)bound->type;
 		wire_address_from_sockaddr(&welcome->listeners[i].address, &bound->sockaddr);
@@ -410,37 +294,38 @@ static void on_hello(struct provider *p, const struct wire_hello *hello, void *u
 	char reason[WIRE_REASON_SIZE];
 	int r;
 
+	if (s->is_ending) {
+		provider_refuse(p, ESHUTDOWN, "the service was removed from the configuration");
+		return;
+	}
 	if (s->n_registered >= s->config.providers.max) {
 		snprintf(reason, sizeof(reason),
 			"service %s has %u providers, which is its maximum", s->name,
 			s->n_registered);
-		log_write(LOG_WARNING,
-			&(struct log_about){.service = s->name,
-				.provider = p->name,
-				.provider_pid = p->pid,
-				.provider_uid = p->uid,
-				.reason = "max-providers"},
-			"%s: process %d refused: there are %u providers, raise providers { max }",
-			s->name, p->pid, s->n_registered);
+		provider_log(p, LOG_WARNING, "max-providers",
+			"may not register: there are %u providers already, see providers { max }",
+			s->n_registered);
 		provider_refuse(p, EUSERS, reason);
 		return;
 	}
 	r = welcome(s, p);
-	if (r >= 0)
-		r = provider_register(p, hello);
 	if (r < 0) {
 		provider_refuse(p, -r, strerror(-r));
 		return;
 	}
+	if (provider_register(p, hello) < 0) {
+		on_gone(p, s); /* no memory: too late for REFUSED, it sees its channel closed */
+		return;
+	}
 	p->number = ++s->last_number;
 	s->n_registered++;
-	log_write(LOG_INFO,
-		&(struct log_about){.service = s->name,
-			.provider = p->name,
-			.provider_pid = p->pid,
-			.provider_uid = p->uid},
-		"%s: provider %u registered: %s, pid %d, uid %u, credit %d", s->name, p->number,
-		p->name, p->pid, p->uid, hello->credit);
+	if (hello->holding > s->config.instances)
+		provider_log(p, LOG_NOTICE, "holding",
+			"holds %u connections from earlier, more than instances: clients wait "
+			"until "
+			"enough of them have ended",
+			hello->holding);
+	provider_log(p, LOG_INFO, "registered", "has registered with credit %d", hello->credit);
 	settle(s);
 }
 
@@ -473,7 +358,8 @@ static void on_peer(int fd, const struct rendezvous_peer *peer, void *userdata)
 
 	if (!rendezvous_allows(&s->config.providers, peer)) {
 		refuse_peer(s, owned_fd, peer, EACCES,
-			"neither its user nor its groups are in the service's providers section");
+			"neither its user nor its groups are in providers { users groups } of the "
+			"service");
 		return;
 	}
 	if (s->n_providers - s->n_registered >= MAX_STRANGERS) {
@@ -520,6 +406,8 @@ int service_new(struct service **ret, sd_event *event, const struct config_servi
 	if (s->name && asprintf(&path, "%s/%s.sock", run_dir, s->name) >= 0)
 		r = dispatch_new(&s->dispatch, balance_of(config), config->instances);
 	if (r >= 0)
+		r = intake_new(&s->intake, event, s->name, on_connections, s);
+	if (r >= 0)
 		r = rendezvous_new(
 			&s->rendezvous, event, path, is_open_to_others(config), on_peer, s);
 	free(path);
@@ -529,15 +417,6 @@ int service_new(struct service **ret, sd_event *event, const struct config_servi
 	}
 	*ret = s;
 	return 0;
-}
-
-static void free_listeners(struct service *s)
-{
-	for (size_t i = 0; i < s->n_listeners; i++)
-		listener_free(s->listeners[i]);
-	free(s->listeners);
-	s->listeners = NULL;
-	s->n_listeners = 0;
 }
 
 /* Leave every provider and everything that waits. What was sent stays in the providers' queues. */
@@ -563,7 +442,7 @@ static void abandon(struct service *s)
 	}
 	while (dispatch_take_waiting(s->dispatch, &waiting))
 		if (waiting.fd >= 0)
-			reset_connection(s, waiting.fd);
+			intake_reset(s->intake, waiting.fd);
 }
 
 struct service *service_free(struct service *s)
@@ -573,7 +452,7 @@ struct service *service_free(struct service *s)
 	if (s->dispatch)
 		abandon(s);
 	dispatch_free(s->dispatch);
-	free_listeners(s);
+	intake_free(s->intake);
 	rendezvous_free(s->rendezvous);
 	sd_event_source_disable_unref(s->claim_timer);
 	sd_event_source_disable_unref(s->ended);
@@ -593,30 +472,40 @@ static void set_rendezvous(struct service *s)
 			rendezvous_path(s->rendezvous), strerror(-r));
 }
 
-static void set_listener_options(struct service *s, struct listener *l)
-{
-	char text[ADDRESS_TEXT_MAX];
-	int r = listener_set_options(l, &s->config.socket);
+struct new_listeners {
+	const struct service *service;
+	struct listener *const *listeners;
+	size_t n_listeners;
+};
 
-	if (r < 0)
-		log_write(LOG_ERR,
-			&(struct log_about){.service = s->name,
-				.listener = address_format(listener_bound(l), text),
-				.error = r},
-			"%s: cannot set the socket options of %s: %s", s->name, text, strerror(-r));
+/* A connection that is not claimed yet will be announced with its listener's place among the new
+ * ones. */
+static void renumber_listener(struct handoff *h, void *userdata)
+{
+	const struct new_listeners *new = userdata;
+	size_t n_old;
+	struct listener *const *old = intake_listeners(new->service->intake, &n_old);
+	uint32_t index = h->listener;
+
+	if (index == WIRE_NO_LISTENER)
+		return;
+	h->listener = WIRE_NO_LISTENER;
+	for (size_t i = 0; i < new->n_listeners; i++)
+		if (new->listeners[i] == old[index])
+			h->listener = (uint32_t)i;
 }
 
 /* Put other listeners in the place of the present ones. Returns whether they are others. */
 static bool replace_listeners(struct service *s, struct listener **listeners, size_t n_listeners)
 {
-	bool are_same = n_listeners == s->n_listeners &&
-			(n_listeners == 0 || memcmp(listeners, s->listeners,
-						     n_listeners * sizeof(*listeners)) == 0);
+	struct new_listeners new = {
+		.service = s, .listeners = listeners, .n_listeners = n_listeners};
+	bool are_others = !intake_has(s->intake, listeners, n_listeners);
 
-	free(s->listeners);
-	s->listeners = listeners;
-	s->n_listeners = n_listeners;
-	return !are_same;
+	if (are_others)
+		dispatch_visit_unclaimed(s->dispatch, renumber_listener, &new);
+	intake_replace(s->intake, listeners, n_listeners, &s->config.socket);
+	return are_others;
 }
 
 void service_configure(struct service *s, const struct config_service *config,
@@ -628,12 +517,6 @@ void service_configure(struct service *s, const struct config_service *config,
 		for (struct provider *p = s->providers; p; p = p->next)
 			if (p->record)
 				welcome_again(p, s);
-	s->intake = wanted_intake(s);
-	for (size_t i = 0; i < n_listeners; i++) {
-		listener_set_owner(listeners[i], (uint32_t)i, on_connections, s);
-		set_listener(s, listeners[i], listener_state_for(s->intake));
-		set_listener_options(s, listeners[i]);
-	}
 	set_rendezvous(s);
 	dispatch_configure(s->dispatch, balance_of(config), config->instances);
 	settle(s);
@@ -642,7 +525,7 @@ void service_configure(struct service *s, const struct config_service *config,
 void service_end(struct service *s)
 {
 	s->is_ending = true;
-	replace_listeners(s, NULL, 0);
+	(void)replace_listeners(s, NULL, 0);
 	s->config.listen = NULL; /* the struct config that has them is about to go */
 	s->config.n_listen = 0;
 	s->config.providers = (struct config_providers){.max = s->config.providers.max};
@@ -665,7 +548,7 @@ bool service_is_ending(const struct service *s)
 	return s->is_ending;
 }
 
-enum service_intake service_intake(const struct service *s)
+const struct intake *service_intake(const struct service *s)
 {
 	return s->intake;
 }
@@ -683,15 +566,4 @@ const struct provider *service_providers(const struct service *s)
 const struct rendezvous *service_rendezvous(const struct service *s)
 {
 	return s->rendezvous;
-}
-
-struct listener *const *service_listeners(const struct service *s, size_t *ret_n)
-{
-	*ret_n = s->n_listeners;
-	return s->listeners;
-}
-
-uint64_t service_n_reset(const struct service *s)
-{
-	return s->n_reset;
 }

@@ -9,20 +9,11 @@
 
 #include "config.h"
 #include "dispatch.h"
+#include "intake.h"
 #include "listener.h"
 #include "provider.h"
 #include "rendezvous.h"
 #include <systemd/sd-event.h>
-
-/* What clients meet. */
-enum service_intake {
-	SERVICE_WAITING,   /* nobody is registered: clients wait in the backlog */
-	SERVICE_REFUSING,  /* nobody is registered: clients are refused by the kernel */
-	SERVICE_RESETTING, /* nobody is registered: clients are accepted and reset */
-	SERVICE_FULL, /* nobody has credit, or `instances` is reached: clients wait in the backlog
-		       */
-	SERVICE_SERVING,
-};
 
 struct service;
 
@@ -64,9 +55,7 @@ const struct config_service *service_config(const struct service *s);
 bool service_is_ending(const struct service *s);
 
 /* For status. */
-enum service_intake service_intake(const struct service *s);
+const struct intake *service_intake(const struct service *s);
 const struct dispatch *service_dispatch(const struct service *s);
 const struct provider *service_providers(const struct service *s);
 const struct rendezvous *service_rendezvous(const struct service *s); /* NULL while ending */
-struct listener *const *service_listeners(const struct service *s, size_t *ret_n);
-uint64_t service_n_reset(const struct service *s);

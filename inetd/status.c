@@ -4,17 +4,19 @@
 
 #include "build-config.h"
 #include "log.h"
-#include <pwd.h>
+#include "notify.h"
+#include <ctype.h>
 #include <stdlib.h>
+#include <string.h>
 #include <systemd/sd-login.h>
 #include <unistd.h>
 
 static const char *const intake_names[] = {
-	[SERVICE_WAITING] = "waiting",
-	[SERVICE_REFUSING] = "refusing",
-	[SERVICE_RESETTING] = "resetting",
-	[SERVICE_FULL] = "full",
-	[SERVICE_SERVING] = "serving",
+	[INTAKE_WAITING] = "waiting",
+	[INTAKE_REFUSING] = "refusing",
+	[INTAKE_RESETTING] = "resetting",
+	[INTAKE_FULL] = "full",
+	[INTAKE_SERVING] = "serving",
 };
 
 static const char *const listener_names[] = {
@@ -37,19 +39,37 @@ static const char *const balance_names[] = {
 	[CONFIG_BALANCE_ROUND_ROBIN] = "round_robin",
 };
 
+json_t *status_text(const char *text)
+{
+	json_t *json = json_string(text);
+	char *copy;
+
+	if (json)
+		return json;
+	copy = strdup(text);
+	if (!copy)
+		return NULL;
+	for (char *c = copy; *c; c++)
+		if (!isascii(*c))
+			*c = '?';
+	json = json_string(copy);
+	free(copy);
+	return json;
+}
+
 static json_t *listeners_json(const struct service *s)
 {
 	size_t n;
-	struct listener *const *listeners = service_listeners(s, &n);
+	struct listener *const *listeners = intake_listeners(service_intake(s), &n);
 	json_t *array = json_array();
 
 	for (size_t i = 0; i < n; i++) {
 		char text[ADDRESS_TEXT_MAX];
 
-		json_array_append_new(
-			array, json_pack("{s:s, s:s}", "address",
-				       address_format(listener_bound(listeners[i]), text), "state",
-				       listener_names[listener_state(listeners[i])]));
+		json_array_append_new(array,
+			json_pack("{s:o, s:s}", "address",
+				status_text(address_format(listener_bound(listeners[i]), text)),
+				"state", listener_names[listener_state(listeners[i])]));
 	}
 	return array;
 }
@@ -58,7 +78,7 @@ static json_t *listeners_json(const struct service *s)
 static json_t *unit_json(pid_t pid)
 {
 	char *unit = NULL;
-	json_t *json = sd_pid_get_unit(pid, &unit) >= 0 ? json_string(unit) : json_null();
+	json_t *json = sd_pid_get_unit(pid, &unit) >= 0 ? status_text(unit) : json_null();
 
 	free(unit);
 	return json;
@@ -74,14 +94,13 @@ static const char *provider_state_name(const struct dispatch_provider *record)
 static json_t *provider_json(const struct provider *p)
 {
 	const struct dispatch_provider *record = p->record;
-	const struct passwd *user = getpwuid(p->uid);
 
-	return json_pack("{s:i, s:i, s:I, s:s?, s:o, s:s, s:s, s:s, s:i, s:I, s:i, s:I, s:I}",
-		"number", (int)p->number, "pid", (int)p->pid, "uid", (json_int_t)p->uid, "user",
-		user ? user->pw_name : NULL, "unit", unit_json(p->pid), "name", p->name, "status",
-		p->status, "state", provider_state_name(record), "weight", (int)record->weight,
-		"credit", (json_int_t)record->credit, "unclaimed", (int)record->unclaimed.n,
-		"in_service", (json_int_t)record->claimed.n + record->n_foreign, "served",
+	return json_pack("{s:i, s:i, s:I, s:o, s:o, s:o, s:s, s:i, s:I, s:i, s:I, s:I}", "number",
+		(int)p->number, "pid", (int)p->pid, "uid", (json_int_t)p->uid, "unit",
+		unit_json(p->pid), "name", status_text(p->name), "status", status_text(p->status),
+		"state", provider_state_name(record), "weight", (int)record->weight, "credit",
+		(json_int_t)record->credit, "unclaimed", (int)record->unclaimed.n, "in_service",
+		(json_int_t)record->claimed.n + record->n_foreign, "served",
 		(json_int_t)record->n_served);
 }
 
@@ -104,8 +123,8 @@ static json_t *totals_json(const struct service *s)
 		(json_int_t)totals->n_accepted, "claimed", (json_int_t)totals->n_claimed,
 		"released", (json_int_t)totals->n_released, "redispatched",
 		(json_int_t)totals->n_redispatched, "declined", (json_int_t)totals->n_declined,
-		"reset", (json_int_t)service_n_reset(s), "lost", (json_int_t)totals->n_lost,
-		"touched", (json_int_t)totals->n_touched);
+		"reset", (json_int_t)intake_n_reset(service_intake(s)), "lost",
+		(json_int_t)totals->n_lost, "touched", (json_int_t)totals->n_touched);
 }
 
 static json_t *service_json(const struct service *s)
@@ -114,11 +133,12 @@ static json_t *service_json(const struct service *s)
 	const struct dispatch *d = service_dispatch(s);
 	const struct rendezvous *rendezvous = service_rendezvous(s);
 
-	return json_pack("{s:s, s:s, s:o, s:s?, s:s, s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "name",
+	return json_pack("{s:s, s:s, s:o, s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "name",
 		service_name(s), "state",
-		service_is_ending(s) ? "draining" : intake_names[service_intake(s)], "listeners",
-		listeners_json(s), "rendezvous", rendezvous ? rendezvous_path(rendezvous) : NULL,
-		"balance", balance_names[config->providers.balance], "instances",
+		service_is_ending(s) ? "draining" : intake_names[intake_state(service_intake(s))],
+		"listeners", listeners_json(s), "rendezvous",
+		rendezvous ? status_text(rendezvous_path(rendezvous)) : json_null(), "balance",
+		balance_names[config->providers.balance], "instances",
 		(json_int_t)config->instances, "max_providers", (json_int_t)config->providers.max,
 		"in_service", (json_int_t)dispatch_n_in_service(d), "unclaimed",
 		(json_int_t)dispatch_n_unclaimed(d), "waiting", (json_int_t)dispatch_n_waiting(d),
@@ -146,10 +166,13 @@ static json_t *disabled_json(const struct config *config)
 
 json_t *status_json(const struct status_source *source)
 {
-	return json_pack("{s:s, s:i, s:I, s:s, s:s, s:s, s:I, s:o, s:o}", "version", USHER_VERSION,
-		"pid", (int)getpid(), "uptime_seconds", (json_int_t)(source->uptime_usec / 1000000),
-		"state", source->is_stopping ? "stopping" : "running", "config",
-		source->config->files[0], "run_dir", source->config->run_dir,
-		"log_messages_dropped", (json_int_t)log_n_dropped(), "services",
-		services_json(source->services), "disabled", disabled_json(source->config));
+	const struct config *config = source->config;
+
+	return json_pack("{s:s, s:i, s:I, s:s, s:o, s:o, s:I, s:I, s:o, s:o}", "version",
+		USHER_VERSION, "pid", (int)getpid(), "uptime_seconds",
+		(json_int_t)(source->uptime_usec / 1000000), "state", "running", "config",
+		status_text(config->files[0]), "run_dir", status_text(config->run_dir),
+		"log_messages_dropped", (json_int_t)log_n_dropped(), "notifications_dropped",
+		(json_int_t)notify_n_dropped(), "services", services_json(source->services),
+		"disabled", disabled_json(config));
 }

@@ -14,8 +14,13 @@ struct status_source {
 	const struct config *config;
 	const struct service_list *services;
 	uint64_t uptime_usec;
-	bool is_stopping;
 };
+
+/*
+ * A text that comes from outside, such as a path: in one that is not UTF-8, which JSON can't hold,
+ * all but ASCII becomes '?'. A new reference, or NULL when out of memory.
+ */
+json_t *status_text(const char *text);
 
 /* A new reference, or NULL when out of memory. */
 json_t *status_json(const struct status_source *source);

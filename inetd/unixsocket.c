@@ -58,3 +58,20 @@ int unixsocket_listen(const char *path, int type, mode_t mode, int backlog, int 
 	*ret_fd = take_fd(&fd);
 	return 0;
 }
+
+struct unixsocket_file unixsocket_identify(const char *path)
+{
+	struct stat st;
+
+	if (lstat(path, &st) < 0)
+		return (struct unixsocket_file){0};
+	return (struct unixsocket_file){.device = st.st_dev, .inode = st.st_ino};
+}
+
+void unixsocket_unlink(const char *path, const struct unixsocket_file *file)
+{
+	struct unixsocket_file now = unixsocket_identify(path);
+
+	if (file->inode != 0 && now.device == file->device && now.inode == file->inode)
+		(void)unlink(path);
+}

@@ -1,12 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Binding an AF_UNIX socket to a path: with the exact mode, and without taking over one that lives.
+ * Binding an AF_UNIX socket to a path: with the exact mode, without taking over one that lives, and
+ * without removing another's at the end.
  *
  * Used for every path that usherd owns: rendezvous, the control socket, and unix: listeners.
  */
 #pragma once
 
 #include <sys/types.h>
+
+/* Which file a path was bound to. Zero: none. */
+struct unixsocket_file {
+	dev_t device;
+	ino_t inode;
+};
 
 /*
  * Bind and listen on `path` (type SOCK_STREAM or SOCK_SEQPACKET, non-blocking, close-on-exec) with
@@ -18,3 +25,12 @@
  * listen(2).
  */
 int unixsocket_listen(const char *path, int type, mode_t mode, int backlog, int *ret_fd);
+
+/* The file at `path`: to be asked for right after unixsocket_listen(). */
+struct unixsocket_file unixsocket_identify(const char *path);
+
+/*
+ * Unlink `path` if it still is `file`, and not what somebody has put in its place. To be called
+ * while the socket is open: until then no other file can have its inode.
+ */
+void unixsocket_unlink(const char *path, const struct unixsocket_file *file);

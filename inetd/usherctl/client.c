@@ -64,7 +64,10 @@ static int send_line(int fd, const char *request)
 	int length = snprintf(line, sizeof(line), "%s\n", request);
 
 	assert(length > 0 && (size_t)length < sizeof(line));
-	return send(fd, line, (size_t)length, MSG_NOSIGNAL) < 0 ? timeout_or(errno) : 0;
+	/* usherd may have answered and left already: a refusal needs no request. */
+	if (send(fd, line, (size_t)length, MSG_NOSIGNAL) < 0 && errno != EPIPE)
+		return timeout_or(errno);
+	return 0;
 }
 
 /* For json_load_callback(): the next bytes of the answer; (size_t)-1 is an error. */
@@ -76,6 +79,8 @@ static size_t read_some(void *buffer, size_t size, void *userdata)
 	do
 		n = recv(reader->fd, buffer, size, 0);
 	while (n < 0 && errno == EINTR);
+	if (n < 0 && errno == ECONNRESET)
+		n = 0; /* the end, too: usherd did not read the request */
 	if (n < 0)
 		reader->error = timeout_or(errno);
 	else
@@ -114,14 +119,13 @@ const char *client_explain(int error, const char *run_dir, char *text, size_t si
 	case ENOENT:
 		snprintf(text, size,
 			"usherd is not running: no control socket at %s/control.sock; start it "
-			"with "
-			"'systemctl start usherd'",
+			"('systemctl start usherd'), or say with -r which run_dir it has",
 			run_dir);
 		break;
 	case ECONNREFUSED:
 		snprintf(text, size,
-			"usherd is not running: nobody answers at %s/control.sock; start it with "
-			"'systemctl start usherd'",
+			"usherd is not running: nobody answers at %s/control.sock; start it "
+			"('systemctl start usherd')",
 			run_dir);
 		break;
 	case EACCES:

@@ -11,6 +11,7 @@
 
 #include "table.h"
 
+#include <pwd.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -72,7 +73,6 @@ static const struct {
 	{"waiting", COLOUR_YELLOW},
 	{"blocked", COLOUR_YELLOW},
 	{"draining", COLOUR_YELLOW},
-	{"stopping", COLOUR_YELLOW},
 	{"refusing", COLOUR_RED},
 	{"resetting", COLOUR_RED},
 	{"stuck", COLOUR_RED},
@@ -185,15 +185,23 @@ static void set_unit(struct table_cell *cell, const json_t *provider)
 		cell->text[length - strlen(suffix)] = '\0';
 }
 
+/* By name. Looking that up may take long: usherd, which must not wait, knows the number only. */
+static void set_user(struct table_cell *cell, const json_t *provider)
+{
+	const struct passwd *user = getpwuid((uid_t)number_of(provider, "uid"));
+
+	if (user)
+		text_copy(cell->text, sizeof(cell->text), user->pw_name);
+	else
+		set_number(cell, provider, "uid");
+}
+
 static void make_provider_row(struct table_cell *row, const json_t *provider)
 {
 	memset(row, 0, N_PROVIDER_COLUMNS * sizeof(*row));
 	set_number(&row[PROVIDER_NUMBER], provider, "number");
 	set_number(&row[PROVIDER_PID], provider, "pid");
-	if (json_is_string(json_object_get(provider, "user")))
-		set_text(&row[PROVIDER_USER], provider, "user");
-	else
-		set_number(&row[PROVIDER_USER], provider, "uid");
+	set_user(&row[PROVIDER_USER], provider);
 	set_unit(&row[PROVIDER_UNIT], provider);
 	set_state(&row[PROVIDER_STATE], provider);
 	set_number(&row[PROVIDER_CREDIT], provider, "credit");

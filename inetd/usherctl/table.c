@@ -11,13 +11,31 @@
 
 #define GAP 2 /* blanks between columns */
 
-/* Does it turn the writing direction, so that a line reads as another one? iswprint(3) allows it.
+/*
+ * Nobody sees these, but they make one text look like another: writing direction, zero width, line
+ * ends, tags. iswprint(3) allows most of them.
  */
-static bool is_direction_control(wchar_t character)
+static const struct {
+	wchar_t first, last;
+} format_characters[] = {
+	{0xad, 0xad},
+	{0x61c, 0x61c},
+	{0x180e, 0x180e},
+	{0x200b, 0x200f},
+	{0x2028, 0x202e},
+	{0x2060, 0x206f},
+	{0xfeff, 0xfeff},
+	{0xfff9, 0xfffb},
+	{0xe0000, 0xe007f},
+};
+
+static bool is_format_character(wchar_t character)
 {
-	return character == 0x61c || character == 0x200e || character == 0x200f ||
-	       (character >= 0x202a && character <= 0x202e) ||
-	       (character >= 0x2066 && character <= 0x2069);
+	for (size_t i = 0; i < sizeof(format_characters) / sizeof(format_characters[0]); i++)
+		if (character >= format_characters[i].first &&
+			character <= format_characters[i].last)
+			return true;
+	return false;
 }
 
 /* Bytes of the character at `text` in this locale, or 0 if it is none that can be printed. */
@@ -30,7 +48,7 @@ static size_t printable_length(const char *text, int *ret_width)
 	if (n == 0 || n > MB_CUR_MAX) /* the end, or an error: (size_t)-1 or -2 */
 		return 0;
 	*ret_width = wcwidth(character);
-	if (!iswprint(character) || *ret_width < 0 || is_direction_control(character))
+	if (!iswprint(character) || *ret_width < 0 || is_format_character(character))
 		return 0;
 	return n;
 }

@@ -25,7 +25,6 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-#define MAX_CREDIT	   1048576 /* usher.h */
 #define MAX_DEFAULT_CREDIT 16384
 
 /* Descriptors that are no connections: those of the loop, and what each registration needs. */
@@ -119,7 +118,8 @@ static uint32_t parse_credit(const char *text)
 
 	errno = 0;
 	credit = strtoul(text, &end, 10);
-	if (errno != 0 || end == text || *end != '\0' || text[0] == '-' || credit > MAX_CREDIT)
+	if (errno != 0 || end == text || *end != '\0' || text[0] == '-' ||
+		credit > USHER_MAX_CREDIT)
 		return 0;
 	return (uint32_t)credit;
 }
@@ -314,7 +314,7 @@ static bool parse_arguments(struct arguments *ret, int *ret_status, int argc, ch
 			if (ret->credit > 0)
 				break;
 			fprintf(stderr, "usher-basic: expected a credit of 1 to %d, not '%s'\n",
-				MAX_CREDIT, optarg);
+				USHER_MAX_CREDIT, optarg);
 			return false;
 		case 'd':
 			if (setenv("USHER_RUN_DIR", optarg, 1) == 0)

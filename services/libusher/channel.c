@@ -35,6 +35,11 @@ void channel_init(struct channel *channel)
 	};
 }
 
+static bool is_gone(int error)
+{
+	return error == -EPIPE || error == -ECONNRESET || error == -ENOTCONN;
+}
+
 int channel_open(
 	struct channel *channel, const struct sockaddr_un *address, const struct wire_hello *hello)
 {
@@ -46,8 +51,9 @@ int channel_open(
 	if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0)
 		return -errno;
 	r = fdpass_send(fd, hello, sizeof(*hello), NULL, 0);
-	if (r < 0)
+	if (r < 0 && !is_gone(r))
 		return r;
+	channel->is_peer_gone = r < 0;
 	channel->fd = take_fd(&fd);
 	channel->number++;
 	return 0;
@@ -61,11 +67,6 @@ void channel_close(struct channel *channel)
 	channel->is_blocked = false;
 	channel->sequence = 0;
 	channel->owed = 0;
-}
-
-static bool is_gone(int error)
-{
-	return error == -EPIPE || error == -ECONNRESET || error == -ENOTCONN;
 }
 
 static int send_releases(struct channel *channel, struct held *held)

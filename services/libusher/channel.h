@@ -47,8 +47,9 @@ struct channel {
 void channel_init(struct channel *channel);
 
 /*
- * Connect to the rendezvous and say HELLO, when no channel is open. Returns 0, or with still none
- * open the negative errno of socket(2), connect(2) or sendmsg(2).
+ * Connect to the rendezvous and say HELLO, when no channel is open. Where usherd has hung up before
+ * HELLO the channel is open all the same: REFUSED may be there to be received. Returns 0, or with
+ * still none open the negative errno of socket(2), connect(2) or sendmsg(2).
  */
 int channel_open(
 	struct channel *channel, const struct sockaddr_un *address, const struct wire_hello *hello);

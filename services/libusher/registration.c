@@ -23,7 +23,9 @@
 
 #define BACKOFF_MIN_NS (50 * NS_PER_MS)
 #define BACKOFF_MAX_NS (2 * NS_PER_SECOND) /* also after a refusal, which seldom ends soon */
+#define STEADY_NS      (5 * NS_PER_SECOND) /* a channel that held for so long was no failure */
 #define RESTORE_NS     (1 * NS_PER_SECOND)
+#define RESUME_NS      (1 * NS_PER_SECOND)
 
 static uint64_t now_ns(void)
 {
@@ -52,7 +54,7 @@ void registration_init(struct usher *u)
 
 int registration_open(struct usher *u)
 {
-	struct epoll_event event = {.events = EPOLLIN};
+	struct epoll_event unwatched = {0};
 
 	u->message = malloc(sizeof(*u->message));
 	if (!u->message)
@@ -63,7 +65,7 @@ int registration_open(struct usher *u)
 	u->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
 	if (u->timer_fd < 0)
 		return -errno;
-	return epoll_ctl(u->epoll_fd, EPOLL_CTL_ADD, u->timer_fd, &event) < 0 ? -errno : 0;
+	return epoll_ctl(u->epoll_fd, EPOLL_CTL_ADD, u->timer_fd, &unwatched) < 0 ? -errno : 0;
 }
 
 /* Keep a sentence for usher_error(). */
@@ -77,32 +79,62 @@ static void explain(struct usher *u, const char *format, ...)
 	va_end(arguments);
 }
 
-/* The pause before the next attempt to connect: doubles until a WELCOME ends the series. */
-static uint64_t next_backoff(struct usher *u)
+/*
+ * Let epoll_fd watch the channel for these events, or for nothing, not even its end, if 0. Only the
+ * first watching can fail, for lack of memory: then the channel rests, and it is tried again.
+ */
+static void watch_channel(struct usher *u, uint32_t events)
 {
-	uint64_t pause_ns = u->backoff_ns;
+	struct epoll_event event = {.events = events};
+	int operation = EPOLL_CTL_MOD;
 
-	u->backoff_ns = pause_ns < BACKOFF_MAX_NS / 2 ? pause_ns * 2 : BACKOFF_MAX_NS;
-	return pause_ns;
+	if (events == u->channel_events)
+		return;
+	if (u->channel_events == 0)
+		operation = EPOLL_CTL_ADD;
+	else if (events == 0)
+		operation = EPOLL_CTL_DEL;
+	if (epoll_ctl(u->epoll_fd, operation, u->channel.fd, &event) < 0)
+		u->resume_ns = now_ns() + RESUME_NS;
+	else
+		u->channel_events = events;
 }
 
-/* End the channel, if there is one; connect again after `pause_ns`, unless the end was wanted. */
-static void leave_channel(struct usher *u, uint64_t pause_ns)
+/* End the channel, if there is one. */
+static void end_channel(struct usher *u)
 {
-	if (u->channel.fd >= 0)
-		(void)epoll_ctl(u->epoll_fd, EPOLL_CTL_DEL, u->channel.fd, NULL);
+	if (u->channel.is_welcome && now_ns() - u->welcome_ns >= STEADY_NS)
+		u->backoff_ns = BACKOFF_MIN_NS;
+	watch_channel(u, 0);
 	channel_close(&u->channel);
 	held_forget(&u->held, u->held.n_released);
 	u->restore_ns = 0;
+	u->resume_ns = 0;
+}
+
+/* End the channel, and connect again after a pause, unless the end was wanted. */
+static void leave_channel_for(struct usher *u, uint64_t pause_ns)
+{
+	end_channel(u);
 	u->is_drained = u->is_draining;
 	u->retry_ns = u->is_draining ? 0 : now_ns() + pause_ns;
+}
+
+/* The same with a pause that doubles, until a channel holds. */
+static void leave_channel(struct usher *u)
+{
+	uint64_t pause_ns;
+
+	end_channel(u);
+	pause_ns = u->backoff_ns;
+	u->backoff_ns = pause_ns < BACKOFF_MAX_NS / 2 ? pause_ns * 2 : BACKOFF_MAX_NS;
+	leave_channel_for(u, pause_ns);
 }
 
 /* usherd may be starting, stopping, or busy: no news for the application. */
 static bool is_usherd_away(int error)
 {
-	return error == -ENOENT || error == -ECONNREFUSED || error == -EAGAIN || error == -EPIPE ||
-	       error == -ECONNRESET;
+	return error == -ENOENT || error == -ECONNREFUSED || error == -EAGAIN;
 }
 
 /* How many more to ask for. Releases that were not sent yet will each bring one by themselves. */
@@ -115,35 +147,28 @@ static int32_t credit_left(const struct usher *u)
 
 static int open_channel(struct usher *u)
 {
-	struct epoll_event event = {.events = EPOLLIN};
 	int32_t credit = credit_left(u);
-	int r;
 
 	u->hello.credit = credit > 0 ? credit : 0;
 	u->hello.holding = u->held.n_held < WIRE_MAX_CREDIT ? u->held.n_held : WIRE_MAX_CREDIT;
-	r = channel_open(&u->channel, &u->address, &u->hello);
-	if (r < 0)
-		return r;
-	u->watched_events = event.events;
-	return epoll_ctl(u->epoll_fd, EPOLL_CTL_ADD, u->channel.fd, &event) < 0 ? -errno : 0;
+	return channel_open(&u->channel, &u->address, &u->hello);
 }
 
 static void connect_to_usherd(struct usher *u)
 {
 	int r;
 
-	leave_channel(u, 0);
+	end_channel(u);
 	r = open_channel(u);
-	if (r >= 0) {
-		u->retry_ns = 0;
+	if (r >= 0)
 		return;
-	}
-	explain(u, "%s: %s", u->address.sun_path, strerrordesc_np(-r));
+	explain(u, "%s: %s%s", u->address.sun_path, strerrordesc_np(-r),
+		r == -EACCES ? " (does the service name this user in providers { users }?)" : "");
 	if (is_usherd_away(r)) {
-		leave_channel(u, next_backoff(u));
+		leave_channel(u);
 	} else {
 		u->error = r;
-		leave_channel(u, BACKOFF_MAX_NS);
+		leave_channel_for(u, BACKOFF_MAX_NS);
 	}
 }
 
@@ -154,7 +179,7 @@ static void on_welcome(struct usher *u, size_t n_listeners)
 
 	if (!listeners) {
 		u->error = -ENOMEM;
-		leave_channel(u, next_backoff(u));
+		leave_channel(u);
 		return;
 	}
 	memcpy(listeners, u->message->welcome.listeners, size);
@@ -164,7 +189,9 @@ static void on_welcome(struct usher *u, size_t n_listeners)
 	if (u->channel.is_welcome) /* again, because the listeners have changed */
 		return;
 	u->channel.is_welcome = true;
-	u->backoff_ns = BACKOFF_MIN_NS;
+	u->welcome_ns = now_ns();
+	/* Whatever was in the way is so no more. */
+	u->error_text[0] = '\0';
 	if (credit_left(u) < 0) /* HELLO could not say this */
 		u->channel.owed |= CHANNEL_OWES_CREDIT;
 	if (u->channel.status.text[0] != '\0')
@@ -179,13 +206,16 @@ static void on_refused(struct usher *u)
 	switch (refused->error) {
 	case EAGAIN:
 	case EINTR:
+	case EINVAL:
+	case EMFILE:
+	case EPROTO:
 	case ESHUTDOWN: /* these mean something else to the callers of usher_accept() */
 		u->error = -ECONNREFUSED;
 		break;
 	default:
 		u->error = -(int)refused->error;
 	}
-	leave_channel(u, BACKOFF_MAX_NS);
+	leave_channel_for(u, BACKOFF_MAX_NS);
 }
 
 static void enqueue(struct usher *u, const struct wire_connection *record, int fd)
@@ -284,10 +314,13 @@ static int receive(struct usher *u)
 	} else if (r < 0) {
 		return r;
 	}
-	if (r > 0)
+	if (r > 0) {
 		on_message(u, &received);
-	else
-		leave_channel(u, next_backoff(u));
+		return 1;
+	}
+	if (r == 0)
+		explain(u, "usherd has closed the channel");
+	leave_channel(u);
 	return 1;
 }
 
@@ -312,27 +345,53 @@ int registration_flush(struct usher *u)
 	return channel_flush(&u->channel, &u->held);
 }
 
-int registration_step(struct usher *u)
+/* Send and receive. Returns as registration_step(). */
+static int use_channel(struct usher *u)
 {
-	uint64_t now = now_ns();
-	int r;
+	int r = registration_flush(u);
 
-	if (u->retry_ns != 0 && now >= u->retry_ns) {
-		connect_to_usherd(u);
-		return 1;
-	}
-	if (u->channel.fd < 0)
-		return 0;
-	if (u->restore_ns != 0 && now >= u->restore_ns) {
-		u->restore_ns = 0;
-		u->channel.owed |= CHANNEL_OWES_CREDIT;
-	}
-	r = registration_flush(u);
 	if (r < 0 && r != -EAGAIN)
 		return r;
 	if (is_claim_owed(u) || u->n_queued > 0)
 		return !is_claim_owed(u);
 	return receive(u);
+}
+
+/* Is there no channel, or not now? */
+static bool is_channel_resting(const struct usher *u)
+{
+	return u->channel.fd < 0 || u->resume_ns != 0;
+}
+
+/* Is this due? Then it is not due again. */
+static bool take_time(uint64_t *time_ns, uint64_t now)
+{
+	if (*time_ns == 0 || now < *time_ns)
+		return false;
+	*time_ns = 0;
+	return true;
+}
+
+int registration_step(struct usher *u)
+{
+	uint64_t now = now_ns();
+	int r;
+
+	if (take_time(&u->retry_ns, now)) {
+		connect_to_usherd(u);
+		return 1;
+	}
+	if (take_time(&u->restore_ns, now))
+		u->channel.owed |= CHANNEL_OWES_CREDIT;
+	(void)take_time(&u->resume_ns, now);
+	if (is_channel_resting(u))
+		return 0;
+	r = use_channel(u);
+	if (r < 0) {
+		explain(u, "the channel to usherd cannot be used: %s", strerrordesc_np(-r));
+		u->resume_ns = now + RESUME_NS;
+	}
+	return r;
 }
 
 void registration_drain(struct usher *u)
@@ -349,39 +408,50 @@ void registration_drain(struct usher *u)
 		u->channel.owed |= CHANNEL_OWES_DRAIN;
 }
 
-static uint32_t wanted_events(const struct usher *u)
+static uint32_t wanted_channel_events(const struct usher *u)
 {
 	uint32_t events = u->channel.is_blocked ? EPOLLOUT : 0;
 
+	if (is_channel_resting(u))
+		return 0;
 	if (!is_claim_owed(u)) /* else nothing more is received */
 		events |= EPOLLIN;
 	return events;
 }
 
+/* When usher_accept() has something to do besides what the channel tells, 0: never. */
 static uint64_t wanted_wake_ns(const struct usher *u)
 {
+	const uint64_t times_ns[] = {u->retry_ns, u->restore_ns, u->resume_ns};
+	uint64_t nearest_ns = 0;
+
 	if (registration_has_news(u))
 		return TIME_LONG_PAST;
-	if (u->retry_ns == 0 || u->restore_ns == 0)
-		return u->retry_ns + u->restore_ns;
-	return u->retry_ns < u->restore_ns ? u->retry_ns : u->restore_ns;
+	for (size_t i = 0; i < sizeof(times_ns) / sizeof(times_ns[0]); i++)
+		if (times_ns[i] != 0 && (nearest_ns == 0 || times_ns[i] < nearest_ns))
+			nearest_ns = times_ns[i];
+	return nearest_ns;
 }
 
-/* Neither call below can fail on a descriptor of the right kind; epoll_ctl(2) allocates only to
- * add. */
-void registration_watch(struct usher *u)
+/* Neither call can fail on descriptors of the right kind. */
+static void watch_timer(struct usher *u, uint64_t wake_ns)
 {
-	struct epoll_event event = {.events = wanted_events(u)};
-	uint64_t wake_ns = wanted_wake_ns(u);
+	struct epoll_event event = {.events = wake_ns != 0 ? EPOLLIN : 0};
 
-	if (u->channel.fd >= 0 && event.events != u->watched_events) {
-		u->watched_events = event.events;
-		(void)epoll_ctl(u->epoll_fd, EPOLL_CTL_MOD, u->channel.fd, &event);
-	}
-	if (wake_ns != u->armed_ns) {
+	if (wake_ns != 0 && wake_ns != u->armed_ns) {
 		struct itimerspec timer = {.it_value = to_timespec(wake_ns)};
 
 		u->armed_ns = wake_ns;
 		(void)timerfd_settime(u->timer_fd, TFD_TIMER_ABSTIME, &timer, NULL);
 	}
+	if (event.events != u->timer_events) {
+		u->timer_events = event.events;
+		(void)epoll_ctl(u->epoll_fd, EPOLL_CTL_MOD, u->timer_fd, &event);
+	}
+}
+
+void registration_watch(struct usher *u)
+{
+	watch_channel(u, wanted_channel_events(u));
+	watch_timer(u, wanted_wake_ns(u));
 }

@@ -6,7 +6,8 @@
  * libusher.
  *
  * The one timer holds the nearest time at which something is due, or a time long past when
- * something can be returned to the application at once.
+ * something can be returned to the application at once. It is watched only while it means
+ * something: epoll_ctl(2) is cheaper than setting a timer that is due.
  *
  * Invariant: a queued connection is the application's as soon as no claim is owed: either usherd
  * was told so, or it is gone and can give the connection to nobody else.
@@ -42,13 +43,18 @@ struct usher {
 	struct usher_connection queue[WIRE_MAX_CONNECTIONS];
 	size_t n_queued, first_queued;
 
-	uint64_t retry_ns;   /* when to leave the channel, if there is one, and connect; 0: never */
-	uint64_t backoff_ns; /* the next pause before that */
-	uint64_t restore_ns; /* when to ask again for connections that did not fit; 0: they did */
+	/* Times of CLOCK_MONOTONIC; 0: never. */
+	uint64_t retry_ns;   /* when to leave the channel, if there is one, and connect */
+	uint64_t restore_ns; /* when to ask again for connections that did not fit */
+	uint64_t resume_ns;  /* when to use the channel again, after a failure that may pass */
+
+	uint64_t welcome_ns; /* when the channel got its WELCOME */
+	uint64_t backoff_ns; /* the next pause before connecting */
 	bool is_draining;    /* usher_drain() was called ... */
 	bool is_drained;     /* ... and nothing more comes */
 
-	uint32_t watched_events; /* what epoll_fd watches the channel for */
+	uint32_t channel_events; /* what epoll_fd watches the channel for; 0: it does not */
+	uint32_t timer_events;	 /* the same of timer_fd */
 	uint64_t armed_ns;	 /* what timer_fd is set to */
 
 	int error;			   /* for the next usher_accept() to return; 0: none */
@@ -66,7 +72,7 @@ bool registration_has_news(const struct usher *u);
 
 /*
  * Do one thing: connect, send what is owed, or receive one message. Returns 1 if it did, 0 if there
- * is nothing to do for now, or a negative errno of a send or receive that is worth trying again.
+ * is nothing to do for now, or a negative errno of a send or receive, which is tried again later.
  */
 int registration_step(struct usher *u);
 

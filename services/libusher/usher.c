@@ -13,14 +13,20 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
 
-#define DEFAULT_CREDIT	    1024
+#define MAX_DEFAULT_CREDIT  1024
 #define RELEASES_TO_COLLECT 16 /* while connections wait in the queue */
+
+/* struct usher_options as in the first version of this library: only ever appended to. */
+#define FIRST_OPTIONS_SIZE (offsetof(struct usher_options, name) + sizeof(char *))
+
+_Static_assert(USHER_MAX_CREDIT == WIRE_MAX_CREDIT, "the protocol's");
 
 /* As usher.conf(5) has it: letters, digits, '.', '_', '-', and not '.' first. */
 static bool is_service_name(const char *text)
@@ -50,38 +56,51 @@ static int find_rendezvous(struct sockaddr_un *ret, const char *service)
 	return n < 0 || (size_t)n >= sizeof(ret->sun_path) ? -ENAMETOOLONG : 0;
 }
 
-/* A program built with a later usher.h may only ask for what this library knows. */
-static int check_size(const struct usher_options *options)
+/*
+ * Copy what the caller knows. A program built with an earlier usher.h gets the defaults of what
+ * came later; one built with a later usher.h may only ask for what this library knows.
+ */
+static int copy_options(struct usher_options *ret, const struct usher_options *options)
 {
 	const char *bytes = (const char *)options;
 
-	if (options->size < sizeof(*options))
+	*ret = (struct usher_options){0};
+	if (!options)
+		return 0;
+	if (options->size < FIRST_OPTIONS_SIZE)
 		return -EINVAL;
-	for (size_t i = sizeof(*options); i < options->size; i++)
+	for (size_t i = sizeof(*ret); i < options->size; i++)
 		if (bytes[i] != 0)
 			return -E2BIG;
+	memcpy(ret, options, options->size < sizeof(*ret) ? options->size : sizeof(*ret));
 	return 0;
 }
 
 static int check_options(const struct usher_options *options)
 {
-	int r = check_size(options);
-
-	if (r < 0)
-		return r;
 	if (options->flags & ~USHER_NONBLOCK)
 		return -EINVAL;
-	if (options->credit > WIRE_MAX_CREDIT || options->weight > WIRE_MAX_WEIGHT)
+	if (options->credit > USHER_MAX_CREDIT || options->weight > WIRE_MAX_WEIGHT)
 		return -EINVAL;
 	if (options->name && strlen(options->name) >= WIRE_NAME_SIZE)
 		return -EINVAL;
 	return 0;
 }
 
+/* Half of the descriptors that this process may have: the service needs others besides. */
+static uint32_t default_credit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur / 2 >= MAX_DEFAULT_CREDIT)
+		return MAX_DEFAULT_CREDIT;
+	return (uint32_t)(limit.rlim_cur / 2); /* not 0: we need more than one ourselves */
+}
+
 static void set_options(struct usher *u, const struct usher_options *options)
 {
 	u->flags = options->flags;
-	u->credit = options->credit ? options->credit : DEFAULT_CREDIT;
+	u->credit = options->credit ? options->credit : default_credit();
 	u->hello = (struct wire_hello){
 		.header.type = WIRE_HELLO,
 		.version_lowest = WIRE_VERSION,
@@ -94,17 +113,19 @@ static void set_options(struct usher *u, const struct usher_options *options)
 
 int usher_new(struct usher **ret, const char *service, const struct usher_options *options)
 {
-	static const struct usher_options defaults = {.size = sizeof(defaults)};
+	struct usher_options known;
 	struct usher *u;
-	int r = check_options(options ? options : &defaults);
+	int r = copy_options(&known, options);
 
+	if (r >= 0)
+		r = check_options(&known);
 	if (r < 0)
 		return r;
 	u = calloc(1, sizeof(*u));
 	if (!u)
 		return -ENOMEM;
 	(void)pthread_mutex_init(&u->lock, NULL); /* cannot fail without attributes */
-	set_options(u, options ? options : &defaults);
+	set_options(u, &known);
 	registration_init(u);
 	r = find_rendezvous(&u->address, service);
 	if (r >= 0)
@@ -127,14 +148,26 @@ static void end_connection(struct usher_connection *connection)
 	connection->fd = close_fd(connection->fd);
 }
 
+/* What is not claimed yet goes to the next provider, as it is. */
+static void end_queue(struct usher *u)
+{
+	bool is_claimed = !(u->channel.owed & CHANNEL_OWES_CLAIM);
+
+	for (; u->n_queued > 0; u->n_queued--) {
+		struct usher_connection *connection = &u->queue[u->first_queued++];
+
+		if (is_claimed)
+			end_connection(connection);
+		else
+			connection->fd = close_fd(connection->fd);
+	}
+}
+
 struct usher *usher_free(struct usher *u)
 {
 	if (!u)
 		return NULL;
-	while (u->n_queued > 0) {
-		end_connection(&u->queue[u->first_queued++]);
-		u->n_queued--;
-	}
+	end_queue(u);
 	channel_close(&u->channel);
 	close_fd(u->timer_fd);
 	close_fd(u->epoll_fd);
@@ -162,36 +195,40 @@ static void unlock(struct usher *u)
 	(void)pthread_mutex_unlock(&u->lock);
 }
 
-/* A connection is over. Releases are collected while usher_accept() is sure to be called again. */
+/* Is usher_accept() sure to be called again soon? A thread that may wait may also work for long. */
+static bool is_called_again(const struct usher *u)
+{
+	return (u->flags & USHER_NONBLOCK) && u->n_queued > 0;
+}
+
+/* A connection is over. */
 static int release(struct usher *u, uint64_t id)
 {
 	int r = held_release(&u->held, id);
 
-	if (r >= 0 && (u->n_queued == 0 || u->held.n_released >= RELEASES_TO_COLLECT))
+	if (r >= 0 && (!is_called_again(u) || u->held.n_released >= RELEASES_TO_COLLECT))
 		(void)registration_flush(u); /* what can't be sent now stays owed */
 	return r;
 }
 
 /* usherd accepts with O_NONBLOCK, which is the socket's, not the descriptor's: it arrives so. */
-static int set_nonblock(int fd, bool is_nonblock)
+static int set_blocking(int fd)
 {
-	int flags = fcntl(fd, F_GETFL);
-	int wanted = is_nonblock ? flags | O_NONBLOCK : flags & ~O_NONBLOCK;
+	int is_nonblock = 0;
 
-	if (flags < 0 || (wanted != flags && fcntl(fd, F_SETFL, wanted) < 0))
-		return -errno;
-	return 0;
+	return ioctl(fd, FIONBIO, &is_nonblock) < 0 ? -errno : 0;
 }
 
 static int take_connection(struct usher *u, struct usher_connection *ret, int flags)
 {
 	struct usher_connection connection = u->queue[u->first_queued++];
-	int r;
+	int r = 0;
 
 	u->n_queued--;
 	if (u->n_queued == 0)
 		(void)registration_flush(u); /* the releases that were collected */
-	r = set_nonblock(connection.fd, flags & SOCK_NONBLOCK);
+	if (!(flags & SOCK_NONBLOCK))
+		r = set_blocking(connection.fd);
 	if (r < 0) { /* a security module: such a socket would surprise the caller for ever */
 		end_connection(&connection);
 		(void)release(u, connection.id);
@@ -260,7 +297,7 @@ int usher_release(struct usher *u, uint64_t id)
 
 int usher_set_credit(struct usher *u, uint32_t credit)
 {
-	if (credit > WIRE_MAX_CREDIT)
+	if (credit > USHER_MAX_CREDIT)
 		return -EINVAL;
 	lock(u);
 	u->credit = credit;

@@ -8,8 +8,12 @@
  * usherd knows whose it is.
  *
  * Functions return 0 or a positive value on success and a negative errno on failure; errno itself
- * says nothing. A struct usher may be used by several threads at once, except for usher_free().
- * After fork(2) the child must not use it; all its descriptors are close-on-exec.
+ * says nothing. A struct usher may be used by several threads at once, except for usher_free(). No
+ * function may be called in a signal handler, and no thread may be cancelled while it is in one.
+ *
+ * A registration belongs to the process that connected, and ends with it: call usher_new() after
+ * daemon(3) or any other fork(2). A child must not use its parent's; all descriptors are
+ * close-on-exec.
  *
  * See libusher(3) for an introduction with complete programs, usher-protocol(7) to do without.
  */
@@ -33,7 +37,13 @@ struct usher;
 /* Never wait in usher_accept(): for event loops. */
 #define USHER_NONBLOCK 0x1u
 
-/* What may be chosen at usher_new(). Zero means the default, but for `size`. */
+/* Most connections that a registration can hold. */
+#define USHER_MAX_CREDIT 1048576
+
+/*
+ * What may be chosen at usher_new(). Zero means the default, but for `size`. Later versions of the
+ * library may append members: programs built with this one go on working.
+ */
 struct usher_options {
 	/* sizeof(struct usher_options): tells which members the caller knows. */
 	size_t size;
@@ -41,7 +51,8 @@ struct usher_options {
 	/* USHER_NONBLOCK. */
 	uint32_t flags;
 
-	/* Most connections to hold at once: 1 to 1,048,576; default 1024. */
+	/* Most connections to hold at once: 1 to USHER_MAX_CREDIT. Default: half of the soft
+	 * RLIMIT_NOFILE at the time of usher_new(), and at most 1024. */
 	uint32_t credit;
 
 	/* Share of the load relative to other providers: 1 to 1000; default 1. */
@@ -57,7 +68,8 @@ struct usher_connection {
 	/* The socket: the caller's to use. End it by usher_close(). */
 	int fd;
 
-	/* On which of the service's listeners it came: an index for usher_listener(). */
+	/* On which of the service's listeners it came: an index for usher_listener(). UINT32_MAX:
+	 * on one that a reload of usherd has removed since. */
 	uint32_t listener;
 
 	/* Names the connection to this registration, for usher_release(). Never 0. */
@@ -69,6 +81,9 @@ struct usher_connection {
 	/* The client's address. IPv4 is AF_INET, never IPv4-mapped; AF_UNIX has no path. */
 	struct sockaddr_storage peer;
 	socklen_t peer_length;
+
+	/* Zero: room for later versions of the library. */
+	uint64_t reserved[4];
 };
 
 /*
@@ -77,18 +92,19 @@ struct usher_connection {
  *
  * Does not wait and does not need usherd to be running: usher_accept() connects, and reconnects.
  *
- * Returns 0 and a registration to be freed with usher_free(), or -EINVAL (not a service name, or an
- * option out of range), -E2BIG (`options` has members that this version of the library does not
- * know), -ENAMETOOLONG (the path does not fit unix(7)'s sun_path), -ENOMEM, or the error of
- * epoll_create1(2) or timerfd_create(2).
+ * Returns 0 and a registration to be freed with usher_free(), or -EINVAL (not a service name, an
+ * option out of range, or `size` is none that ever was), -E2BIG (`options` has members that this
+ * version of the library does not know), -ENAMETOOLONG (the path does not fit unix(7)'s sun_path),
+ * -ENOMEM, or the error of epoll_create1(2) or timerfd_create(2).
  */
 int usher_new(struct usher **ret, const char *service, const struct usher_options *options);
 
 /*
  * Leave: closes the registration and its descriptors. Connections that were returned stay the
- * caller's. Those that were received and not yet returned are closed, so drain first:
- * usher_drain(), then usher_accept() until -ESHUTDOWN. NULL is allowed. Returns NULL. No other
- * thread may be using `u`.
+ * caller's, and usherd counts them as over. Those that were received, claimed and not yet returned
+ * are ended, so drain first: usher_drain(), then usher_accept() until -ESHUTDOWN. Those that could
+ * not be claimed yet, because usherd does not read, go to another provider. NULL is allowed.
+ * Returns NULL. No other thread may be using `u`.
  */
 struct usher *usher_free(struct usher *u);
 
@@ -109,7 +125,7 @@ int usher_fd(const struct usher *u);
  * Returns 0 with *ret filled, or
  *
  *   -EAGAIN      nothing to return now (only with USHER_NONBLOCK);
- *   -EINTR       a signal handler ran while waiting;
+ *   -EINTR       a signal handler ran while waiting, or the process was stopped and continued;
  *   -ESHUTDOWN   usher_drain() was called, nothing more will come, and nothing is left to return.
  *                So it stays, and usher_fd() stays readable: stop watching it;
  *   -EMFILE      this process was at its descriptor limit, or a security module objected, and
@@ -117,7 +133,9 @@ int usher_fd(const struct usher *u);
  *                gives them to somebody else. More are asked for as connections are released, and
  *                after a second. Or no descriptor was left to reconnect with;
  *   -EACCES, -EUSERS, -EPROTONOSUPPORT or another error with which usherd refused the registration
- *                or connect(2) failed: usher_error() has a sentence about it;
+ *                or connect(2) failed: usher_error() has a sentence about it. -ECONNREFUSED stands
+ *                for refusals with -EAGAIN, -EINTR, -EINVAL, -EMFILE, -EPROTO and -ESHUTDOWN, which
+ *                mean what is said here;
  *   -EPROTO      usherd sent what this library does not understand; it will register anew;
  *   -EINVAL      unknown flags;
  *   another negative errno, such as -ENOMEM.
@@ -140,13 +158,18 @@ int usher_close(struct usher *u, struct usher_connection *connection);
  * Tell usherd that the connection `id` is over: it counts no longer, and another one may come. For
  * sockets that are closed elsewhere (shut them down first, see usher_close()). Never waits.
  *
+ * usherd is told at once, with two exceptions. With USHER_NONBLOCK, while connections wait to be
+ * returned, up to 15 are told together: at the latest when usher_accept() returns the last of them.
+ * And what usherd does not take now, because it does not read, is told by a later call of
+ * usher_accept() or usher_release(); after -ESHUTDOWN by usher_free(), which is the end of all.
+ *
  * Returns 0, also when usherd is away just now, or -EINVAL: no connection of this id is held.
  */
 int usher_release(struct usher *u, uint64_t id);
 
 /*
- * Change the most connections to hold at once, 0 (pause) to 1,048,576. Takes effect with the next
- * connections; those here stay. Returns 0 or -EINVAL.
+ * Change the most connections to hold at once, 0 (pause) to USHER_MAX_CREDIT. Takes effect with the
+ * next connections; those here stay. Returns 0 or -EINVAL.
  */
 int usher_set_credit(struct usher *u, uint32_t credit);
 
@@ -172,13 +195,15 @@ uint32_t usher_holding(struct usher *u);
 /*
  * The address that a listener of the service is bound to, by the index of a connection. A reload of
  * usherd may change the listeners: ask before the next usher_accept(), or use getsockname(2) on the
- * connection. Returns the length of *ret, or -ENOENT (no such listener, or never registered).
+ * connection. Returns the length of *ret, or -ENOENT: no such listener, one that is no more
+ * (UINT32_MAX), or never registered.
  */
 int usher_listener(struct usher *u, uint32_t index, struct sockaddr_storage *ret);
 
 /*
- * The last refusal or trouble as a sentence ("" at first), for log files. Copied into `text`,
- * always terminated; 256 bytes are enough for all. Returns 0.
+ * The last refusal or trouble as a sentence, for log files: "" at first, and again when usherd has
+ * accepted the registration. Copied into `text`, always terminated; 256 bytes are enough for all.
+ * Returns 0.
  */
 int usher_error(struct usher *u, char *text, size_t size);
 

@@ -31,11 +31,7 @@ _Static_assert(sizeof(struct wire_drain) == 8, "DRAIN");
 static const char reserved_not_zero[] = "a reserved field is not zero";
 static const char sequence_is_zero[] = "a sequence is 0";
 
-/*
- * Length of the UTF-8 character at the start of a NUL-terminated text: 0 if it is no character
- * (RFC 3629), or a control character (U+0000 to U+001F, U+007F to U+009F): those steer terminals.
- */
-static size_t character_length(const char *text)
+size_t wire_character_length(const char *text)
 {
 	static const uint32_t lowest[] = {[2] = 0xa0, [3] = 0x800, [4] = 0x10000};
 	const uint8_t first = (uint8_t)text[0];
@@ -77,7 +73,7 @@ static const char *check_text(const char *field, size_t size)
 	if (!is_zero(field + length, size - length))
 		return "a text is followed by other bytes than zeros";
 	for (size_t at = 0, n; at < length; at += n) {
-		n = character_length(field + at);
+		n = wire_character_length(field + at);
 		if (n == 0)
 			return "a text has control characters or is not UTF-8";
 	}
@@ -174,7 +170,7 @@ static const char *check_connection(const struct wire_connection *connection, ui
 		return "the sequences of the connections have a gap";
 	if (connection->id == 0)
 		return "a connection has the id 0";
-	if (connection->listener >= WIRE_MAX_LISTENERS)
+	if (connection->listener >= WIRE_MAX_LISTENERS && connection->listener != WIRE_NO_LISTENER)
 		return "the listener of a connection is out of range";
 	if (connection->reserved != 0)
 		return reserved_not_zero;
@@ -403,7 +399,7 @@ void wire_set_text(char *field, size_t field_size, const char *text)
 
 	memset(field, 0, field_size);
 	while (*text != '\0') {
-		size_t length = character_length(text);
+		size_t length = wire_character_length(text);
 		bool is_clean = length > 0;
 
 		if (!is_clean)

@@ -18,10 +18,11 @@
 
 #define WIRE_VERSION	     1
 
-#define WIRE_MAX_CONNECTIONS 16	       /* records of one CONNECTIONS message, and so descriptors */
-#define WIRE_MAX_RELEASES    512       /* ids of one RELEASE message */
-#define WIRE_MAX_LISTENERS   1024      /* records of WELCOME: listeners of one service */
-#define WIRE_MAX_CREDIT	     (1 << 20) /* and the least is minus that */
+#define WIRE_MAX_CONNECTIONS 16		/* records of one CONNECTIONS message, and so descriptors */
+#define WIRE_MAX_RELEASES    512	/* ids of one RELEASE message */
+#define WIRE_MAX_LISTENERS   1024	/* records of WELCOME: listeners of one service */
+#define WIRE_NO_LISTENER     UINT32_MAX /* of a connection whose listener is no more */
+#define WIRE_MAX_CREDIT	     (1 << 20)	/* and the least is minus that */
 #define WIRE_MAX_WEIGHT	     1000
 #define WIRE_MAX_ERROR	     4095 /* of REFUSED: the kernel has no larger errno */
 #define WIRE_NAME_SIZE	     64	  /* with the NUL */
@@ -106,7 +107,7 @@ struct wire_connection {
 	uint64_t sequence;    /* counts the connections of this channel from 1, no gaps */
 	uint64_t id;	      /* names the connection in RELEASE; never 0 */
 	uint64_t accepted_ns; /* when, CLOCK_REALTIME */
-	uint32_t listener;    /* index in WELCOME */
+	uint32_t listener;    /* index in WELCOME, or WIRE_NO_LISTENER */
 	uint32_t reserved;    /* zero */
 	struct wire_address peer;
 };
@@ -209,3 +210,9 @@ socklen_t wire_address_to_sockaddr(
  * bytes and control characters replaced by '?', the rest of the field zeroed.
  */
 void wire_set_text(char *field, size_t field_size, const char *text);
+
+/*
+ * Length of the UTF-8 character at the start of a NUL-terminated text: 0 if it is no character
+ * (RFC 3629), or a control character (U+0000 to U+001F, U+007F to U+009F): those steer terminals.
+ */
+size_t wire_character_length(const char *text);

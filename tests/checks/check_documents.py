@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""README.md, HACKING.md and NEWS.md speak of files and commands that exist."""
+"""README.md, HACKING.md and NEWS.md speak of files, commands and functions that exist."""
 
 import os
 import re
@@ -13,6 +13,7 @@ LINK = re.compile(r"\]\((?!https?:)([^)#]+)[^)]*\)")
 CODE = re.compile(r"`([^`\n]+)`")
 COMMAND = re.compile(r"^\s{4,}(?:\$ |# )?((?:packaging|tests|\.ci)/[\w.-]+)", re.MULTILINE)
 PATH = re.compile(r"^[\w.-]+(?:/[\w.-]+)+/?$")
+FUNCTION = re.compile(r"^([a-z]+)_\w*[a-z]$|^\w+\(\)$")  # listener_new, take_fd(); the first has its room's name
 FOLDERS = ("inetd/", "services/", "tests/", "man/", "etc/", "packaging/", ".ci/")
 
 
@@ -31,10 +32,26 @@ def find_missing_commands(root, document):
             yield f"{document}: {command} is no command"
 
 
+def find_missing_functions(root, document):
+    """Names in code style that look like functions of ours, and occur in no source."""
+    sources = {path: (root / path).read_text(errors="replace")
+               for path in tree.list_files(root, ".c", ".h", "meson.build")}
+    rooms = {path.stem.split("-")[0] for path in sources}
+    words = set(re.findall(r"\w+", "\n".join(sources.values())))
+    for code in sorted(set(CODE.findall((root / document).read_text()))):
+        match = FUNCTION.match(code)
+        if match and (match[1] is None or match[1] in rooms) and code.removesuffix("()") not in words:
+            yield f"{document}: there is no {code}"
+
+
 class Documents(unittest.TestCase):
     def test_what_they_refer_to_exists(self):
         tree.check_nothing(
             self, (line for name in DOCUMENTS for line in find_broken_references(tree.ROOT, name)))
+
+    def test_functions_that_they_name_exist(self):
+        tree.check_nothing(
+            self, (line for name in DOCUMENTS for line in find_missing_functions(tree.ROOT, name)))
 
     def test_their_commands_can_be_run(self):
         tree.check_nothing(

@@ -69,7 +69,7 @@ class Includes(SmallTree):
         self.check_include("inetd/listener.c", "inetd/service.h", False)
 
     def test_include_of_a_neighbour_is_found(self):
-        self.check_include("inetd/rendezvous.c", "inetd/listener.h", False)
+        self.check_include("inetd/rendezvous.c", "inetd/control.h", False)
 
     def test_room_without_a_floor_is_found(self):
         self.write("inetd/cellar.c", "")
@@ -119,6 +119,13 @@ class Documents(SmallTree):
         self.write("README.md", "`man/x.8`, [HACKING](HACKING.md), `make install/x`\n")
         self.check_found(check_documents.find_broken_references(self.root, "README.md"), "HACKING.md")
 
+    def test_function_that_is_gone_is_found(self):
+        self.write("inetd/listener.h", "int listener_new(void);\nint take_fd(int *fd);\n")
+        self.write("README.md", "`listener_new`, `take_fd()`, `noun_verb`, `listener_pause`\n")
+        self.check_found(check_documents.find_missing_functions(self.root, "README.md"), "listener_pause")
+        self.write("README.md", "`give_fd()`\n")
+        self.check_found(check_documents.find_missing_functions(self.root, "README.md"), "give_fd")
+
     def test_missing_command_is_found(self):
         self.write("README.md", "Do\n\n    packaging/quickstart --once\n")
         self.check_found(check_documents.find_missing_commands(self.root, "README.md"), "quickstart")
@@ -127,8 +134,9 @@ class Documents(SmallTree):
 class Count(SmallTree):
     """tests/lib/count.py, which says what the whole run was worth."""
 
-    def count(self, *programs, steps=""):
-        paths = [self.root / "gcc/meson-logs/testlog.json"]
+    def count(self, *programs, steps="", logs=("gcc/meson-logs/testlog.json",)):
+        """The last line and the exit status; what comes before is in self.lines."""
+        paths = [self.root / log for log in logs]
         if steps:
             self.write("steps.tap", steps)
             paths.append(self.root / "steps.tap")
@@ -136,7 +144,8 @@ class Count(SmallTree):
         result = subprocess.run(
             [sys.executable, tree.ROOT / "tests/lib/count.py", *paths],
             capture_output=True, text=True, check=False)
-        return result.stdout.splitlines()[-1], result.returncode
+        self.lines = result.stdout.splitlines()
+        return self.lines[-1], result.returncode
 
     @staticmethod
     def program(stdout, result="OK", returncode=0):
@@ -151,7 +160,11 @@ class Count(SmallTree):
 
     def test_skip_of_both_spellings(self):
         self.assertEqual(self.count(self.program("1..3\nok 1 - a # SKIP no\nnot ok 2 # SKIP b\nok 3 - c\n")),
-                         ("1 passed, 0 failed, 2 skipped", 0))
+                         ("1 passed, 0 failed", 0))
+        self.assertEqual(self.lines, ["2 skipped", "1 passed, 0 failed"])
+
+    def test_missing_log_is_a_failure(self):
+        self.assertEqual(self.count(steps="ok - build", logs=["none.json"]), ("1 passed, 1 failed", 1))
 
     def test_crash_counts_what_was_not_reported(self):
         self.assertEqual(self.count(self.program("1..3\nok 1 - a\n", "ERROR", -6)), ("1 passed, 2 failed", 1))

@@ -3,7 +3,8 @@
 
 A test derives from UsherTest and starts what it needs; everything is ended, by its process id, when
 the test is over, and every usherd then has to show that it kept nothing: its descriptors are those it
-had when it was ready, it ends with status 0, and no sanitizer complained.
+had when it was ready, it ends with status 0, and no sanitizer complained. One that has ended already is
+a failure, unless the test has waited for its end.
 
 Nothing here sleeps. Tests wait for the notify socket, for a log line, for a socket, or (where usher
 tells nobody, because nobody needs to know) ask the control socket again until the answer fits.
@@ -43,6 +44,8 @@ USHERD_USER = "daemon" if IS_ROOT else pwd.getpwuid(os.geteuid()).pw_name
 PROVIDER_USER = "games"  # somebody who is neither root nor usherd's user
 STRANGER_USER = "news"  # and somebody else
 
+EX_OSERR = 71  # the exit status of an usherd that could not start
+
 needs_root = unittest.skipUnless(IS_ROOT, "needs root")
 
 # A build with sanitizers lets its leak checker look into usherd, and so everybody.
@@ -71,6 +74,7 @@ class Usherd:
         self.before_exec = before_exec
         self.as_user = as_user
         self.process = None
+        self.is_over = True  # nothing runs, or the test has waited for the end of what ran
         self.log = ""
         self.notifications = []
         self.n_fds_ready = None
@@ -103,16 +107,26 @@ class Usherd:
             extra_groups=[] if self.as_user else None, preexec_fn=self.before_exec)
         os.set_blocking(self.process.stderr.fileno(), False)
         self.pid = self.process.pid
+        self.is_over = False
 
     def is_running(self):
         return self.process is not None and self.process.poll() is None
 
     def wait_end(self):
-        """Wait until it has ended by itself; returns its exit status."""
+        """Wait until it has ended, as the test expects it to; returns its exit status."""
         deadline = Deadline()
         while self._read_log(deadline.left("the end of usherd")):
             pass
-        return self.process.wait(deadline.left("the end of usherd"))
+        status = self.process.wait(deadline.left("the end of usherd"))
+        self.is_over = True
+        if SANITIZER_REPORT.search(self.log):
+            raise AssertionError(f"a sanitizer complained:\n{self.log}")
+        return status
+
+    def check_running(self):
+        if not self.is_running():
+            raise AssertionError(
+                f"usherd ended by itself with status {self.process.returncode}:\n{self.read_log()}")
 
     def kill(self):
         os.kill(self.pid, signal.SIGKILL)
@@ -121,12 +135,9 @@ class Usherd:
 
     def stop(self):
         """End it as an administrator does, and look whether it leaves as it should."""
-        if not self.is_running():
-            raise AssertionError(f"usherd ended by itself:\n{self.log}")
+        self.check_running()
         os.kill(self.pid, signal.SIGTERM)
         status = self.wait_end()
-        if SANITIZER_REPORT.search(self.log):
-            raise AssertionError(f"a sanitizer complained:\n{self.log}")
         if status != 0:
             raise AssertionError(f"usherd ended with status {status}:\n{self.log}")
 
@@ -238,6 +249,8 @@ class Usherd:
     def remember_fds(self):
         """From now on this number of descriptors is the normal one."""
         self.n_fds_ready = self.settled_fds()
+        if self.n_fds_ready is None:
+            print("# usherd's descriptors are not compared: only root may look at them", flush=True)
 
     def settled_fds(self):
         """The number of descriptors once the connection of our last question is closed."""
@@ -260,6 +273,7 @@ class Usherd:
         """All that was opened since remember_fds() is closed."""
         def are_closed():
             self.read_notifications()
+            self.check_running()
             return self.count_fds() == self.n_fds_ready
         if self.n_fds_ready is not None:
             self.wait_until(are_closed,
@@ -316,7 +330,8 @@ class UsherTest(unittest.TestCase):
                 self._print_logs()
                 return
             for usherd in self.usherds:
-                if usherd.is_running():
+                if not usherd.is_over:
+                    usherd.check_running()
                     usherd.check_fds()
                     usherd.stop()
             for log in self.program_logs:
@@ -347,6 +362,12 @@ class UsherTest(unittest.TestCase):
 
     def start_usherd(self, services, **options):
         return self.make_usherd(services, **options).start()
+
+    def check_start_fails(self, usherd, pattern, status=EX_OSERR):
+        """It says why, in a line of its log that matches, and ends with this status."""
+        usherd.launch()
+        self.assertEqual(usherd.wait_end(), status, usherd.log)
+        self.assertRegex(usherd.log, pattern)
 
     def run_usherd(self, *arguments, **options):
         """Run usherd with these arguments until it ends by itself."""

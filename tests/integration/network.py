@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Clients, ports, and networks in which something is missing."""
+"""Clients, ports, and networks of one's own."""
 
 import contextlib
 import ctypes
@@ -66,28 +66,6 @@ def occupied_port():
 def list_listeners():
     """What ss(8) says about listening TCP sockets: state, accept queue, its size, address."""
     return subprocess.run(["ss", "-Hltn"], capture_output=True, text=True, check=True).stdout
-
-
-def without_ipv6():
-    """For a child before exec: socket(AF_INET6, ...) fails as in a kernel booted with ipv6.disable=1."""
-    number_of_socket = {"x86_64": 41, "aarch64": 198, "riscv64": 198}[os.uname().machine]
-    load, jump_if_equal, give = 0x20, 0x15, 0x06
-    allow, fail_eafnosupport = 0x7FFF0000, 0x00050000 | 97
-    program = b"".join(struct.pack("=HBBI", *step) for step in (
-        (load, 0, 0, 0),  # the number of the system call
-        (jump_if_equal, 0, 3, number_of_socket),
-        (load, 0, 0, 16),  # its first argument, the address family
-        (jump_if_equal, 0, 1, socket.AF_INET6),
-        (give, 0, 0, fail_eafnosupport),
-        (give, 0, 0, allow),
-    ))
-    text = ctypes.create_string_buffer(program, len(program))
-    filter_program = struct.pack("@HP", len(program) // 8, ctypes.addressof(text))
-    libc = ctypes.CDLL(None, use_errno=True)
-    pr_set_no_new_privs, pr_set_seccomp, mode_filter = 38, 22, 2
-    if libc.prctl(pr_set_no_new_privs, 1, 0, 0, 0) or libc.prctl(
-            pr_set_seccomp, mode_filter, ctypes.c_char_p(filter_program), 0, 0):
-        raise OSError(ctypes.get_errno(), "prctl")
 
 
 def enter_network_namespace(ipv6=True):

@@ -147,8 +147,8 @@ class Several(harness.UsherTest):
         for user in (harness.PROVIDER_USER, harness.STRANGER_USER):
             self.start_program(usherd, program, user=user)
         usherd.wait_service("echo", n_providers=2)
-        self.assertEqual({one["user"] for one in usherd.service("echo")["providers"]},
-                         {harness.PROVIDER_USER, harness.STRANGER_USER})
+        self.assertEqual({one["uid"] for one in usherd.service("echo")["providers"]},
+                         {processes.user_id(user) for user in (harness.PROVIDER_USER, harness.STRANGER_USER)})
         clients = [self.connect(usherd.addresses("echo")[0]) for _ in range(20)]
         for client in clients:
             client.sendall(b"x")

@@ -6,6 +6,7 @@ import os
 import signal
 
 import harness
+import kernels
 import network
 import processes
 import protocol
@@ -15,9 +16,11 @@ ONE = 'service one { listen = {"tcp:127.0.0.1:0"} %s }\n'
 
 
 class ProviderDies(harness.UsherTest):
+    make_kernel = None  # usherd runs on this kernel as it is
+
     def setUp(self):
         super().setUp()
-        self.usherd = self.start_usherd(ONE % "")
+        self.usherd = self.start_usherd(ONE % "", before_exec=self.make_kernel)
         self.address = self.usherd.addresses("one")[0]
 
     def test_connections_queued_at_a_killed_provider_go_to_another(self):
@@ -160,6 +163,10 @@ class ProviderDies(harness.UsherTest):
         self.usherd.wait_service("one", accepted=400, lost=0, in_service=0)
 
 
+class ProviderDiesOnLinux61(ProviderDies):
+    make_kernel = staticmethod(kernels.linux_6_1)
+
+
 class UsherdDies(harness.UsherTest):
     def setUp(self):
         super().setUp()
@@ -206,6 +213,13 @@ class UsherdDies(harness.UsherTest):
         self.usherd.start()
         self.serving_child(self.usherd, "one", "again")
         self.assertEqual(network.read_all(self.connect(self.address)), b"again\n")
+
+    def test_rendezvous_of_a_service_that_is_no_more_is_removed(self):
+        self.usherd.kill()
+        self.usherd.write_config(f'service one {{ listen = {{"tcp:127.0.0.1:{network.free_port()}"}} }}\n')
+        self.assertTrue((self.usherd.run_dir / "time.sock").is_socket())
+        self.usherd.start()
+        self.assertFalse((self.usherd.run_dir / "time.sock").exists())
 
     def test_unix_listener_left_behind_is_replaced(self):
         path = self.folder / "service.sock"

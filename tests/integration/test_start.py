@@ -7,16 +7,17 @@ import re
 import signal
 import socket
 import stat
+import subprocess
 import unittest
 
 import harness
 import network
 import processes
-import protocol
 import tap
 
 ONE = 'service one { listen = {"tcp:127.0.0.1:0"} }\n'
 EX_CONFIG = 78
+EX_NOPERM = 77
 EX_USAGE = 64
 CAP_NET_BIND_SERVICE = 1 << 10
 
@@ -56,6 +57,21 @@ class CommandLine(harness.UsherTest):
         self.assertEqual(result.returncode, EX_CONFIG)
         self.assertIn("test.conf", result.stderr)
 
+    def test_relative_path_is_absolute_in_the_status(self):
+        usherd = self.make_usherd(ONE, before_exec=lambda: os.chdir(self.folder))
+        path, usherd.config = usherd.config, usherd.config.relative_to(self.folder)
+        usherd.start()
+        self.assertEqual(usherd.status()["config"], str(path))
+        self.assertEqual(usherd.ask("reload").get("ok"), True)
+
+    def test_path_that_is_not_utf8_is_shown_as_far_as_can_be(self):
+        usherd = self.make_usherd(ONE)
+        usherd.config = usherd.config.rename(usherd.folder / os.fsdecode(b"caf\xe9.conf"))
+        usherd.start()
+        self.assertEqual(usherd.status()["config"], f"{usherd.folder}/caf?.conf")
+        usherd.write_config("nonsense\n")
+        self.assertRegex(usherd.ask("reload")["lines"][0], "caf[?].conf:4: ")
+
     def test_unknown_option_of_the_command_line(self):
         result = self.run_usherd("--no-such-option")
         self.assertEqual(result.returncode, EX_USAGE)
@@ -71,16 +87,11 @@ class CommandLine(harness.UsherTest):
 class Place(harness.UsherTest):
     """run_dir belongs to one usherd, and to nobody else."""
 
-    def check_refused(self, usherd, pattern):
-        usherd.launch()
-        self.assertNotEqual(usherd.wait_end(), 0)
-        self.assertRegex(usherd.log, pattern)
-
     def test_second_instance_is_refused_and_the_first_unharmed(self):
         first = self.start_usherd(ONE)
         second = self.make_usherd(ONE)
         second.config.write_text(first.config.read_text())
-        self.check_refused(second, str(first.run_dir))
+        self.check_start_fails(second, str(first.run_dir))
         self.serving_child(first, "one", "first")
         self.assertEqual(network.read_all(self.connect(first.addresses("one")[0])), b"first\n")
 
@@ -88,14 +99,81 @@ class Place(harness.UsherTest):
         usherd = self.make_usherd(ONE)
         usherd.run_dir.mkdir()
         usherd.run_dir.chmod(0o777)
-        self.check_refused(usherd, str(usherd.run_dir))
+        self.check_start_fails(usherd, str(usherd.run_dir))
 
     @harness.needs_root
     def test_run_dir_of_somebody_else_is_refused(self):
         usherd = self.make_usherd(ONE)
         usherd.run_dir.mkdir()
         os.chown(usherd.run_dir, processes.user_id(harness.STRANGER_USER), -1)
-        self.check_refused(usherd, str(usherd.run_dir))
+        self.check_start_fails(usherd, str(usherd.run_dir))
+
+    @harness.needs_root
+    def test_refused_run_dir_stays_as_it_was(self):
+        for user in ("root", harness.STRANGER_USER):
+            usherd = self.make_usherd(ONE)
+            usherd.run_dir.mkdir()
+            os.chown(usherd.run_dir, processes.user_id(user), -1)
+            self.check_start_fails(usherd, f"chown {processes.user_id(harness.USHERD_USER)} {usherd.run_dir}")
+            self.assertEqual(os.stat(usherd.run_dir).st_uid, processes.user_id(user))
+            self.assertEqual(os.listdir(usherd.run_dir), [])
+
+    def test_group_writable_run_dir_is_refused(self):
+        usherd = self.make_usherd_with_run_dir()
+        usherd.run_dir.chmod(0o770)
+        self.check_start_fails(usherd, f"chmod go-w {usherd.run_dir}")
+
+    def test_symbolic_link_as_run_dir_is_refused(self):
+        usherd = self.make_usherd_with_run_dir()
+        target = usherd.run_dir.rename(usherd.folder / "target")
+        usherd.run_dir.symlink_to(target)
+        self.check_start_fails(usherd, f"{usherd.run_dir} is not a folder")
+        self.assertEqual(os.listdir(target), [])
+
+    def test_run_dir_that_is_there_already_is_used(self):
+        usherd = self.make_usherd_with_run_dir()
+        usherd.start()
+        self.assertTrue(stat.S_ISSOCK(os.stat(usherd.rendezvous("one")).st_mode))
+
+    def make_usherd_with_run_dir(self):
+        usherd = self.make_usherd(ONE)
+        usherd.run_dir.mkdir()
+        os.chown(usherd.run_dir, processes.user_id(harness.USHERD_USER), -1)
+        return usherd
+
+    @harness.needs_root
+    def test_second_start_does_not_follow_links_of_the_user(self):
+        """run_dir is the user's: what root would make or change there could be anywhere."""
+        usherd = self.start_usherd(ONE)
+        usherd.stop()
+        secret = self.folder / "secret"
+        secret.touch(0o600)
+        lock = usherd.run_dir / "usherd.lock"
+        lock.unlink()
+        os.link(secret, lock)
+        self.check_start_fails(usherd, "usherd.lock: Permission denied")
+        self.assertEqual((secret.stat().st_uid, stat.S_IMODE(secret.stat().st_mode)), (0, 0o600))
+
+    @harness.needs_root
+    def test_all_in_run_dir_belongs_to_the_user(self):
+        usherd = self.start_usherd(ONE)
+        owners = {path.name: (path.stat().st_uid, path.stat().st_gid)
+                  for path in (usherd.run_dir, *usherd.run_dir.iterdir())}
+        user = processes.user_id(harness.USHERD_USER), processes.group_id(harness.USHERD_USER)
+        self.assertEqual(owners, dict.fromkeys(("run", "one.sock", "control.sock", "usherd.lock"), user))
+
+    def test_what_others_put_in_the_place_of_its_sockets_stays(self):
+        path = self.folder / "usherd-0/listener.sock"
+        usherd = self.make_usherd(f'service one {{ listen = {{"unix:{path}"}} }}\n')
+        os.chown(usherd.folder, processes.user_id(harness.USHERD_USER), -1)
+        usherd.start()
+        paths = [path, usherd.run_dir / "one.sock", usherd.run_dir / "control.sock"]
+        usherd.remember_fds()
+        for path in paths:
+            path.unlink()
+            path.write_text("not yours")
+        usherd.stop()
+        self.assertEqual([path.read_text() for path in paths], ["not yours"] * 3)
 
     def test_rendezvous_is_removed_at_the_end(self):
         usherd = self.start_usherd(ONE)
@@ -122,8 +200,19 @@ class Rights(harness.UsherTest):
         self.assertNotIn("0", usherd.proc_status("Groups").split())
         for name in ("CapEff", "CapPrm"):
             self.assertEqual(int(usherd.proc_status(name), 16), CAP_NET_BIND_SERVICE)
-        for name in ("CapInh", "CapAmb"):
+        for name in ("CapInh", "CapAmb", "CapBnd"):
             self.assertEqual(int(usherd.proc_status(name), 16), 0)
+
+    def test_nothing_is_gained_by_execve(self):
+        self.assertEqual(self.start_usherd(ONE).proc_status("NoNewPrivs"), "1")
+
+    @harness.needs_root
+    def test_root_opens_a_listener_where_only_root_may(self):
+        folder = self.folder / "roots"
+        folder.mkdir(0o755)
+        usherd = self.start_usherd(f'service one {{ listen = {{"unix:{folder}/socket"}} }}\n')
+        self.serving_child(usherd, "one", "a")
+        self.assertEqual(network.read_all(self.connect(f"unix:{folder}/socket")), b"a\n")
 
     @harness.needs_root
     def test_reload_still_works_after_that(self):
@@ -142,9 +231,11 @@ class Rights(harness.UsherTest):
     @harness.needs_root
     def test_stranger_gets_no_answer_from_the_control_socket(self):
         usherd = self.start_usherd(ONE)
-        answer = self.child(lambda say: say(str(usherd.ask("status"))), harness.STRANGER_USER).hear()
-        self.assertIn("error", answer)
-        self.assertNotIn("services", answer)
+        result = subprocess.run(
+            [self.copy_for_others(harness.USHERCTL), "-r", usherd.run_dir, "status"],
+            user=harness.STRANGER_USER, capture_output=True, text=True, check=False)
+        self.assertEqual((result.returncode, result.stdout), (EX_NOPERM, ""))
+        self.assertIn("permission denied", result.stderr)
 
     @harness.needs_root
     @unittest.skipIf(harness.IS_SANITIZED, "the leak checker must look into usherd")
@@ -170,6 +261,10 @@ class Manager(harness.UsherTest):
         os.kill(usherd.pid, signal.SIGTERM)
         usherd.wait_notification("STOPPING", "1")
         self.assertEqual(usherd.wait_end(), 0)
+
+    def test_event_loop_that_fails_says_so(self):
+        usherd = self.make_usherd(ONE, inject="epoll_wait,epoll_pwait2:error=EIO")
+        self.check_start_fails(usherd, "the event loop failed: Input/output error")
 
     def test_sigint_does_the_same(self):
         usherd = self.start_usherd(ONE)
@@ -198,18 +293,87 @@ class Manager(harness.UsherTest):
         self.assertEqual(network.read_exactly(client, 3), b"bye")
 
 
+    def test_the_unit_reloads_whatever_the_run_dir(self):
+        usherd = self.start_usherd(ONE)
+        command, = self.unit_settings("ExecReload")
+        subprocess.run(["sh", "-c", command], env={"MAINPID": str(usherd.pid)}, check=True)
+        usherd.wait_notification("RELOADING", "1")
+        usherd.wait_log("reloaded")
+
+    def test_the_unit_does_not_try_a_wrong_configuration_again(self):
+        statuses = self.unit_settings("RestartPreventExitStatus")[0].split()
+        self.assertEqual([int(status) for status in statuses], [EX_USAGE, EX_CONFIG])
+
+    @staticmethod
+    def unit_settings(name):
+        path = harness.BUILD_DIR / "packaging/systemd/usherd.service"
+        return re.findall(rf"^{name}=(.*)$", path.read_text(), re.MULTILINE)
+
+    def test_counts_of_what_was_dropped_are_in_the_status(self):
+        self.assertEqual(self.start_usherd(ONE).status()["notifications_dropped"], 0)
+
+
 class Log(harness.UsherTest):
+    def log_to_file(self, usherd, path):
+        usherd.settings = usherd.settings.replace('log = "stderr"', f'log = "{path}"')
+        usherd.write_config(ONE)
+
+    def make_folder_of_user(self):
+        folder = self.folder / "log"
+        folder.mkdir(0o755)
+        os.chown(folder, processes.user_id(harness.USHERD_USER), -1)
+        return folder
+
+    def test_log_file_belongs_to_the_user_and_is_opened_again_by_a_reload(self):
+        folder = self.make_folder_of_user()
+        path, old = folder / "usherd.log", folder / "old.log"
+        usherd = self.make_usherd(ONE)
+        self.log_to_file(usherd, path)
+        usherd.start()
+        self.assertEqual(path.stat().st_uid, processes.user_id(harness.USHERD_USER))
+        path.rename(old)
+        self.assertEqual(usherd.ask("reload").get("ok"), True)
+        usherd.stop()
+        self.assertIn("started", old.read_text())
+        self.assertIn("reloaded", path.read_text())
+        self.assertEqual(usherd.log, "")
+
+    def test_start_without_its_log_fails_and_says_what_to_do(self):
+        path = self.folder / "none/usherd.log"
+        usherd = self.make_usherd(ONE)
+        self.log_to_file(usherd, path)
+        self.check_start_fails(
+            usherd, f"cannot log to {path}: .* must be able to write to the file and to its folder")
+        self.assertFalse(usherd.run_dir.exists())
+
+    def test_reload_without_its_log_changes_nothing(self):
+        usherd = self.start_usherd(ONE)
+        self.log_to_file(usherd, self.folder / "none/usherd.log")
+        usherd.write_config(ONE + ONE.replace("one", "two"))
+        answer = usherd.ask("reload")
+        self.assertNotIn("ok", answer)
+        self.assertRegex(answer["lines"][0], f"^{usherd.config}: cannot log to ")
+        self.assertEqual([service["name"] for service in usherd.status()["services"]], ["one"])
+        self.assertEqual(os.listdir(usherd.run_dir).count("two.sock"), 0)
+
+    def test_reason_of_a_failed_start_is_in_the_log_and_on_standard_error(self):
+        path = self.make_folder_of_user() / "usherd.log"
+        with network.occupied_port() as port:
+            usherd = self.make_usherd(ONE)
+            self.log_to_file(usherd, path)
+            usherd.write_config(f'service one {{ listen = {{"tcp:127.0.0.1:{port}"}} }}\n')
+            self.check_start_fails(usherd, str(port))
+        for text in (path.read_text(), usherd.log):
+            self.assertEqual(text.count(f"127.0.0.1:{port}: the address is in use"), 1)
+
     def test_stalled_reader_of_standard_error_stops_nobody(self):
         """The pipe is full and nobody reads: service goes on, messages are dropped and counted."""
         usherd = self.make_usherd(ONE)
         usherd.launch()
         usherd.wait_notification("READY", "1")
         self.fill_pipe(usherd)
-        for _ in range(2000):
-            provider = protocol.Provider(usherd.rendezvous("one"))
-            provider.send(b"garbage")
-            provider.wait_closed()
-            provider.close()
+        for _ in range(1200):
+            self.assertEqual(usherd.ask("reload").get("ok"), True)
         self.serving_child(usherd, "one", "a")
         self.assertEqual(network.read_all(self.connect(usherd.addresses("one")[0])), b"a\n")
         self.assertGreater(usherd.status()["log_messages_dropped"], 0)

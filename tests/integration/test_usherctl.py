@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import subprocess
+from pathlib import Path
 
 import harness
 import processes
@@ -18,6 +19,15 @@ service two { listen = {"tcp:127.0.0.1:0"} disable = true }
 """
 
 
+def members(value):
+    """The names of all members of a JSON value."""
+    if isinstance(value, list):
+        return set().union(*map(members, value))
+    if isinstance(value, dict):
+        return set(value).union(*map(members, value.values()))
+    return set()
+
+
 class Usherctl(harness.UsherTest):
     def setUp(self):
         super().setUp()
@@ -26,7 +36,8 @@ class Usherctl(harness.UsherTest):
     def usherctl(self, *arguments):
         return subprocess.run(
             [str(harness.USHERCTL), "--run-dir", str(self.usherd.run_dir), *map(str, arguments)],
-            capture_output=True, text=True, timeout=processes.DEADLINE, check=False)
+            capture_output=True, text=True, timeout=processes.DEADLINE, check=False,
+            env={**os.environ, "LC_ALL": "C.UTF-8"})
 
     def test_status_shows_services_and_providers(self):
         provider = self.provider(self.usherd, "one", name="my-server")
@@ -58,9 +69,18 @@ class Usherctl(harness.UsherTest):
         self.assertEqual([service["name"] for service in status["services"]], ["one"])
         self.assertEqual(status["disabled"], ["two"])
 
+    def test_manual_has_every_member_of_the_status(self):
+        self.provider(self.usherd, "one")
+        page = (Path(__file__).resolve().parents[2] / "man/usherctl.8").read_text()
+        documented = set(re.findall(r"\w+", " ".join(re.findall(r"^\.It Dv (.+)", page, re.MULTILINE))))
+        self.assertEqual(members(json.loads(self.usherctl("status", "--json").stdout)) - documented, set())
+
     def test_hostile_texts_of_providers_do_not_reach_the_terminal(self):
-        self.provider(self.usherd, "one", name="caf\u00e9")
-        self.assertIn("caf\u00e9", self.usherctl("status").stdout)
+        name = "caf\u00e9 \u202egnp.exe"  # reads "cafe exe.png" where U+202E turns the direction
+        self.provider(self.usherd, "one", name=name)
+        self.assertRegex(self.usherctl("status").stdout, "      caf\u00e9 \\?+gnp.exe\n")
+        status = json.loads(self.usherctl("status", "--json").stdout)
+        self.assertEqual(status["services"][0]["providers"][0]["name"], name)
 
     def test_check_lists_what_is_disabled(self):
         result = self.usherctl("check", self.usherd.config)

@@ -5,9 +5,9 @@
     count.py STEPS.tap TESTLOG.json...
 
 STEPS.tap has a case for each step of tests/run itself: the builds, the quickstart. Each line of a
-TESTLOG.json is a test program that spoke TAP. A case that was announced and never reported (the program crashed, or
-ran out of time) is a failure, and so is a program that failed although all its cases passed (a leak
-that a sanitizer found at exit).
+TESTLOG.json is a test program that spoke TAP. A case that was announced and never reported (the program
+crashed, or ran out of time) is a failure, and so is a program that failed although all its cases passed
+(a leak that a sanitizer found at exit), and a log that is not there.
 """
 
 import json
@@ -46,9 +46,12 @@ def read_logs(path):
     """The programs of a log, each with where it ran."""
     if path.suffix == ".tap":
         yield "tests/run", {"name": "step", "stdout": path.read_text(), "result": "OK"}
-    elif path.exists():  # where a build failed there is none
-        for line in path.read_text().splitlines():
-            yield path.parts[-3], json.loads(line)
+        return
+    if not path.exists():
+        yield "tests/run", {"name": str(path), "result": "MISSING", "returncode": None}
+        return
+    for line in path.read_text().splitlines():
+        yield path.parts[-3], json.loads(line)
 
 
 def main(paths):
@@ -60,7 +63,9 @@ def main(paths):
         failed += [f"{where}: {log['name']}: {name}" for name in names]
     for name in failed:
         print(f"FAILED {name}")
-    print(f"{n_passed} passed, {len(failed)} failed" + (f", {n_skipped} skipped" if n_skipped else ""))
+    if n_skipped:
+        print(f"{n_skipped} skipped")
+    print(f"{n_passed} passed, {len(failed)} failed")
     return 1 if failed or not n_passed else 0
 
 

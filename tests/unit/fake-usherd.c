@@ -25,6 +25,7 @@ static struct {
 	uint64_t now_ns;
 	uint64_t deadline_ns; /* what the timer is set to */
 	int timer_fd;
+	unsigned int n_set;
 } fake_clock;
 
 int __real_clock_gettime(clockid_t id, struct timespec *ret);
@@ -57,6 +58,7 @@ int __wrap_timerfd_settime(
 {
 	if (!fake_clock.is_stopped)
 		return __real_timerfd_settime(fd, flags, new, ret_old);
+	fake_clock.n_set++;
 	fake_clock.timer_fd = fd;
 	fake_clock.deadline_ns =
 		(uint64_t) new->it_value.tv_sec *SECOND_NS + (uint64_t) new->it_value.tv_nsec;
@@ -67,6 +69,7 @@ void clock_stop(void)
 {
 	fake_clock.now_ns = 1000 * SECOND_NS;
 	fake_clock.deadline_ns = 0;
+	fake_clock.n_set = 0;
 	fake_clock.is_stopped = true;
 }
 
@@ -86,6 +89,11 @@ uint64_t clock_pause_ns(void)
 	if (fake_clock.deadline_ns <= fake_clock.now_ns)
 		return 0;
 	return fake_clock.deadline_ns - fake_clock.now_ns;
+}
+
+unsigned int clock_n_set(void)
+{
+	return fake_clock.n_set;
 }
 
 static bool wait_for(int fd, int timeout_ms)
@@ -197,13 +205,18 @@ void fake_receive(void)
 		fail_msg("libusher sent a bad message: %s", why);
 }
 
-void fake_accept(void)
+void fake_accept_silently(void)
 {
-	fake_hang_up();
 	fake.sequence = 0;
 	wait_readable(fake.listen_fd);
 	fake.channel_fd = accept4(fake.listen_fd, NULL, NULL, SOCK_CLOEXEC);
 	assert_true(fake.channel_fd >= 0);
+}
+
+void fake_accept(void)
+{
+	fake_hang_up();
+	fake_accept_silently();
 	fake_expect(WIRE_HELLO);
 }
 
@@ -373,12 +386,41 @@ void end_pause(struct usher *u, uint64_t pause_ns)
 
 void reconnect(struct usher *u)
 {
+	clock_advance(5 * SECOND_NS);
 	fake_hang_up();
 	assert_nothing_to_accept(u);
 	end_pause(u, 50 * MS_NS);
 	fake_accept();
 	fake_welcome();
 	assert_nothing_to_accept(u);
+}
+
+void meet_again(struct usher *u)
+{
+	assert_nothing_to_accept(u);
+	clock_advance(clock_pause_ns());
+	assert_nothing_to_accept(u);
+	fake_accept();
+}
+
+void welcome_again(struct usher *u)
+{
+	fake_welcome();
+	assert_nothing_to_accept(u);
+	assert_true(usher_is_registered(u));
+}
+
+void fill_channel(struct usher *u)
+{
+	for (int i = 0; i < 2000; i++)
+		assert_int_equal(usher_set_status(u, "filling"), 0);
+}
+
+void fake_skip_filling(void)
+{
+	do
+		fake_receive();
+	while (fake.message->header.type == WIRE_STATUS);
 }
 
 void assert_nothing_to_accept(struct usher *u)

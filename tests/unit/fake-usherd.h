@@ -45,6 +45,9 @@ void fake_start(void);
 /* End only the channel. */
 void fake_hang_up(void);
 
+/* After fake_hang_up(): accept a provider and leave its HELLO unread. */
+void fake_accept_silently(void);
+
 /* Accept a provider and read its HELLO into fake.message. */
 void fake_accept(void);
 
@@ -84,8 +87,19 @@ struct usher *new_registered(uint32_t credit);
 /* Let the pause end that the library makes now, which must be this long, and let it act. */
 void end_pause(struct usher *u, uint64_t pause_ns);
 
-/* The channel ends; the library registers again. */
+/* The channel ends after it has held for long; the library registers again. */
 void reconnect(struct usher *u);
+
+/* After the end of the channel: the next one, up to its HELLO; its WELCOME. */
+void meet_again(struct usher *u);
+void welcome_again(struct usher *u);
+
+/* Let the library send more than the channel takes, while usherd does not read: STATUS messages, of
+ * which the last one stays owed. */
+void fill_channel(struct usher *u);
+
+/* Receive until a message comes that is no STATUS; it is left in fake.message. */
+void fake_skip_filling(void);
 
 /* usher_accept() must return -EAGAIN. */
 void assert_nothing_to_accept(struct usher *u);
@@ -107,3 +121,6 @@ void clock_advance(uint64_t ns);
 
 /* How long from now the library wants to be woken; 0: not at all. */
 uint64_t clock_pause_ns(void);
+
+/* How often the library has set its timer since clock_stop(). */
+unsigned int clock_n_set(void);

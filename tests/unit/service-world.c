@@ -74,7 +74,7 @@ void open_service(struct world *w)
 void reconfigure(struct world *w, size_t n_more)
 {
 	size_t n;
-	struct listener *const *old = service_listeners(w->service, &n);
+	struct listener *const *old = intake_listeners(service_intake(w->service), &n);
 	struct listener **listeners = calloc(n + n_more, sizeof(*listeners));
 
 	assert_non_null(listeners);
@@ -86,7 +86,7 @@ void reconfigure(struct world *w, size_t n_more)
 void end_service(struct world *w)
 {
 	size_t n;
-	struct listener *const *listeners = service_listeners(w->service, &n);
+	struct listener *const *listeners = intake_listeners(service_intake(w->service), &n);
 	struct listener *only = listeners[0];
 
 	assert_int_equal(n, 1);
@@ -104,7 +104,7 @@ void end(struct world *w)
 struct listener *listener_of(const struct world *w)
 {
 	size_t n;
-	struct listener *const *listeners = service_listeners(w->service, &n);
+	struct listener *const *listeners = intake_listeners(service_intake(w->service), &n);
 
 	assert_true(n > 0);
 	return listeners[0];

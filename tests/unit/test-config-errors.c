@@ -214,8 +214,6 @@ static void test_syntax(void **state)
 		{"include = 3\n", "c.conf:1: no '(' after 'include', expected include(\"FILE\")\n"},
 		{"log = \"\\9\"\n",
 			"c.conf:1: unknown escape '\\9', expected \\\\ for a backslash\n"},
-		{"log = \"\\777\"\n",
-			"c.conf:1: the escape '\\777' is no byte, expected at most \\377\n"},
 		{"providers|max = 3\n", "c.conf:1: syntax error near 'providers'\n"},
 		{"\nlog = \"journal\n",
 			"c.conf:2: this line has an opening quote, expected a closing one\n"},
@@ -251,8 +249,30 @@ static void test_given_twice(void **state)
 			"c.conf:3: log is given a second time, the first is at c.conf:1\n"},
 		{"defaults {\n}\ndefaults { }\n",
 			"c.conf:3: defaults is given a second time, the first is at c.conf:1\n"},
+		{"service a {\nlisten = {}\nlisten = {\"tcp:80\"} }\n",
+			"c.conf:2: listen is {}, expected at least one value\n"
+			"c.conf:3: listen is given a second time, the first is at c.conf:2\n"},
+		{SERVICE("listen = { # none\n }"),
+			"c.conf:3: listen is given a second time, the first is at c.conf:2\n"
+			"c.conf:3: listen is {}, expected at least one value\n"},
+		{SERVICE("providers { users = {} }\nproviders { users = {} }"),
+			"c.conf:4: users is given a second time, the first is at c.conf:3\n"},
 		{SERVICE("") "service a { listen = \"tcp:81\" }\n",
 			"c.conf:5: service 'a' is given a second time, the first is at c.conf:1\n"},
+	};
+
+	(void)state;
+	check_cases(cases, N_ELEMENTS(cases));
+}
+
+static void test_empty_lists(void **state)
+{
+	static const struct error_case cases[] = {
+		{"service a { listen = {} }\n",
+			"c.conf:1: listen is {}, expected at least one value\n"},
+		{SERVICE("instances = {}"),
+			"c.conf:3: instances is {}, expected one value without braces\n"},
+		{"log = {}\n", "c.conf:1: unexpected '{', see usher.conf(5), SYNTAX\n"},
 	};
 
 	(void)state;
@@ -297,7 +317,7 @@ static void test_names_and_paths(void **state)
 		{"run_dir = /" FIFTY "\nservice " FIFTY "x { listen = \"tcp:80\" }\n",
 			"c.conf:2: the rendezvous /" FIFTY "/" FIFTY
 			"x.sock has 108 bytes, expected at most 107 (unix(7))\n"},
-		{"run_dir = /r\nservice a { listen = {\"unix:/rx\",\n\"unix:/r/x\"} }\n",
+		{"run_dir = /r/\nservice a { listen = {\"unix:/rx\",\n\"unix:/r/x\"} }\n",
 			"c.conf:3: service 'a' listens in run_dir, where usherd's own sockets are, "
 			"expected another folder\n"},
 		{"service a { listen = {\"tcp:1-1024\", \"tcp:1025\"} }\n",
@@ -421,11 +441,36 @@ static void test_too_many_errors_are_cut(void **state)
 	config_errors_done(&errors);
 }
 
-static void test_control_characters_do_not_reach_the_terminal(void **state)
+#define NO_TEXT "this line has a control character or is not UTF-8, expected a text\n"
+
+static void test_values_are_text(void **state)
+{
+	static const struct error_case cases[] = {
+		{"\nrun_dir = \"/run/\x1b[2J\"\n", "c.conf:2: " NO_TEXT},
+		{"log = '/a\tb'\n", "c.conf:1: " NO_TEXT},
+		{"log = /a\x01\n", "c.conf:1: " NO_TEXT},
+		{"user = caf\xe9\n", "c.conf:1: " NO_TEXT},
+		{"user = caf\xc3\xa9\n", "c.conf:1: unknown user 'caf\xc3\xa9', expected a name or "
+					 "number of passwd(5)\n"},
+		{"service \"\x7f\" { listen = \"unix:/\xc2\x9b\" }\n",
+			"c.conf:1: " NO_TEXT "c.conf:1: " NO_TEXT},
+		{"include(\"\xff.conf\")\ninclude(\xff)\n",
+			"c.conf:1: " NO_TEXT "c.conf:2: " NO_TEXT},
+		{"log = \"/\\e[2J\\n\"\n",
+			"c.conf:1: unknown escape '\\e', expected \\\\ for a backslash\n"
+			"c.conf:1: unknown escape '\\n', expected \\\\ for a backslash\n"},
+	};
+
+	(void)state;
+	check_cases(cases, N_ELEMENTS(cases));
+}
+
+static void test_names_of_files_do_not_draw_on_the_terminal(void **state)
 {
 	(void)state;
-	check_errors("log = \"\\e[2J\\n\"\n", "c.conf:1: log is '?[2J?', expected journal, syslog, "
-					      "stderr or the absolute path of a file\n");
+	check_errors_of_file("\x1b[2J\xff\xc2\x9b.conf", 0,
+		"?[2J??"
+		"?.conf: cannot be opened: No such file or directory\n");
 }
 
 static void test_wrong_includes(void **state)
@@ -457,6 +502,22 @@ static void test_file_that_cannot_be_opened(void **state)
 	(void)state;
 	check_errors_of_file(
 		"nosuch.conf", 0, "nosuch.conf: cannot be opened: No such file or directory\n");
+}
+
+/* As usherd does after it has become its user: a reload reads the files with that user's rights. */
+static void test_file_that_the_user_may_not_read(void **state)
+{
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	write_config("secret.conf", "");
+	assert_int_equal(chmod("secret.conf", 0600), 0);
+	assert_int_equal(chmod(".", 0755), 0);
+	assert_int_equal(seteuid(1), 0);
+	check_errors_of_file("secret.conf", 0,
+		"secret.conf: cannot be opened: Permission denied, expected that the user "
+		"'daemon', who runs this, may read it\n");
+	assert_int_equal(seteuid(0), 0);
 }
 
 static void test_file_that_is_no_file(void **state)
@@ -520,6 +581,7 @@ int main(void)
 		check_test(test_unknown_options),
 		check_test(test_syntax),
 		check_test(test_given_twice),
+		check_test(test_empty_lists),
 		check_test(test_names_and_paths),
 		check_test(test_longest_rendezvous_fits),
 		check_test(test_conflicts),
@@ -527,9 +589,11 @@ int main(void)
 		check_test(test_descriptor_limit),
 		check_test(test_all_errors_of_all_files_at_once),
 		check_test(test_too_many_errors_are_cut),
-		check_test(test_control_characters_do_not_reach_the_terminal),
+		check_test(test_values_are_text),
+		check_test(test_names_of_files_do_not_draw_on_the_terminal),
 		check_test(test_wrong_includes),
 		check_test(test_file_that_cannot_be_opened),
+		check_test(test_file_that_the_user_may_not_read),
 		check_test(test_file_that_is_no_file),
 		check_test(test_file_that_others_can_write),
 		check_test(test_file_of_somebody_else),

@@ -279,6 +279,53 @@ static void test_defaults_before_and_after_the_services(void **state)
 	check_merged(SERVICES DEFAULTS);
 }
 
+static void test_empty_list_of_a_service_overrides_the_defaults(void **state)
+{
+	static const char *const empty[] = {"users = {}", "users={\n/* nobody */ # else\n}max=3",
+		"users += { }", "users = {} users += {}"};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(empty) / sizeof(empty[0]); i++) {
+		struct config *config;
+		char *text;
+
+		assert_true(asprintf(&text,
+				    "defaults { providers { users = {1} groups = {2} } }\n"
+				    "service a { listen = {\"tcp:80\"} providers { %s } }\n"
+				    "service b { listen = {\"tcp:81\"} }\n",
+				    empty[i]) > 0);
+		config = load_text(text);
+		assert_int_equal(config->services[0]->providers.n_users, 0);
+		assert_int_equal(config->services[0]->providers.n_groups, 1);
+		assert_int_equal(config->services[1]->providers.n_users, 1);
+		assert_int_equal(config->services[1]->line, i == 1 ? 5 : 3);
+		config_free(config);
+		free(text);
+	}
+}
+
+static void test_empty_list_can_be_added_to(void **state)
+{
+	struct config *config = load_text("service a { listen = {\"tcp:80\"}\n"
+					  "providers { users = {} users += {3} } }\n");
+
+	(void)state;
+	assert_int_equal(config->services[0]->providers.n_users, 1);
+	config_free(config);
+}
+
+static void test_run_dir_has_no_slash_at_its_end(void **state)
+{
+	struct config *config = load_text("run_dir = \"/run//usher//\"\n");
+
+	(void)state;
+	assert_string_equal(config->run_dir, "/run//usher");
+	config_free(config);
+	config = load_text("run_dir = \"//\"\n");
+	assert_string_equal(config->run_dir, "/");
+	config_free(config);
+}
+
 static void test_defaults_of_another_file(void **state)
 {
 	(void)state;
@@ -573,6 +620,9 @@ int main(void)
 		check_test(test_comments_leave_the_lines_as_they_are),
 		check_test(test_services_are_sorted_and_found),
 		check_test(test_defaults_before_and_after_the_services),
+		check_test(test_empty_list_of_a_service_overrides_the_defaults),
+		check_test(test_empty_list_can_be_added_to),
+		check_test(test_run_dir_has_no_slash_at_its_end),
 		check_test(test_defaults_of_another_file),
 		check_test(test_includes_are_sorted_and_relative_to_their_file),
 		check_test(test_include_of_an_absolute_path),

@@ -6,6 +6,7 @@
 #include "test.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -339,7 +340,7 @@ static void be_foreign_client(const char *path, const char *expected)
 	if (setresuid(NOBODY, NOBODY, NOBODY) < 0)
 		_exit(2);
 	fd = connect_client(path);
-	if (fd < 0 || send(fd, "status\n", 7, MSG_NOSIGNAL) != 7)
+	if (fd < 0 || (send(fd, "status\n", 7, MSG_NOSIGNAL) != 7 && errno != EPIPE))
 		_exit(3);
 	while ((n = read(fd, text + length, sizeof(text) - 1 - length)) > 0)
 		length += (size_t)n;
@@ -366,6 +367,45 @@ static void test_foreign_user_is_told_that_he_may_not(void **state)
 		assert_true(sd_event_run(fixture.event, 10000) >= 0);
 	assert_int_equal(status, 0);
 	assert_int_equal(fixture.n_requests, 0);
+	end(&fixture);
+}
+
+/* Connect as another user, as often as there are places and more; exits when the pipe is closed. */
+static void be_foreign_crowd(const char *path, int pipe_fd)
+{
+	char byte;
+
+	if (setresuid(NOBODY, NOBODY, NOBODY) < 0)
+		_exit(2);
+	for (int i = 0; i < 2 * CONTROL_MAX_CLIENTS; i++)
+		if (connect_client(path) < 0)
+			_exit(3);
+	_exit(read(pipe_fd, &byte, 1) != 0);
+}
+
+static void test_foreign_users_take_no_place_away(void **state)
+{
+	struct fixture fixture;
+	int pipe_fds[2], status;
+	pid_t child;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	begin(&fixture);
+	assert_int_equal(pipe2(pipe_fds, O_CLOEXEC), 0);
+	child = fork();
+	assert_true(child >= 0);
+	if (child == 0) {
+		close_fd(pipe_fds[1]);
+		be_foreign_crowd(fixture.path, pipe_fds[0]);
+	}
+	close_fd(pipe_fds[0]);
+	for (int i = 0; i < 100; i++)
+		assert_string_equal(ask_text(&fixture, "status\n"), "{\"asked\":\"status\"}\n");
+	close_fd(pipe_fds[1]);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
 	end(&fixture);
 }
 
@@ -448,6 +488,7 @@ int main(void)
 		check_test(test_next_client_waits_until_another_left),
 		check_test(test_shortage_of_descriptors_pauses_and_ends),
 		check_test(test_foreign_user_is_told_that_he_may_not),
+		check_test(test_foreign_users_take_no_place_away),
 		check_test(test_mode_is_0666_whatever_the_umask),
 		check_test(test_only_a_socket_that_nobody_serves_is_replaced),
 		check_test(test_path_that_does_not_fit_is_refused),

@@ -67,13 +67,6 @@ static void test_descriptor_is_readable_while_connections_are_queued(void **stat
 	usher_free(u);
 }
 
-/* More messages than the channel takes: usherd does not read. The last status stays owed. */
-static void fill_channel(struct usher *u)
-{
-	for (int i = 0; i < 2000; i++)
-		assert_int_equal(usher_set_status(u, "filling"), 0);
-}
-
 static void test_nothing_is_returned_until_the_claim_could_be_sent(void **state)
 {
 	struct usher *u = new_registered(0);
@@ -91,9 +84,7 @@ static void test_nothing_is_returned_until_the_claim_could_be_sent(void **state)
 	while (!is_readable(usher_fd(u)))
 		fake_expect(WIRE_STATUS);
 	accept_and_close(u);
-	do
-		fake_receive();
-	while (fake.message->header.type == WIRE_STATUS);
+	fake_skip_filling();
 	assert_int_equal(fake.message->header.type, WIRE_CLAIM);
 	assert_eof(clients[0]);
 	accept_and_close(u);
@@ -115,6 +106,29 @@ static void test_blocked_claim_of_a_dead_usherd_is_ours(void **state)
 	accept_and_close(u);
 	assert_eof(client);
 	assert_nothing_to_accept(u);
+	usher_free(u);
+}
+
+/* The timer stays due from the first batch on: what wakes a loop is watched, or not. */
+static void test_batches_do_not_set_the_timer(void **state)
+{
+	struct usher *u = new_registered(0);
+	unsigned int n_set = 0;
+	int clients[3];
+
+	(void)state;
+	for (size_t batch = 0; batch < 5; batch++) {
+		fake_give(3, clients, NULL);
+		for (size_t i = 0; i < 3; i++) {
+			wait_readable(usher_fd(u));
+			accept_and_close(u);
+		}
+		assert_false(is_readable(usher_fd(u)));
+		close_clients(clients, 3);
+		if (batch == 0)
+			n_set = clock_n_set();
+	}
+	assert_int_equal(clock_n_set(), n_set);
 	usher_free(u);
 }
 
@@ -167,11 +181,11 @@ static void test_socket_whose_flags_cannot_be_set_is_ended(void **state)
 	struct usher *u = new_registered(0);
 	const struct wire_address peer = {.family = AF_UNIX};
 	struct usher_connection connection;
-	_cleanup_close_ int fd = open("/", O_PATH | O_CLOEXEC); /* F_SETFL says EBADF */
+	_cleanup_close_ int fd = open("/", O_PATH | O_CLOEXEC); /* FIONBIO says EBADF */
 
 	(void)state;
 	give_from(&peer, fd);
-	assert_int_equal(usher_accept(u, &connection, SOCK_NONBLOCK), -EBADF);
+	assert_int_equal(usher_accept(u, &connection, 0), -EBADF);
 	fake_expect_claim(1);
 	fake_expect_release((const uint64_t[]){1}, 1);
 	assert_int_equal(usher_holding(u), 0);
@@ -208,6 +222,8 @@ static void test_addresses_and_time_are_told(void **state)
 		assert_int_equal(connection.listener, 3);
 		assert_int_equal(connection.accepted.tv_sec, 1234567890);
 		assert_int_equal(connection.accepted.tv_nsec, 42);
+		for (size_t j = 0; j < 4; j++)
+			assert_int_equal(connection.reserved[j], 0);
 		usher_close(u, &connection);
 		assert_eof(pair[0]);
 	}
@@ -309,9 +325,7 @@ static void test_releases_that_met_a_full_channel_are_sent_later(void **state)
 	while (!is_readable(usher_fd(u)))
 		fake_expect(WIRE_STATUS);
 	assert_nothing_to_accept(u);
-	do
-		fake_receive();
-	while (fake.message->header.type == WIRE_STATUS);
+	fake_skip_filling();
 	assert_int_equal(fake.message->header.type, WIRE_RELEASE);
 	assert_int_equal(wire_n_records(fake.message, fake.size), 16);
 	close_clients(clients, 16);
@@ -372,6 +386,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		check_fake(test_sixteen_connections_one_claim_before_the_first),
 		check_fake(test_descriptor_is_readable_while_connections_are_queued),
+		check_fake(test_batches_do_not_set_the_timer),
 		check_fake(test_nothing_is_returned_until_the_claim_could_be_sent),
 		check_fake(test_blocked_claim_of_a_dead_usherd_is_ours),
 		check_fake(test_flags_of_the_socket_are_as_asked),

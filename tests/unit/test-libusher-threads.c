@@ -185,6 +185,48 @@ static void test_queued_connections_wake_idle_threads(void **state)
 	usher_free(crew.usher);
 }
 
+/* Serve one connection, and then be busy with the next until somebody else is there. */
+static void *serve_two_slowly(void *userdata)
+{
+	struct crew *crew = userdata;
+	struct usher_connection connection;
+
+	for (int i = 0; i < 2; i++) {
+		int r = usher_accept(crew->usher, &connection, 0);
+
+		if (r < 0)
+			crew_fail(crew, r);
+		if (i == 1)
+			pthread_barrier_wait(&crew->all_have_one);
+		usher_close(crew->usher, &connection);
+	}
+	return NULL;
+}
+
+/* Who may wait in usher_accept() may be long away from it, though more are queued. */
+static void test_releases_of_a_waiting_service_are_not_collected(void **state)
+{
+	struct crew crew = {.usher = new_waiting()};
+	pthread_t thread;
+	int clients[3];
+
+	(void)state;
+	pthread_barrier_init(&crew.all_have_one, NULL, 2);
+	assert_int_equal(pthread_create(&thread, NULL, serve_two_slowly, &crew), 0);
+	register_crew();
+	fake_give(3, clients, NULL);
+	fake_expect_claim(3);
+	fake_expect_release((const uint64_t[]){1}, 1);
+	pthread_barrier_wait(&crew.all_have_one);
+	fake_expect_release((const uint64_t[]){2}, 1);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(crew.failure, 0);
+	pthread_barrier_destroy(&crew.all_have_one);
+	usher_free(crew.usher);
+	for (size_t i = 0; i < 3; i++)
+		assert_eof(clients[i]);
+}
+
 static void test_threads_survive_restarts_of_usherd(void **state)
 {
 	struct crew crew = {.usher = new_waiting()};
@@ -239,6 +281,7 @@ int main(void)
 		check_fake_running(test_waits_for_usherd_and_for_a_connection),
 		check_fake_running(test_threads_share_the_work),
 		check_fake_running(test_queued_connections_wake_idle_threads),
+		check_fake_running(test_releases_of_a_waiting_service_are_not_collected),
 		check_fake_running(test_threads_survive_restarts_of_usherd),
 		check_fake_running(test_signal_interrupts_the_wait),
 	};

@@ -218,7 +218,12 @@ static void test_draining_unasked_is_followed_by_a_new_registration(void **state
 	fake_send_draining();
 	assert_nothing_to_accept(u);
 	assert_false(usher_is_registered(u));
-	reconnect(u); /* when usherd hangs up */
+	fake_hang_up(); /* when usherd hangs up */
+	assert_nothing_to_accept(u);
+	end_pause(u, 50 * MS_NS);
+	fake_accept();
+	fake_welcome();
+	assert_nothing_to_accept(u);
 	assert_true(usher_is_registered(u));
 
 	fake_send_draining();
@@ -258,6 +263,28 @@ static void test_free_ends_what_was_not_returned(void **state)
 	}
 }
 
+/* usherd was not told that they are ours, so they are not: it gives its copies to somebody else. */
+static void test_free_leaves_alone_what_could_not_be_claimed(void **state)
+{
+	struct usher *u = new_registered(0);
+	int clients[3], copies[3];
+
+	(void)state;
+	fill_channel(u);
+	fake_give(3, clients, copies);
+	assert_nothing_to_accept(u);
+	usher_free(u);
+	for (size_t i = 0; i < 3; i++) {
+		char byte = 0;
+
+		assert_int_equal(send(copies[i], "x", 1, MSG_NOSIGNAL), 1);
+		assert_int_equal(recv(clients[i], &byte, 1, 0), 1);
+		assert_int_equal(byte, 'x');
+		close(copies[i]);
+		assert_eof(clients[i]);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -273,6 +300,7 @@ int main(void)
 		check_fake(test_draining_unasked_is_followed_by_a_new_registration),
 		check_fake(test_drain_after_draining_unasked_is_done),
 		check_fake(test_free_ends_what_was_not_returned),
+		check_fake(test_free_leaves_alone_what_could_not_be_claimed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 /* --- options --- */
 
@@ -112,6 +113,31 @@ static void test_hello_says_what_was_asked(void **state)
 	usher_free(u);
 }
 
+static void test_default_credit_leaves_descriptors_for_others(void **state)
+{
+	static const struct {
+		rlim_t limit;
+		int32_t credit;
+	} cases[] = {{4096, 1024}, {2048, 1024}, {2047, 1023}, {1024, 512}, {65, 32}};
+	struct rlimit old, limit;
+
+	(void)state;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	limit.rlim_max = old.rlim_max;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct usher *u;
+
+		limit.rlim_cur = cases[i].limit;
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+		u = new_usher(0);
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+		assert_nothing_to_accept(u);
+		fake_accept();
+		assert_int_equal(fake.message->hello.credit, cases[i].credit);
+		usher_free(u);
+	}
+}
+
 static void test_hello_has_defaults(void **state)
 {
 	const struct usher_options options = {.size = sizeof(options), .flags = USHER_NONBLOCK};
@@ -121,7 +147,6 @@ static void test_hello_has_defaults(void **state)
 	assert_int_equal(usher_new(&u, "test", &options), 0);
 	assert_nothing_to_accept(u);
 	fake_accept();
-	assert_int_equal(fake.message->hello.credit, 1024);
 	assert_int_equal(fake.message->hello.weight, 1);
 	assert_string_equal(fake.message->hello.name, program_invocation_short_name);
 	usher_free(u);
@@ -151,6 +176,7 @@ static void test_registered_with_the_welcome(void **state)
 	assert_int_equal(ntohs(ipv4.sin_port), 7);
 	assert_int_equal(ntohl(ipv4.sin_addr.s_addr), INADDR_LOOPBACK);
 	assert_int_equal(usher_listener(u, 1, &address), -ENOENT);
+	assert_int_equal(usher_listener(u, WIRE_NO_LISTENER, &address), -ENOENT);
 	usher_free(u);
 }
 
@@ -191,12 +217,16 @@ static void test_refusal_is_told_once_and_tried_again(void **state)
 	assert_false(usher_is_registered(u));
 	end_pause(u, 2 * SECOND_NS);
 	fake_accept();
+	fake_welcome();
+	assert_nothing_to_accept(u);
+	usher_error(u, why, sizeof(why));
+	assert_string_equal(why, ""); /* that is over */
 	usher_free(u);
 }
 
 static void test_refusal_never_looks_like_another_outcome(void **state)
 {
-	static const int errors[] = {EAGAIN, EINTR, ESHUTDOWN};
+	static const int errors[] = {EAGAIN, EINTR, EINVAL, EMFILE, EPROTO, ESHUTDOWN};
 	struct usher_connection connection;
 
 	(void)state;
@@ -235,6 +265,25 @@ static void test_absent_usherd_is_waited_for_with_growing_pauses(void **state)
 	usher_free(u);
 }
 
+static void test_end_is_explained_until_the_next_welcome(void **state)
+{
+	struct usher *u = new_registered(0);
+	char why[WIRE_REASON_SIZE];
+
+	(void)state;
+	fake_hang_up();
+	assert_nothing_to_accept(u);
+	usher_error(u, why, sizeof(why));
+	assert_string_equal(why, "usherd has closed the channel");
+	end_pause(u, 50 * MS_NS);
+	fake_accept();
+	fake_welcome();
+	assert_nothing_to_accept(u);
+	usher_error(u, why, sizeof(why));
+	assert_string_equal(why, "");
+	usher_free(u);
+}
+
 static void test_end_without_welcome_makes_pauses_grow(void **state)
 {
 	struct usher *u = new_usher(0);
@@ -247,6 +296,28 @@ static void test_end_without_welcome_makes_pauses_grow(void **state)
 		assert_nothing_to_accept(u);
 		end_pause(u, pause_ms * MS_NS);
 	}
+	usher_free(u);
+}
+
+/* Whatever is wrong with it, a welcome alone does not make it right. */
+static void test_pauses_grow_until_a_channel_has_held_for_a_while(void **state)
+{
+	struct usher *u = new_registered(0);
+
+	(void)state;
+	for (uint64_t pause_ms = 50; pause_ms <= 400; pause_ms *= 2) {
+		clock_advance(5 * SECOND_NS - 1);
+		fake_hang_up();
+		assert_nothing_to_accept(u);
+		end_pause(u, pause_ms * MS_NS);
+		fake_accept();
+		fake_welcome();
+		assert_nothing_to_accept(u);
+	}
+	clock_advance(5 * SECOND_NS);
+	fake_hang_up();
+	assert_nothing_to_accept(u);
+	end_pause(u, 50 * MS_NS);
 	usher_free(u);
 }
 
@@ -304,6 +375,7 @@ int main(void)
 		check_fake(test_service_may_be_a_path),
 		check_fake(test_unknown_flags_of_accept_are_refused),
 		check_fake(test_hello_says_what_was_asked),
+		check_fake(test_default_credit_leaves_descriptors_for_others),
 		check_fake(test_hello_has_defaults),
 		check_fake(test_registered_with_the_welcome),
 		check_fake(test_second_welcome_changes_the_listeners),
@@ -311,6 +383,8 @@ int main(void)
 		check_fake(test_refusal_never_looks_like_another_outcome),
 		check_fake(test_absent_usherd_is_waited_for_with_growing_pauses),
 		check_fake(test_end_without_welcome_makes_pauses_grow),
+		check_fake(test_end_is_explained_until_the_next_welcome),
+		check_fake(test_pauses_grow_until_a_channel_has_held_for_a_while),
 		check_fake(test_rendezvous_that_cannot_be_is_told),
 		check_fake(test_descriptor_stays_the_same),
 		check_fake(test_thousand_reconnects_leave_nothing),

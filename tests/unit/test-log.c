@@ -5,6 +5,7 @@
  * What the journal and syslog get is checked in test-log-system.c.
  */
 #include "fd.h"
+#include "log-limit.h"
 #include "log-record.h"
 #include "log.h"
 #include "test.h"
@@ -109,7 +110,6 @@ static size_t count_of(const char *text, const char *part)
 static const struct log_about about_everything = {
 	.service = "echo",
 	.listener = "tcp:[::1]:7",
-	.peer = "192.0.2.1",
 	.provider = "usher-basic",
 	.reason = "hangup",
 	.provider_pid = 42,
@@ -128,7 +128,7 @@ static void test_line_has_level_sentence_and_fields(void **state)
 	log_write(LOG_INFO, NULL, "plain");
 	log_write(LOG_ERR, &(struct log_about){.service = "time"}, "bad");
 	assert_written(&capture,
-		"usherd: warning: it hung up [service=echo listener=tcp:[::1]:7 peer=192.0.2.1 "
+		"usherd: warning: it hung up [service=echo listener=tcp:[::1]:7 "
 		"provider=usher-basic provider_pid=42 provider_uid=33 reason=hangup]\n"
 		"usherd: plain\n"
 		"usherd: error: bad [service=time]\n");
@@ -151,7 +151,6 @@ static void test_record_has_the_fields_of_the_journal(void **state)
 		[LOG_FIELD_PRIORITY] = "PRIORITY=4",
 		[LOG_FIELD_SERVICE] = "USHER_SERVICE=echo",
 		[LOG_FIELD_LISTENER] = "USHER_LISTENER=tcp:[::1]:7",
-		[LOG_FIELD_PEER] = "USHER_PEER=192.0.2.1",
 		[LOG_FIELD_PROVIDER] = "USHER_PROVIDER=usher-basic",
 		[LOG_FIELD_PROVIDER_PID] = "USHER_PROVIDER_PID=42",
 		[LOG_FIELD_PROVIDER_UID] = "USHER_PROVIDER_UID=33",
@@ -185,7 +184,7 @@ static void test_fields_that_are_zero_are_left_out(void **state)
 static void test_longest_record_fits(void **state)
 {
 	char value[4096], text[LOG_RECORD_TEXT_MAX], line[LOG_LINE_MAX];
-	struct log_about about = {value, value, value, value, value, -42, 4000000000u, -EPIPE};
+	struct log_about about = {value, value, value, value, -42, 4000000000u, -EPIPE};
 	struct log_record record;
 
 	(void)state;
@@ -280,23 +279,6 @@ static void test_errno_is_kept(void **state)
 	log_write(LOG_INFO, NULL, "queued");
 	assert_int_equal(errno, ENOTTY);
 	assert_written(&capture, "usherd: direct\nusherd: queued\n");
-}
-
-static void test_less_important_messages_are_left_out(void **state)
-{
-	struct capture capture;
-
-	(void)state;
-	capture_begin(&capture);
-	assert_int_equal(log_open(LOG_TO_STDERR, NULL), 0);
-	log_write(LOG_DEBUG, NULL, "left out");
-	log_set_max_priority(LOG_DEBUG);
-	log_write(LOG_DEBUG, NULL, "detail");
-	log_set_max_priority(LOG_ERR);
-	log_write(LOG_WARNING, NULL, "left out");
-	log_set_max_priority(LOG_INFO);
-	log_write(LOG_INFO, NULL, "news");
-	assert_written(&capture, "usherd: debug: detail\nusherd: news\n");
 }
 
 static void test_writes_directly_while_not_open(void **state)
@@ -401,6 +383,40 @@ static void test_file_is_appended_dated_and_opened_anew(void **state)
 	unlink(path);
 	unlink(rotated);
 	rmdir(folder);
+}
+
+static void test_echo_goes_to_stderr_beside_the_log(void **state)
+{
+	char folder[64], path[128];
+	struct capture capture;
+
+	(void)state;
+	capture_begin(&capture);
+	snprintf(path, sizeof(path), "%s/log", make_folder(folder));
+	log_set_echo(true);
+	log_write(LOG_INFO, NULL, "not open");
+	assert_int_equal(log_open(LOG_TO_FILE, path), 0);
+	log_write(LOG_ERR, NULL, "to both");
+	log_set_echo(false);
+	log_write(LOG_INFO, NULL, "to one");
+	assert_written(&capture, "usherd: not open\nusherd: error: to both\n");
+	assert_int_equal(count_of(contents(path), "\n"), 2);
+	assert_int_equal(count_of(contents(path), "error: to both\n"), 1);
+	unlink(path);
+	rmdir(folder);
+}
+
+static void test_echo_says_nothing_twice(void **state)
+{
+	struct capture capture;
+
+	(void)state;
+	capture_begin(&capture);
+	log_set_echo(true);
+	assert_int_equal(log_open(LOG_TO_STDERR, NULL), 0);
+	log_write(LOG_INFO, NULL, "once");
+	log_set_echo(false);
+	assert_written(&capture, "usherd: once\n");
 }
 
 static void test_target_that_cannot_be_opened_leaves_the_old_one(void **state)
@@ -512,11 +528,39 @@ static void test_reader_that_went_away_is_survived(void **state)
 		"written)\nusherd: news\n");
 }
 
+/* Each reason has a few messages, and then only a number. */
+static void test_what_processes_cause_is_limited(void **state)
+{
+	struct log_about about = about_everything;
+	struct capture capture;
+	char *text;
+
+	(void)state;
+	about.reason = "storm";
+	capture_begin(&capture);
+	assert_int_equal(log_open(LOG_TO_STDERR, NULL), 0);
+	for (int i = 0; i < 1000; i++)
+		log_write(LOG_INFO, &about, "message");
+	about.reason = "calm";
+	log_write(LOG_INFO, &about, "message");
+	about.provider_pid = 0; /* nobody's doing: never left out */
+	about.reason = "config";
+	for (int i = 0; i < 100; i++)
+		log_write(LOG_INFO, &about, "message");
+	log_close(LONG_ENOUGH_USEC);
+	capture_end(&capture);
+	text = capture_read(&capture);
+	assert_int_equal(count_of(text, "reason=storm"), LOG_LIMIT_BURST);
+	assert_int_equal(count_of(text, "reason=calm"), 1);
+	assert_int_equal(count_of(text, "reason=config"), 100);
+	free(text);
+}
+
 static void *write_some(void *unused)
 {
 	(void)unused;
 	for (int i = 0; i < 100; i++)
-		log_write(LOG_INFO, &about_everything, "message");
+		log_write(LOG_INFO, &(struct log_about){.service = "echo"}, "message");
 	return NULL;
 }
 
@@ -556,7 +600,8 @@ int main(void)
 		check_test(test_text_that_is_not_utf8_is_escaped),
 		check_test(test_long_message_is_cut_between_characters),
 		check_test(test_errno_is_kept),
-		check_test(test_less_important_messages_are_left_out),
+		check_test(test_echo_goes_to_stderr_beside_the_log),
+		check_test(test_echo_says_nothing_twice),
 		check_test(test_writes_directly_while_not_open),
 		check_test(test_priorities_are_prefixes_in_a_journal_stream),
 		check_test(test_journal_falls_back_to_stderr),
@@ -565,6 +610,7 @@ int main(void)
 		check_test(test_full_pipe_blocks_nobody_and_drops_are_reported),
 		check_test(test_close_gives_up_at_its_deadline),
 		check_test(test_reader_that_went_away_is_survived),
+		check_test(test_what_processes_cause_is_limited),
 		check_test(test_many_threads_write_whole_lines),
 	};
 

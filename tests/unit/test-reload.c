@@ -115,7 +115,7 @@ static void check_counts(const struct place *p, size_t n_added, size_t n_removed
 {
 	assert_int_equal(p->counts.n_added, n_added);
 	assert_int_equal(p->counts.n_removed, n_removed);
-	assert_int_equal(p->counts.n_kept, n_kept);
+	assert_int_equal(p->counts.n_changed + p->counts.n_unchanged, n_kept);
 }
 
 static void check_names(const struct place *p, const char *expected)
@@ -141,7 +141,8 @@ static struct service *service_called(const struct place *p, const char *name)
 static const struct address *bound_of(const struct place *p, const char *name, size_t i)
 {
 	size_t n;
-	struct listener *const *listeners = service_listeners(service_called(p, name), &n);
+	struct listener *const *listeners =
+		intake_listeners(service_intake(service_called(p, name)), &n);
 
 	assert_true(i < n);
 	return listener_bound(listeners[i]);
@@ -151,7 +152,7 @@ static size_t n_listeners_of(const struct place *p, const char *name)
 {
 	size_t n;
 
-	(void)service_listeners(service_called(p, name), &n);
+	(void)intake_listeners(service_intake(service_called(p, name)), &n);
 	return n;
 }
 
@@ -355,6 +356,32 @@ static void test_several_listeners_of_port_0_in_one_service(void **state)
 
 /* What comes and goes. */
 
+/* Every option of a service makes it another one. */
+static void test_changed_and_unchanged_are_told_apart(void **state)
+{
+	static const char *const options[] = {"instances = 7", "unavailable = reset",
+		"claim_timeout = 7s", "providers { users = {games} }",
+		"providers { groups = {games} }", "providers { max = 7 }",
+		"providers { balance = round_robin }", "socket { backlog = 7 }",
+		"socket { nodelay = true }", "socket { keepalive = true }",
+		"socket { freebind = true }", "listen += {\"tcp:127.0.0.1:0\"}"};
+	static const char plain[] = "service a { listen = {\"tcp:127.0.0.1:0\"} %s }";
+	struct place p;
+
+	(void)state;
+	begin(&p, text(plain, ""));
+	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+		for (size_t n_times = 0; n_times < 2; n_times++) {
+			assert_int_equal(reload(&p, text(plain, options[i])), 0);
+			assert_int_equal(p.counts.n_changed, n_times == 0);
+			assert_int_equal(p.counts.n_unchanged, n_times == 1);
+		}
+		assert_int_equal(reload(&p, text(plain, "")), 0);
+		assert_int_equal(p.counts.n_changed, 1);
+	}
+	end(&p);
+}
+
 static void test_added_removed_and_kept_are_counted(void **state)
 {
 	struct place p;
@@ -474,8 +501,9 @@ static void test_a_failure_at_any_listener_changes_nothing(void **state)
 				'a' + i, host);
 		}
 		check_fails(&p, services,
-			text("c.conf:%d: cannot listen on tcp:192.0.2.99:0: this machine does not "
-			     "have the address; socket { freebind = true } binds it anyway",
+			text("c.conf:%d: cannot listen on tcp:192.0.2.99:0: Cannot assign "
+			     "requested address; socket { freebind = true } binds it even if "
+			     "this machine does not have it",
 				3 + 2 * bad));
 		assert_int_equal(n_listeners_of(&p, "b"), 1);
 		assert_int_equal(inode_at(bound_of(&p, "b", 0)), inode);
@@ -600,8 +628,7 @@ static void test_an_address_that_somebody_else_has(void **state)
 
 static void test_from_one_address_to_all_and_back(void **state)
 {
-	static const char way[] = "to change the one into the other, remove it, reload, then add "
-				  "this and reload again, or restart";
+	static const char way[] = "remove that, reload, then add this and reload again; or restart";
 	unsigned int port = free_port();
 	struct place p;
 
@@ -609,14 +636,14 @@ static void test_from_one_address_to_all_and_back(void **state)
 	begin(&p, text("service a { listen = {\"tcp:127.0.0.1:%u\"} }", port));
 	check_fails(&p, text("service b { listen = {\"tcp:%u\"} }", port),
 		text("c.conf:2: cannot listen on tcp:%u: usherd itself still listens on "
-		     "tcp:127.0.0.1:%u for service a; %s",
+		     "tcp:127.0.0.1:%u for service a: %s",
 			port, port, way));
 	assert_int_equal(reload(&p, ""), 0);
 	assert_int_equal(reload(&p, text("service b { listen = {\"tcp:%u\"} }", port)), 0);
 	turn_until(p.n_ended == 1);
 	check_fails(&p, text("service b { listen = {\"tcp:127.0.0.1:%u\"} }", port),
 		text("c.conf:2: cannot listen on tcp:127.0.0.1:%u: usherd itself still listens on "
-		     "tcp:%u for service b; %s",
+		     "tcp:%u for service b: %s",
 			port, port, way));
 	end(&p);
 }
@@ -708,6 +735,7 @@ int main(void)
 		check_loop_test(test_listeners_of_port_0_keep_their_ports),
 		check_loop_test(test_several_listeners_of_port_0_in_one_service),
 		check_loop_test(test_added_removed_and_kept_are_counted),
+		check_loop_test(test_changed_and_unchanged_are_told_apart),
 		check_loop_test(test_a_disabled_service_is_not_run),
 		check_loop_test(test_a_service_comes_back_while_it_is_ending),
 		check_loop_test(test_a_listener_that_is_removed_is_closed),

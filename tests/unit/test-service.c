@@ -18,12 +18,27 @@
 #include <unistd.h>
 
 static int accept_error, n_accept_errors;
+static int n_shutdown_errors;
 static bool has_no_memory;
 
 int __real_accept4(int fd, struct sockaddr *address, socklen_t *length, int flags);
 int __wrap_accept4(int fd, struct sockaddr *address, socklen_t *length, int flags);
 void *__real_reallocarray(void *old, size_t n, size_t size);
 void *__wrap_reallocarray(void *old, size_t n, size_t size);
+
+int __real_shutdown(int fd, int how);
+int __wrap_shutdown(int fd, int how);
+
+/* As of a listener that can't be made to refuse for now. */
+int __wrap_shutdown(int fd, int how)
+{
+	if (how == SHUT_RD && n_shutdown_errors > 0) {
+		n_shutdown_errors--;
+		errno = ENOBUFS;
+		return -1;
+	}
+	return __real_shutdown(fd, how);
+}
 
 int __wrap_accept4(int fd, struct sockaddr *address, socklen_t *length, int flags)
 {
@@ -56,10 +71,9 @@ static int connect_error(const struct world *w)
 	return connect(fd, &bound->sockaddr, bound->length) < 0 ? errno : 0;
 }
 
-static void check_intake(
-	const struct world *w, enum service_intake intake, enum listener_state state)
+static void check_intake(const struct world *w, enum intake_state intake, enum listener_state state)
 {
-	assert_int_equal(service_intake(w->service), intake);
+	assert_int_equal(intake_state(service_intake(w->service)), intake);
 	assert_int_equal(listener_state(listener_of(w)), state);
 }
 
@@ -86,15 +100,15 @@ static void test_clients_wait_while_nobody_is_registered(void **state)
 	(void)state;
 	begin(&w);
 	open_service_on(&w, ANY_PORT);
-	check_intake(&w, SERVICE_WAITING, LISTENER_PAUSED);
+	check_intake(&w, INTAKE_WAITING, LISTENER_PAUSED);
 	clients(&w, "abc");
 	assert_int_equal(turn_while_ready(), 0);
 	join(&w, &p, 10);
-	check_intake(&w, SERVICE_SERVING, LISTENER_OPEN);
+	check_intake(&w, INTAKE_SERVING, LISTENER_OPEN);
 	expect_connections(&p, "abc");
 	leave(&p);
 	turn_until(!service_providers(w.service));
-	check_intake(&w, SERVICE_WAITING, LISTENER_PAUSED);
+	check_intake(&w, INTAKE_WAITING, LISTENER_PAUSED);
 	end(&w);
 }
 
@@ -108,10 +122,10 @@ static void test_clients_are_refused_while_nobody_is_registered(void **state)
 	w.config.unavailable = CONFIG_UNAVAILABLE_REFUSE;
 	open_service_on(&w, ANY_PORT);
 	for (int i = 0; i < 3; i++) {
-		check_intake(&w, SERVICE_REFUSING, LISTENER_REFUSING);
+		check_intake(&w, INTAKE_REFUSING, LISTENER_REFUSING);
 		assert_int_equal(connect_error(&w), ECONNREFUSED);
 		join(&w, &p, 10);
-		check_intake(&w, SERVICE_SERVING, LISTENER_OPEN);
+		check_intake(&w, INTAKE_SERVING, LISTENER_OPEN);
 		clients(&w, "a");
 		expect_connections(&p, "a");
 		leave(&p);
@@ -141,10 +155,10 @@ static void check_was_reset(int fd)
 /* Let usherd accept and reset a client. */
 static void check_resets(struct world *w)
 {
-	uint64_t n_before = service_n_reset(w->service);
+	uint64_t n_before = intake_n_reset(service_intake(w->service));
 	_cleanup_close_ int fd = silent_client(w);
 
-	turn_until(service_n_reset(w->service) > n_before);
+	turn_until(intake_n_reset(service_intake(w->service)) > n_before);
 	check_was_reset(fd);
 }
 
@@ -157,10 +171,10 @@ static void test_clients_are_reset_while_nobody_is_registered(void **state)
 	begin(&w);
 	w.config.unavailable = CONFIG_UNAVAILABLE_RESET;
 	open_service_on(&w, ANY_PORT);
-	check_intake(&w, SERVICE_RESETTING, LISTENER_OPEN);
+	check_intake(&w, INTAKE_RESETTING, LISTENER_OPEN);
 	check_resets(&w);
 	join(&w, &p, 10);
-	check_intake(&w, SERVICE_SERVING, LISTENER_OPEN);
+	check_intake(&w, INTAKE_SERVING, LISTENER_OPEN);
 	clients(&w, "b");
 	expect_connections(&p, "b");
 	leave(&p);
@@ -183,7 +197,7 @@ static void test_draining_providers_are_nobody(void **state)
 	join(&w, &p, 10);
 	drain(&p);
 	expect(&p, WIRE_DRAINING);
-	check_intake(&w, SERVICE_REFUSING, LISTENER_REFUSING);
+	check_intake(&w, INTAKE_REFUSING, LISTENER_REFUSING);
 	leave(&p);
 	end(&w);
 }
@@ -204,7 +218,7 @@ static void test_a_reload_changes_what_clients_meet(void **state)
 	check_resets(&w);
 	w.config.unavailable = CONFIG_UNAVAILABLE_WAIT;
 	reconfigure(&w, 0);
-	check_intake(&w, SERVICE_WAITING, LISTENER_PAUSED);
+	check_intake(&w, INTAKE_WAITING, LISTENER_PAUSED);
 	assert_int_equal(connect_error(&w), 0);
 	end(&w);
 }
@@ -221,12 +235,12 @@ static void test_clients_wait_while_nobody_has_credit(void **state)
 	w.config.unavailable = CONFIG_UNAVAILABLE_REFUSE; /* which is for nobody at all */
 	open_service_on(&w, ANY_PORT);
 	join(&w, &p, 0);
-	check_intake(&w, SERVICE_FULL, LISTENER_PAUSED);
+	check_intake(&w, INTAKE_FULL, LISTENER_PAUSED);
 	clients(&w, "ab");
 	assert_int_equal(turn_while_ready(), 0);
 	credit(&p, 0, 1);
 	expect_connections(&p, "a");
-	check_intake(&w, SERVICE_FULL, LISTENER_PAUSED);
+	check_intake(&w, INTAKE_FULL, LISTENER_PAUSED);
 	expect_nothing(&p);
 	leave(&p);
 	end(&w);
@@ -246,7 +260,7 @@ static void test_no_more_instances_than_configured(void **state)
 	expect_connections(&first, "ab");
 	join(&w, &second, 10);
 	expect_nothing(&second);
-	check_intake(&w, SERVICE_FULL, LISTENER_PAUSED);
+	check_intake(&w, INTAKE_FULL, LISTENER_PAUSED);
 	claim(&first, 2);
 	expect_nothing(&second); /* claimed ones count */
 	release(&first, first.last_id);
@@ -326,7 +340,7 @@ static void test_who_does_not_claim_gets_no_more_until_it_does(void **state)
 	expect_connections(&stuck, "ab");
 	turn_until(record_of(&w, 1)->state == PROVIDER_STUCK);
 	assert_int_equal(n_logged("has not claimed 2 connections for 20 ms: it gets no more"), 1);
-	assert_int_equal(service_intake(w.service), SERVICE_FULL);
+	assert_int_equal(intake_state(service_intake(w.service)), INTAKE_FULL);
 
 	join(&w, &other, 10);
 	clients(&w, "cd");
@@ -502,7 +516,7 @@ static void test_the_listener_index_counts_in_the_welcome(void **state)
 	open_service(&w);
 	reconfigure(&w, 1);
 	join(&w, &p, 10);
-	listeners = service_listeners(w.service, &n);
+	listeners = intake_listeners(service_intake(w.service), &n);
 	second = listener_bound(listeners[1]);
 	assert_int_equal(connect(fd, &second->sockaddr, second->length), 0);
 	assert_int_equal(send(fd, "t", 1, MSG_NOSIGNAL), 1);
@@ -513,6 +527,80 @@ static void test_the_listener_index_counts_in_the_welcome(void **state)
 	expect_connections(&p, "u");
 	assert_int_equal(connection->listener, 0);
 	leave(&p);
+	end(&w);
+}
+
+/* As a reload that leaves these of the two listeners, in this order. */
+static void reconfigure_to(struct world *w, struct listener *first, struct listener *second)
+{
+	struct listener **listeners = calloc(2, sizeof(struct listener *));
+
+	assert_non_null(listeners);
+	listeners[0] = first;
+	listeners[1] = second;
+	service_configure(w->service, &w->config, listeners, second ? 2 : 1);
+}
+
+static void test_unclaimed_connections_keep_their_listener_across_a_reload(void **state)
+{
+	const struct wire_connection *connection = &heard.connections.connections[0];
+	struct listener *const *listeners, *local, *tcp;
+	struct peer first, second, third;
+	struct world w;
+	size_t n;
+
+	(void)state;
+	begin(&w);
+	open_service(&w);
+	reconfigure(&w, 1);
+	listeners = intake_listeners(service_intake(w.service), &n);
+	local = listeners[0];
+	tcp = listeners[1];
+
+	join(&w, &first, 10);
+	clients(&w, "a");
+	expect_connections(&first, "a");
+	assert_int_equal(connection->listener, 0);
+	reconfigure_to(&w, tcp, local);
+	expect(&first, WIRE_WELCOME);
+	leave(&first);
+	join(&w, &second, 10);
+	expect_connections(&second, "a");
+	assert_int_equal(connection->listener, 1);
+
+	reconfigure_to(&w, tcp, NULL);
+	listener_free(local);
+	expect(&second, WIRE_WELCOME);
+	leave(&second);
+	join(&w, &third, 10);
+	expect_connections(&third, "a");
+	assert_int_equal(connection->listener, WIRE_NO_LISTENER);
+	reconfigure_to(&w, tcp, NULL);
+	leave(&third);
+	end(&w);
+}
+
+static void test_a_listener_that_does_not_follow_is_tried_again(void **state)
+{
+	struct world w;
+	struct peer p;
+
+	(void)state;
+	loop_hurry = 100;
+	begin(&w);
+	w.config.unavailable = CONFIG_UNAVAILABLE_REFUSE;
+	n_shutdown_errors = 3;
+	open_service_on(&w, "tcp:127.0.0.1:0");
+	assert_int_equal(intake_state(service_intake(w.service)), INTAKE_REFUSING);
+	assert_int_equal(listener_state(listener_of(&w)), LISTENER_PAUSED);
+	turn_until(listener_state(listener_of(&w)) == LISTENER_REFUSING);
+	assert_int_equal(n_logged("cannot change whether clients are let in"), 1);
+	join(&w, &p, 10);
+	assert_int_equal(listener_state(listener_of(&w)), LISTENER_OPEN);
+	n_shutdown_errors = 1;
+	leave(&p);
+	turn_until(listener_state(listener_of(&w)) == LISTENER_REFUSING);
+	assert_int_equal(n_logged("cannot change whether clients are let in"), 2);
 	end(&w);
 }
 
@@ -715,6 +803,8 @@ int main(void)
 		check_loop_test(test_a_reload_changes_who_can_connect),
 		check_loop_test(test_a_reload_without_other_listeners_says_nothing),
 		check_loop_test(test_the_listener_index_counts_in_the_welcome),
+		check_loop_test(test_a_listener_that_does_not_follow_is_tried_again),
+		check_loop_test(test_unclaimed_connections_keep_their_listener_across_a_reload),
 		check_loop_test(test_a_removed_service_with_nobody_ends_at_once_but_later),
 		check_loop_test(test_a_removed_service_waits_for_claims_and_then_says_so),
 		check_loop_test(test_what_waits_in_a_removed_service_is_served),

@@ -198,6 +198,37 @@ static void test_the_longest_path(void **state)
 	assert_int_equal(mode_of(path), 0600);
 }
 
+/* What is at the path at the end, and whether it is unlinked. */
+static void test_only_the_own_file_is_unlinked(void **state)
+{
+	const char *path = in_folder("socket");
+	_cleanup_close_ int fd = listen_at(path), other = -EBADF;
+	struct unixsocket_file file = unixsocket_identify(path), other_file;
+
+	(void)state, (void)fd;
+	assert_int_equal(rename(path, in_folder("moved")), 0);
+	unixsocket_unlink(path, &file); /* nothing is there */
+	other = listen_at(path);
+	other_file = unixsocket_identify(path);
+	unixsocket_unlink(path, &file);
+	assert_int_equal(mode_of(path), 0600);
+	unixsocket_unlink(path, &other_file);
+	assert_int_equal(access(path, F_OK), -1);
+	unixsocket_unlink(in_folder("moved"), &file);
+	assert_int_equal(access(in_folder("moved"), F_OK), -1);
+}
+
+static void test_what_was_never_there_is_not_unlinked(void **state)
+{
+	const char *path = in_folder("socket");
+	struct unixsocket_file file = unixsocket_identify(path);
+	_cleanup_close_ int fd = listen_at(path);
+
+	(void)state, (void)fd;
+	unixsocket_unlink(path, &file);
+	assert_int_equal(mode_of(path), 0600);
+}
+
 static void test_a_folder_that_is_not_there(void **state)
 {
 	int fd = -EBADF;
@@ -220,6 +251,8 @@ int main(void)
 		check_loop_test(test_a_live_socket_with_a_full_backlog_is_not_taken_over),
 		check_loop_test(test_what_is_no_socket_is_left_alone),
 		check_loop_test(test_the_longest_path),
+		check_loop_test(test_only_the_own_file_is_unlinked),
+		check_loop_test(test_what_was_never_there_is_not_unlinked),
 		check_loop_test(test_a_folder_that_is_not_there),
 	};
 

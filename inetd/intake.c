@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: MIT */
+/* The way in of a service: see intake.h. */
+#include "intake.h"
+
+#include "fd.h"
+#include "log.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define RESET_BUDGET 16			     /* connections reset in one turn */
+#define RETRY_USEC   (1 * UINT64_C(1000000)) /* for listeners that did not follow */
+
+struct intake {
+	const char *service;
+	struct listener **listeners;
+	size_t n_listeners;
+	enum intake_state state;
+	sd_event_source *retry;
+	bool is_behind;		    /* a listener did not follow, and that was logged */
+	bool is_short_of_resources; /* accepting failed, and that was logged */
+	uint64_t n_reset;
+	intake_on_connections on_connections;
+	void *userdata;
+};
+
+static enum listener_state listener_state_for(enum intake_state state)
+{
+	switch (state) {
+	case INTAKE_SERVING:
+	case INTAKE_RESETTING:
+		return LISTENER_OPEN;
+	case INTAKE_REFUSING:
+		return LISTENER_REFUSING;
+	case INTAKE_WAITING:
+	case INTAKE_FULL:
+		break;
+	}
+	return LISTENER_PAUSED;
+}
+
+static void log_about_listener(const struct intake *intake, const struct listener *l,
+	const char *reason, int error, const char *what, const char *hint)
+{
+	char text[ADDRESS_TEXT_MAX];
+
+	log_write(LOG_WARNING,
+		&(struct log_about){.service = intake->service,
+			.listener = address_format(listener_bound(l), text),
+			.reason = reason,
+			.error = error},
+		"%s: %s %s: %s%s", intake->service, what, text, strerror(-error), hint);
+}
+
+/* Bring every listener into the state that is wanted, or try again later. */
+static void follow(struct intake *intake)
+{
+	bool was_behind = intake->is_behind;
+
+	intake->is_behind = false;
+	for (size_t i = 0; i < intake->n_listeners; i++) {
+		struct listener *l = intake->listeners[i];
+		int r = listener_set_state(l, listener_state_for(intake->state));
+
+		if (r >= 0)
+			continue;
+		if (!was_behind && !intake->is_behind)
+			log_about_listener(intake, l, "listen-failed", r,
+				"cannot change whether clients are let in at",
+				"; usherd tries again");
+		intake->is_behind = true;
+	}
+	if (intake->is_behind) {
+		(void)sd_event_source_set_time_relative(intake->retry, RETRY_USEC);
+		(void)sd_event_source_set_enabled(intake->retry, SD_EVENT_ONESHOT);
+	}
+}
+
+static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	(void)source, (void)usec;
+	follow(userdata);
+	return 0;
+}
+
+int intake_new(struct intake **ret, sd_event *event, const char *service,
+	intake_on_connections on_connections, void *userdata)
+{
+	struct intake *intake = calloc(1, sizeof(*intake));
+	int r;
+
+	if (!intake)
+		return -ENOMEM;
+	*intake = (struct intake){
+		.service = service, .on_connections = on_connections, .userdata = userdata};
+	r = sd_event_add_time(
+		event, &intake->retry, CLOCK_MONOTONIC, 0, RETRY_USEC / 10, on_retry, intake);
+	if (r >= 0)
+		r = sd_event_source_set_enabled(intake->retry, SD_EVENT_OFF);
+	if (r < 0) {
+		intake_free(intake);
+		return r;
+	}
+	*ret = intake;
+	return 0;
+}
+
+struct intake *intake_free(struct intake *intake)
+{
+	if (!intake)
+		return NULL;
+	for (size_t i = 0; i < intake->n_listeners; i++)
+		listener_free(intake->listeners[i]);
+	free(intake->listeners);
+	sd_event_source_disable_unref(intake->retry);
+	free(intake);
+	return NULL;
+}
+
+static void accept_and_reset(struct intake *intake, struct listener *l)
+{
+	struct wire_address peer;
+
+	for (int i = 0, fd; i < RESET_BUDGET && intake_accept(intake, l, &fd, &peer) >= 0; i++)
+		intake_reset(intake, fd);
+}
+
+static void on_listener_connections(struct listener *l, void *userdata)
+{
+	struct intake *intake = userdata;
+
+	if (intake->state == INTAKE_RESETTING)
+		accept_and_reset(intake, l);
+	else
+		intake->on_connections(l, intake->userdata);
+}
+
+void intake_replace(struct intake *intake, struct listener **listeners, size_t n_listeners,
+	const struct config_socket *options)
+{
+	free(intake->listeners);
+	intake->listeners = listeners;
+	intake->n_listeners = n_listeners;
+	for (size_t i = 0; i < n_listeners; i++) {
+		int r;
+
+		listener_set_owner(listeners[i], (uint32_t)i, on_listener_connections, intake);
+		r = listener_set_options(listeners[i], options);
+		if (r < 0)
+			log_about_listener(intake, listeners[i], "listen-failed", r,
+				"cannot set the socket options of", "");
+	}
+	follow(intake);
+}
+
+bool intake_has(const struct intake *intake, struct listener *const *listeners, size_t n_listeners)
+{
+	return n_listeners == intake->n_listeners &&
+	       (n_listeners == 0 || memcmp(listeners, intake->listeners,
+					    n_listeners * sizeof(struct listener *)) == 0);
+}
+
+void intake_set_state(struct intake *intake, enum intake_state state)
+{
+	if (state == intake->state)
+		return;
+	intake->state = state;
+	follow(intake);
+}
+
+static const char *hint_for(int error)
+{
+	switch (-error) {
+	case EMFILE:
+		return "; clients wait in the backlog (raise LimitNOFILE= or lower the services' "
+		       "instances)";
+	case ENFILE:
+		return "; clients wait in the backlog (raise the sysctl fs.file-max)";
+	default:
+		return "; clients wait in the backlog";
+	}
+}
+
+static void lack(struct intake *intake, const struct listener *l, int error)
+{
+	if (intake->is_short_of_resources)
+		return;
+	intake->is_short_of_resources = true;
+	log_about_listener(
+		intake, l, "accept-failed", error, "cannot accept for now on", hint_for(error));
+}
+
+int intake_accept(
+	struct intake *intake, struct listener *l, int *ret_fd, struct wire_address *ret_peer)
+{
+	int r;
+
+	if (listener_state(l) == LISTENER_RETRYING)
+		return -EAGAIN;
+	r = listener_accept(l, ret_fd, ret_peer);
+	if (r == 0)
+		intake->is_short_of_resources = false;
+	else if (r != -EAGAIN)
+		lack(intake, l, r < 0 ? r : -EMFILE);
+	return r < 0 ? -EAGAIN : 0;
+}
+
+void intake_lacks_memory(struct intake *intake, struct listener *l)
+{
+	listener_retry_later(l);
+	lack(intake, l, -ENOMEM);
+}
+
+void intake_reset(struct intake *intake, int fd)
+{
+	struct linger linger = {.l_onoff = 1, .l_linger = 0};
+
+	(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+	close_fd(fd);
+	intake->n_reset++;
+}
+
+enum intake_state intake_state(const struct intake *intake)
+{
+	return intake->state;
+}
+
+struct listener *const *intake_listeners(const struct intake *intake, size_t *ret_n)
+{
+	*ret_n = intake->n_listeners;
+	return intake->listeners;
+}
+
+uint64_t intake_n_reset(const struct intake *intake)
+{
+	return intake->n_reset;
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The way in of a service: its listeners as one, and what clients meet there.
+ *
+ * It makes the listeners agree with the state that the service wants, accepts from them, and resets
+ * connections that nobody will serve. Who serves is not its business.
+ *
+ * Invariant: every listener is in the state that was last wanted, or a timer is about to try again.
+ */
+#pragma once
+
+#include "config.h"
+#include "listener.h"
+#include "wire.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <systemd/sd-event.h>
+
+/* What clients meet. */
+enum intake_state {
+	INTAKE_WAITING,	  /* nobody is registered: they wait in the backlog */
+	INTAKE_REFUSING,  /* nobody is registered: they are refused by the kernel */
+	INTAKE_RESETTING, /* nobody is registered: they are accepted and reset */
+	INTAKE_FULL,	/* nobody has credit, or `instances` is reached: they wait in the backlog */
+	INTAKE_SERVING, /* they are accepted and offered to the service */
+};
+
+struct intake;
+
+/* There are connections, and somebody may serve them: call intake_accept(). */
+typedef void (*intake_on_connections)(struct listener *l, void *userdata);
+
+/*
+ * An intake without listeners, WAITING. `service` is for messages and must live as long. Returns 0
+ * with *ret (free with intake_free()), or a negative errno.
+ */
+int intake_new(struct intake **ret, sd_event *event, const char *service,
+	intake_on_connections on_connections, void *userdata);
+
+/* Frees the listeners too. NULL is allowed. Returns NULL. */
+struct intake *intake_free(struct intake *intake);
+
+/*
+ * Take `listeners` (from malloc, with what is in it) in place of those so far, which become the
+ * caller's, and give them `options`. The new ones are brought into the present state.
+ */
+void intake_replace(struct intake *intake, struct listener **listeners, size_t n_listeners,
+	const struct config_socket *options);
+
+/* Are these the present listeners, in the same order? */
+bool intake_has(const struct intake *intake, struct listener *const *listeners, size_t n_listeners);
+
+/* A listener that does not follow is logged once, and tried again every second. */
+void intake_set_state(struct intake *intake, enum intake_state state);
+
+/*
+ * Accept one connection on `l`. Returns 0 with *ret_fd, the caller's; -EAGAIN: none waits, or for
+ * lack of resources none can be accepted now. What is lacking is logged once, and clients wait in
+ * the backlog.
+ */
+int intake_accept(
+	struct intake *intake, struct listener *l, int *ret_fd, struct wire_address *ret_peer);
+
+/* There is no memory to note a connection of `l` in: as a lack of resources at intake_accept(). */
+void intake_lacks_memory(struct intake *intake, struct listener *l);
+
+/* Close `fd`, which is taken, so that the client sees a reset and not an orderly end. */
+void intake_reset(struct intake *intake, int fd);
+
+enum intake_state intake_state(const struct intake *intake);
+struct listener *const *intake_listeners(const struct intake *intake, size_t *ret_n);
+uint64_t intake_n_reset(const struct intake *intake);

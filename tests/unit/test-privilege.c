@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * From root to a user, each time in a child. Skipped without root.
+ *
+ * prctl(2) and setresuid(2) are wrapped to see their order.
+ */
+#include "privilege.h"
+#include "test.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <sys/capability.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define USER_ID	 12345
+#define GROUP_ID 23456
+
+#define EXPECT(condition)                                                                          \
+	do {                                                                                       \
+		if (!(condition)) {                                                                \
+			fprintf(stderr, "line %d: not so: %s\n", __LINE__, #condition);            \
+			return false;                                                              \
+		}                                                                                  \
+	} while (0)
+
+static bool is_dumpable = true;
+
+int __real_setresuid(uid_t real, uid_t effective, uid_t saved);
+int __wrap_setresuid(uid_t real, uid_t effective, uid_t saved);
+int __real_prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d);
+int __wrap_prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d);
+
+/* As with fs.suid_dumpable = 1 (proc(5)). */
+int __wrap_setresuid(uid_t real, uid_t effective, uid_t saved)
+{
+	is_dumpable = true;
+	return __real_setresuid(real, effective, saved);
+}
+
+int __wrap_prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)
+{
+	if (option == PR_SET_DUMPABLE)
+		is_dumpable = a != 0;
+	return __real_prctl(option, a, b, c, d);
+}
+
+static void check_as_root(bool (*body)(void))
+{
+	pid_t child;
+	int status;
+
+	if (geteuid() != 0)
+		skip();
+	child = fork();
+	assert_true(child >= 0);
+	if (child == 0)
+		_exit(body() ? 0 : 1);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static bool begin(void)
+{
+	return privilege_begin("nobody in particular", USER_ID, GROUP_ID) == 0;
+}
+
+static bool may_change_owners(void)
+{
+	cap_t capabilities = cap_get_proc();
+	cap_flag_value_t value = CAP_CLEAR;
+
+	(void)cap_get_flag(capabilities, CAP_CHOWN, CAP_EFFECTIVE, &value);
+	cap_free(capabilities);
+	return value == CAP_SET;
+}
+
+static bool acts_as_user(void)
+{
+	EXPECT(begin());
+	EXPECT(geteuid() == USER_ID && getegid() == GROUP_ID && getgroups(0, NULL) == 1);
+	EXPECT(!may_change_owners());
+	privilege_raise();
+	EXPECT(geteuid() == 0 && may_change_owners());
+	privilege_lower();
+	EXPECT(geteuid() == USER_ID && !may_change_owners());
+	return true;
+}
+
+static void test_root_acts_as_the_user_unless_raised(void **state)
+{
+	(void)state;
+	check_as_root(acts_as_user);
+}
+
+static bool drops_for_good(void)
+{
+	uid_t real, effective, saved;
+
+	EXPECT(begin() && privilege_drop() == 0);
+	privilege_raise();
+	EXPECT(getresuid(&real, &effective, &saved) == 0);
+	EXPECT(real == USER_ID && effective == USER_ID && saved == USER_ID);
+	EXPECT(seteuid(0) < 0 && !may_change_owners());
+	return true;
+}
+
+static void test_dropped_rights_do_not_come_back(void **state)
+{
+	(void)state;
+	check_as_root(drops_for_good);
+}
+
+static bool is_hardened(void)
+{
+	privilege_harden();
+	EXPECT(begin() && privilege_drop() == 0);
+	EXPECT(prctl(PR_GET_NO_NEW_PRIVS, 0L, 0L, 0L, 0L) == 1);
+	for (cap_value_t capability = 0; CAP_IS_SUPPORTED(capability); capability++)
+		EXPECT(cap_get_bound(capability) == 0);
+#ifndef USHER_SANITIZED
+	EXPECT(!is_dumpable);
+#endif
+	return true;
+}
+
+static void test_the_change_of_user_does_not_undo_the_hardening(void **state)
+{
+	(void)state;
+	check_as_root(is_hardened);
+}
+
+static bool stays_root(void)
+{
+	privilege_raise();
+	privilege_lower();
+	EXPECT(privilege_drop() == 0);
+	EXPECT(geteuid() == 0 && may_change_owners());
+	return true;
+}
+
+static void test_without_a_beginning_nothing_changes(void **state)
+{
+	(void)state;
+	check_as_root(stays_root);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		check_test(test_root_acts_as_the_user_unless_raised),
+		check_test(test_dropped_rights_do_not_come_back),
+		check_test(test_the_change_of_user_does_not_undo_the_hardening),
+		check_test(test_without_a_beginning_nothing_changes),
+	};
+
+	return cmocka_run_group_tests_name("privilege", tests, NULL, NULL);
+}
