@@ -22,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <systemd/sd-daemon.h>
 #include <systemd/sd-event.h>
 #include <unistd.h>
 
@@ -37,6 +38,8 @@ struct server {
 	struct control *control;
 	int lock_fd; /* of run_dir: held while we run */
 	uint64_t started_usec;
+	sd_event_source *watchdog;
+	uint64_t watchdog_usec; /* how often the service manager hears that the loop turns */
 };
 
 static uint64_t now_of(const struct server *server)
@@ -374,6 +377,33 @@ static int start_closer(void)
 	return r;
 }
 
+static int on_watchdog(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	const struct server *server = userdata;
+
+	(void)usec;
+	notify_alive();
+	(void)sd_event_source_set_time_relative(source, server->watchdog_usec);
+	(void)sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+	return 0;
+}
+
+/* Where the service manager wants it: a loop that hangs is silent, and is restarted. */
+static int start_watchdog(struct server *server)
+{
+	uint64_t usec;
+	int r = sd_watchdog_enabled(false, &usec);
+
+	if (r <= 0)
+		return 0; /* not wanted, or not meant for us */
+	server->watchdog_usec = usec / 2;
+	r = sd_event_add_time_relative(server->event, &server->watchdog, CLOCK_MONOTONIC, 0,
+		server->watchdog_usec / 10, on_watchdog, server);
+	if (r < 0)
+		log_write(LOG_ERR, NULL, "cannot make the watchdog's timer: %s", strerror(-r));
+	return r;
+}
+
 static int start(struct server *server)
 {
 	const char *run_dir = server->config->run_dir;
@@ -395,6 +425,8 @@ static int start(struct server *server)
 		r = open_control(server);
 	if (r >= 0)
 		r = start_closer();
+	if (r >= 0)
+		r = start_watchdog(server);
 	return r;
 }
 
@@ -405,6 +437,7 @@ static void stop(struct server *server)
 		service_free(server->services.services[i]);
 	free(server->services.services);
 	config_free(server->config);
+	sd_event_source_disable_unref(server->watchdog);
 	sd_event_unref(server->event);
 	close_fd(server->lock_fd);
 }

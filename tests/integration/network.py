@@ -3,6 +3,7 @@
 
 import contextlib
 import ctypes
+import itertools
 import os
 import socket
 import struct
@@ -50,10 +51,17 @@ def read_exactly(client, size):
     return data
 
 
+# Below those that the kernel chooses for others (ip(7), ip_local_port_range); each process begins elsewhere.
+PORTS = itertools.cycle(range(10000, 30000))
+for _ in range(os.getpid() * 61 % 20000):
+    next(PORTS)
+
+
 def free_port():
-    """A port that was free a moment ago, for an usherd that has to come back to the same one."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
+    """A free port for an usherd that has to come back to the same one: nobody is given it meanwhile."""
+    for port in PORTS:
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 @contextlib.contextmanager

@@ -163,6 +163,12 @@ class Reload(harness.UsherTest):
         self.usherd.config.unlink()
         self.check_unchanged(r"usher\.conf")
 
+    @harness.needs_root
+    def test_file_that_only_root_may_read_is_told(self):
+        """It was good enough to start with, but usherd is root no more."""
+        self.usherd.config.chmod(0o600)
+        self.check_unchanged(rf"usher\.conf: .*Permission denied.* '{harness.USHERD_USER}'")
+
     def test_port_in_use_leaves_all_as_it_was(self):
         """The first new service could be bound, the second cannot: neither is there afterwards."""
         with network.occupied_port() as port:

@@ -256,6 +256,24 @@ class Manager(harness.UsherTest):
             message = usherd.wait_notification("STATUS")
         self.assertNotEqual(message["STATUS"], "")
 
+    def test_watchdog_hears_of_a_loop_that_turns(self):
+        usherd = self.make_usherd(ONE)
+        usherd.environment["WATCHDOG_USEC"] = "100000"
+        usherd.start()
+        for _ in range(3):
+            usherd.wait_notification("WATCHDOG", "1")
+
+    def test_watchdog_of_another_process_hears_nothing(self):
+        usherd = self.make_usherd(ONE)
+        usherd.environment["WATCHDOG_USEC"] = "1000"
+        usherd.environment["WATCHDOG_PID"] = str(os.getpid())
+        usherd.start()
+        usherd.ask("status")
+        os.kill(usherd.pid, signal.SIGTERM)
+        usherd.wait_notification("STOPPING", "1")
+        self.assertFalse([one for one in usherd.notifications if "WATCHDOG" in one])
+        self.assertEqual(usherd.wait_end(), 0)
+
     def test_sigterm_says_stopping_and_ends_with_zero(self):
         usherd = self.start_usherd(ONE)
         os.kill(usherd.pid, signal.SIGTERM)

@@ -2,8 +2,11 @@
 /* The leak check and time limit of every unit test: see test.h. */
 #include "test.h"
 
+#include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
+#include <netinet/in.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,4 +80,26 @@ void test_socketpair(int ret_fds[2])
 {
 	assert_int_equal(
 		socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ret_fds), 0);
+}
+
+#define FIRST_PORT 10000u
+#define N_PORTS	   20000u
+
+unsigned int test_free_port(void)
+{
+	static unsigned int n_asked;
+
+	for (;;) {
+		/* Each process begins elsewhere. */
+		unsigned int port =
+			FIRST_PORT + ((unsigned int)getpid() * 61 + n_asked++) % N_PORTS;
+		struct sockaddr_in address = {
+			.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+		int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		bool is_free = bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0;
+
+		close(fd);
+		if (is_free)
+			return port;
+	}
 }

@@ -25,5 +25,11 @@ int test_end(void **state);
 /* How many descriptors this process has open. */
 size_t test_count_fds(void);
 
+/*
+ * A port that is free on all addresses, and below those that the kernel chooses for others, so that
+ * nobody is given it meanwhile.
+ */
+unsigned int test_free_port(void);
+
 /* A connected pair of AF_UNIX SOCK_SEQPACKET sockets, non-blocking, close-on-exec. */
 void test_socketpair(int ret_fds[2]);

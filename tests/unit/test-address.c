@@ -347,22 +347,9 @@ static int bind_member(const struct address *address, bool v6only)
 	return r;
 }
 
-/* A port that nobody has, on any address. */
-static unsigned int free_port(void)
-{
-	struct address any = parse("tcp:0");
-	_cleanup_close_ int fd = bind_member(&any, false);
-
-	if (fd < 0)
-		skip(); /* no IPv6 here */
-	any.length = sizeof(any.storage);
-	assert_int_equal(getsockname(fd, &any.sockaddr, &any.length), 0);
-	return address_port(&any);
-}
-
 static void test_conflicts_are_those_of_the_kernel(void **state)
 {
-	unsigned int port = free_port();
+	unsigned int port = test_free_port();
 	struct address probe = parse("tcp:[::1]:0");
 	int fd = bind_member(&probe, false);
 

@@ -191,18 +191,6 @@ static int connect_to(const struct address *address)
 	return fd;
 }
 
-/* A port that is free on all addresses. */
-static unsigned int free_port(void)
-{
-	struct sockaddr_in6 address = {.sin6_family = AF_INET6};
-	socklen_t length = sizeof(address);
-	_cleanup_close_ int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	assert_int_equal(bind(fd, (struct sockaddr *)&address, length), 0);
-	assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &length), 0);
-	return ntohs(address.sin6_port);
-}
-
 /* Services written with printf(3). Good until the fourth call after it. */
 __attribute__((format(printf, 1, 2))) static const char *text(const char *format, ...)
 {
@@ -221,7 +209,8 @@ __attribute__((format(printf, 1, 2))) static const char *text(const char *format
 
 static void test_an_unchanged_listener_stays_the_same_socket(void **state)
 {
-	const char *before = text("service a { listen = {\"tcp:127.0.0.1:%u\"} }", free_port());
+	const char *before =
+		text("service a { listen = {\"tcp:127.0.0.1:%u\"} }", test_free_port());
 	struct place p;
 	ino_t inode;
 	int fd;
@@ -243,7 +232,7 @@ static void test_an_unchanged_listener_stays_the_same_socket(void **state)
 
 static void test_other_values_change_and_the_socket_stays(void **state)
 {
-	unsigned int port = free_port();
+	unsigned int port = test_free_port();
 	struct place p;
 	ino_t inode;
 
@@ -291,8 +280,8 @@ static void test_a_listener_that_moves_stays_the_same_socket(void **state)
 	char first[64], second[64];
 
 	(void)state;
-	snprintf(first, sizeof(first), "tcp:127.0.0.1:%u", free_port());
-	snprintf(second, sizeof(second), "tcp:%u", free_port());
+	snprintf(first, sizeof(first), "tcp:127.0.0.1:%u", test_free_port());
+	snprintf(second, sizeof(second), "tcp:%u", test_free_port());
 	check_moves(first, second);
 }
 
@@ -446,7 +435,7 @@ static void test_a_listener_that_is_removed_is_closed(void **state)
 {
 	struct place p;
 	struct address first, second;
-	unsigned int port = free_port(), other = free_port();
+	unsigned int port = test_free_port(), other = test_free_port();
 
 	(void)state;
 	begin(&p, text("service a { listen = {\"tcp:127.0.0.1:%u\", \"tcp:127.0.0.1:%u\"} }", port,
@@ -482,7 +471,7 @@ static void check_fails(struct place *p, const char *services, const char *expec
 
 static void test_a_failure_at_any_listener_changes_nothing(void **state)
 {
-	unsigned int port = free_port();
+	unsigned int port = test_free_port();
 	struct place p;
 	ino_t inode;
 
@@ -534,7 +523,7 @@ static void test_without_memory_nothing_is_changed(void **state)
 	const char *after =
 		text("service a { listen = {\"tcp:127.0.0.1:0\", \"tcp:127.0.0.1:%u\"} }"
 		     "service b { listen = {\"tcp:127.0.0.1:0\"} }",
-			free_port());
+			test_free_port());
 	struct place p;
 	struct config *config;
 	struct reload *plan;
@@ -629,7 +618,7 @@ static void test_an_address_that_somebody_else_has(void **state)
 static void test_from_one_address_to_all_and_back(void **state)
 {
 	static const char way[] = "remove that, reload, then add this and reload again; or restart";
-	unsigned int port = free_port();
+	unsigned int port = test_free_port();
 	struct place p;
 
 	(void)state;
@@ -650,7 +639,7 @@ static void test_from_one_address_to_all_and_back(void **state)
 
 static void test_v6only_cannot_change_while_it_is_open(void **state)
 {
-	unsigned int port = free_port();
+	unsigned int port = test_free_port();
 	struct place p;
 	static const char format[] = "service a { listen = {\"%s:%u\"} socket { v6only = %s } }";
 	static const char *const hosts[] = {"tcp", "tcp:[::]", "tcp:[::1]"};
@@ -698,7 +687,7 @@ static char *many_services(int n, unsigned int port)
 static void test_two_thousand_services(void **state)
 {
 	enum { n_services = 2000 };
-	const unsigned int ports[] = {free_port(), 0};
+	const unsigned int ports[] = {test_free_port(), 0};
 	struct rlimit before, high;
 
 	(void)state;
