@@ -45,7 +45,7 @@ class Endings(unittest.TestCase):
             case.endings.callback(os.kill, usherd.pid, signal.SIGTERM)
         self.check_problem(end, r"usherd ended by itself with status 0")
 
-    @unittest.skipUnless(harness.IS_ROOT or harness.IS_SANITIZED, "only root may look at descriptors")
+    @harness.needs_sight
     def test_descriptor_that_is_kept(self):
         def keep(case, usherd):
             usherd.n_fds_ready -= 1

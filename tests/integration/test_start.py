@@ -419,6 +419,7 @@ class Log(harness.UsherTest):
         for _ in range(20):
             self.assertEqual(usherd.ask("reload").get("ok"), True)
 
+    @harness.needs_sight
     def test_closed_standard_descriptors(self):
         usherd = self.start_usherd(ONE, wrapper=["sh", "-c", 'exec "$@" <&- >&-', "sh"])
         self.serving_child(usherd, "one", "a")

@@ -2,13 +2,14 @@
 /*
  * What every unit test gets: a check for leaked descriptors and a time limit.
  *
- * Use check_test(f) where cmocka says cmocka_unit_test(f), and main_of_tests(tests) as the body of
- * main. A test whose open descriptors differ before and after fails, naming them.
+ * Use check_test(f) where cmocka says cmocka_unit_test(f). A test whose open descriptors differ
+ * before and after fails, naming them.
  */
 #pragma once
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,6 +22,23 @@ int test_begin(void **state);
 int test_end(void **state);
 
 #define check_test(f) cmocka_unit_test_setup_teardown(f, test_begin, test_end)
+
+/*
+ * A test that is skipped unless `condition` holds when main() begins. It says so in its name, where
+ * TAP looks for it: cmocka's own skip() reports "not ok", a failure for meson.
+ */
+#define check_test_if(condition, f) test_if(condition, f, test_begin, test_end)
+#define test_if(condition, f, begin, end)                                                          \
+	{                                                                                          \
+		(condition) ? #f : #f " # SKIP unless " #condition,                                \
+			(condition) ? (f) : test_nothing, begin, end, NULL                         \
+	}
+#undef skip
+
+void test_nothing(void **state);
+
+/* Whether this process is root's, whatever a test lets geteuid() say. */
+bool test_is_root(void);
 
 /* How many descriptors this process has open. */
 size_t test_count_fds(void);

@@ -24,7 +24,8 @@ extern uint64_t loop_hurry;
 extern uint64_t loop_last_delay_usec;
 
 /* As check_test(), with a loop, an empty log, and a folder of its own. */
-#define check_loop_test(f) cmocka_unit_test_setup_teardown(f, loop_test_begin, loop_test_end)
+#define check_loop_test(f)		 cmocka_unit_test_setup_teardown(f, loop_test_begin, loop_test_end)
+#define check_loop_test_if(condition, f) test_if(condition, f, loop_test_begin, loop_test_end)
 
 int loop_test_begin(void **state);
 int loop_test_end(void **state);

@@ -347,16 +347,19 @@ static int bind_member(const struct address *address, bool v6only)
 	return r;
 }
 
+static bool has_ipv6_loopback(void)
+{
+	struct address probe = parse("tcp:[::1]:0");
+	_cleanup_close_ int fd = bind_member(&probe, false);
+
+	return fd >= 0;
+}
+
 static void test_conflicts_are_those_of_the_kernel(void **state)
 {
 	unsigned int port = test_free_port();
-	struct address probe = parse("tcp:[::1]:0");
-	int fd = bind_member(&probe, false);
 
 	(void)state;
-	if (fd < 0)
-		skip(); /* IPv6 without ::1 */
-	close_fd(fd);
 	for (size_t i = 0; i < N_ELEMENTS(members); i++) {
 		for (size_t j = 0; j < N_ELEMENTS(members); j++) {
 			struct address a = member_address(&members[i], port);
@@ -418,7 +421,7 @@ int main(void)
 		check_test(test_equal_is_the_same_address_only),
 		check_test(test_whole_families_come_first_on_their_port),
 		check_test(test_who_takes_a_whole_family),
-		check_test(test_conflicts_are_those_of_the_kernel),
+		check_test_if(has_ipv6_loopback(), test_conflicts_are_those_of_the_kernel),
 		check_test(test_conflicts_beyond_the_matrix),
 	};
 
