@@ -158,10 +158,14 @@ class Count(SmallTree):
         self.assertEqual(self.count(self.program("1..2\nok 1 - a\nnot ok 2 - b\n", "ERROR", 1)),
                          ("1 passed, 1 failed", 1))
 
-    def test_skip_of_both_spellings(self):
-        self.assertEqual(self.count(self.program("1..3\nok 1 - a # SKIP no\nnot ok 2 # SKIP b\nok 3 - c\n")),
+    def test_skipped_are_on_a_line_of_their_own(self):
+        self.assertEqual(self.count(self.program("1..3\nok 1 - a # SKIP no\nok 2 - b # SKIP\nok 3 - c\n")),
                          ("1 passed, 0 failed", 0))
         self.assertEqual(self.lines, ["2 skipped", "1 passed, 0 failed"])
+
+    def test_program_that_only_skipped_is_no_failure(self):
+        self.assertEqual(self.count(self.program("1..1\nok 1 - a # SKIP no\n", "SKIP"), steps="ok - build"),
+                         ("1 passed, 0 failed", 0))
 
     def test_missing_log_is_a_failure(self):
         self.assertEqual(self.count(steps="ok - build", logs=["none.json"]), ("1 passed, 1 failed", 1))
@@ -173,7 +177,11 @@ class Count(SmallTree):
         self.assertEqual(self.count(self.program("1..1\nok 1 - a\n", "ERROR", 1)), ("1 passed, 1 failed", 1))
 
     def test_silent_program_is_a_failure(self):
-        self.assertEqual(self.count(self.program(""), steps="ok - build"), ("1 passed, 1 failed", 1))
+        self.assertEqual(self.count(self.program("", "SKIP"), steps="ok - build"), ("1 passed, 1 failed", 1))
+
+    def test_program_without_tap_is_one_case(self):
+        self.assertEqual(self.count(self.program("hello\n")), ("1 passed, 0 failed", 0))
+        self.assertEqual(self.count(self.program("hello\n", "FAIL", 1)), ("0 passed, 1 failed", 1))
 
     def test_failed_build_is_a_failure(self):
         self.assertEqual(self.count(self.program("1..1\nok 1 - a\n"), steps="ok - gcc\nnot ok - clang\n"),

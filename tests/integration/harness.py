@@ -2,14 +2,15 @@
 """The real usherd, its clients and its neighbours, for tests.
 
 A test derives from UsherTest and starts what it needs; everything is ended, by its process id, when
-the test is over, and every usherd then has to show that it kept nothing: its descriptors are those it
-had when it was ready, it ends with status 0, and no sanitizer complained. One that has ended already is
+the test is over, and every usherd then has to show that it kept nothing: it has no more descriptors than
+when it was ready, it ends with status 0, and no sanitizer complained. One that has ended already is
 a failure, unless the test has waited for its end.
 
 Nothing here sleeps. Tests wait for the notify socket, for a log line, for a socket, or (where usher
 tells nobody, because nobody needs to know) ask the control socket again until the answer fits.
 """
 
+import collections
 import contextlib
 import json
 import os
@@ -51,6 +52,7 @@ needs_root = unittest.skipUnless(IS_ROOT, "needs root")
 # A build with sanitizers lets its leak checker look into usherd, and so everybody.
 IS_SANITIZED = any(option["name"] == "b_sanitize" and option["value"] != "none" for option in json.loads(
     (BUILD_DIR / "meson-info/intro-buildoptions.json").read_text()))
+needs_sight = unittest.skipUnless(IS_ROOT or IS_SANITIZED, "only root may look at usherd's descriptors")
 SANITIZER_REPORT = re.compile(r"Sanitizer|runtime error:")
 
 
@@ -73,11 +75,12 @@ class Usherd:
             self.environment["ASAN_OPTIONS"] = "detect_leaks=0"  # a traced process cannot look for them
         self.before_exec = before_exec
         self.as_user = as_user
+        self.program = USHERD
         self.process = None
         self.is_over = True  # nothing runs, or the test has waited for the end of what ran
         self.log = ""
         self.notifications = []
-        self.n_fds_ready = None
+        self.fds_ready = None
         self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.notify.bind(str(self.folder / "notify"))
         os.chmod(self.folder / "notify", 0o777)
@@ -101,7 +104,7 @@ class Usherd:
         self.notifications = []
         self.log = ""
         self.process = subprocess.Popen(
-            [*self.wrapper, str(USHERD), "-c", str(self.config)],
+            [*self.wrapper, str(self.program), "-c", str(self.config)],
             stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
             env=self.environment, user=self.as_user, group=self.as_user and group_id(self.as_user),
             extra_groups=[] if self.as_user else None, preexec_fn=self.before_exec)
@@ -239,29 +242,49 @@ class Usherd:
 
     # What the kernel says about it
 
-    def count_fds(self):
-        """Open descriptors, or None where only root may look (usherd is not dumpable)."""
-        try:
-            return len(os.listdir(f"/proc/{self.pid}/fd"))
-        except PermissionError:
-            return None
+    def _find_activity(self):
+        """How often each thread has gone to sleep, or None while one of them works."""
+        n_sleeps = {}
+        for thread in Path(f"/proc/{self.pid}/task").iterdir():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+                text = (thread / "status").read_text()
+                if not re.search(r"^State:\s*S", text, re.MULTILINE):
+                    return None
+                n_sleeps[thread.name] = find_number("voluntary_ctxt_switches", text)
+        return n_sleeps
+
+    def wait_idle(self):
+        """Wait until all threads sleep: what there was to do is done. Returns their activity."""
+        deadline = Deadline()
+        while not (activity := self._find_activity()):
+            self.check_running()
+            self._read_log(min(0.002, deadline.left("usherd to sleep")))
+        return activity
+
+    def list_fds(self):
+        """What its descriptors are, without their numbers, at a moment when all threads sleep.
+
+        So those that it has open only while it works, for our last question too, are not among them.
+        """
+        deadline = Deadline()
+        while deadline.left("a moment without work"):
+            activity = self.wait_idle()
+            kinds = [re.sub(r"\d+", "N", link) for link in self._read_fd_links()]
+            if activity == self._find_activity():
+                return kinds
+
+    def _read_fd_links(self):
+        folder = Path(f"/proc/{self.pid}/fd")
+        for name in os.listdir(folder):
+            with contextlib.suppress(FileNotFoundError):
+                yield os.readlink(folder / name)
 
     def remember_fds(self):
-        """From now on this number of descriptors is the normal one."""
-        self.n_fds_ready = self.settled_fds()
-        if self.n_fds_ready is None:
+        """From now on these descriptors are the normal ones."""
+        try:
+            self.fds_ready = self.list_fds()
+        except PermissionError:  # usherd is not dumpable
             print("# usherd's descriptors are not compared: only root may look at them", flush=True)
-
-    def settled_fds(self):
-        """The number of descriptors once the connection of our last question is closed."""
-        last = self.count_fds()
-        for _ in range(50):
-            self._read_log(0.002)
-            count = self.count_fds()
-            if count == last:
-                return count
-            last = count
-        return last
 
     def read_notifications(self):
         """Forget what the notify socket holds: while it is full usherd has a socket open to it."""
@@ -271,20 +294,21 @@ class Usherd:
 
     def check_fds(self):
         """All that was opened since remember_fds() is closed."""
+        kept = {}
+
         def are_closed():
+            nonlocal kept
             self.read_notifications()
             self.check_running()
-            return self.count_fds() == self.n_fds_ready
-        if self.n_fds_ready is not None:
-            self.wait_until(are_closed,
-                            f"{self.n_fds_ready} descriptors, it has {self.count_fds()}: {self.list_fds()}")
+            kept = collections.Counter(self.list_fds()) - collections.Counter(self.fds_ready)
+            return not kept
 
-    def list_fds(self):
-        links = []
-        for name in os.listdir(f"/proc/{self.pid}/fd"):
-            with contextlib.suppress(FileNotFoundError):
-                links.append(os.readlink(f"/proc/{self.pid}/fd/{name}"))
-        return links
+        if self.fds_ready is None:
+            return
+        try:
+            self.wait_until(are_closed, "usherd to close its descriptors")
+        except AssertionError as error:
+            raise AssertionError(f"usherd keeps {dict(kept)}: {error}") if kept else error
 
     def cpu_ticks(self):
         """Clock ticks (100 a second) of processor time used so far."""
@@ -294,7 +318,7 @@ class Usherd:
     def count_wakeups(self):
         """How often it went to sleep and woke up: voluntary context switches of its first thread."""
         text = Path(f"/proc/{self.pid}/task/{self.pid}/status").read_text()
-        return int(re.search(r"^voluntary_ctxt_switches:\s*(\d+)$", text, re.MULTILINE)[1])
+        return find_number("voluntary_ctxt_switches", text)
 
     def watch(self, seconds):
         """Let it be for a while: where the event is that nothing happens. Reads its log meanwhile."""
@@ -306,6 +330,11 @@ class Usherd:
         """One line of /proc/PID/status."""
         text = Path(f"/proc/{self.pid}/status").read_text()
         return re.search(rf"^{name}:\s*(.*)$", text, re.MULTILINE)[1]
+
+
+def find_number(name, text):
+    """The value of a line of /proc/PID/status."""
+    return int(re.search(rf"^{name}:\s*(\d+)$", text, re.MULTILINE)[1])
 
 
 class UsherTest(unittest.TestCase):
@@ -357,6 +386,8 @@ class UsherTest(unittest.TestCase):
         if options.get("as_user"):
             os.chown(folder, user_id(options["as_user"]), -1)
         usherd = Usherd(folder, services, **options)
+        if usherd.as_user:
+            usherd.program = self.copy_for_others(USHERD)
         self.usherds.append(usherd)
         return usherd
 

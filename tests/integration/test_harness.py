@@ -48,9 +48,9 @@ class Endings(unittest.TestCase):
     @harness.needs_sight
     def test_descriptor_that_is_kept(self):
         def keep(case, usherd):
-            usherd.n_fds_ready -= 1
+            usherd.fds_ready.remove("socket:[N]")
         with mock.patch.object(processes.Deadline.__init__, "__defaults__", (1.0,)):
-            self.check_problem(keep, r"waited too long for \d+ descriptors")
+            self.check_problem(keep, r"usherd keeps {'socket:\[N\]': 1}")
 
 
 if __name__ == "__main__":

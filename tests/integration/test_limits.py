@@ -45,8 +45,8 @@ class Many(harness.UsherTest):
                 self.connect(usherd.addresses("one")[0])
             connections += provider.take_and_claim(100)
         usherd.wait_service("one", in_service=2000, unclaimed=0)
-        if usherd.n_fds_ready is not None:
-            self.assertLessEqual(usherd.settled_fds(), usherd.n_fds_ready + 3)
+        if usherd.fds_ready is not None:
+            self.assertLessEqual(len(usherd.list_fds()), len(usherd.fds_ready) + 3)
         for start in range(0, 2000, 500):
             provider.finish(*connections[start:start + 500])
         usherd.wait_service("one", in_service=0, released=2000)
@@ -118,7 +118,7 @@ class Rest(harness.UsherTest):
     def test_idle_usherd_sleeps(self):
         usherd = self.start_usherd(ONE)
         self.holding_child(usherd, "one", "idle")
-        usherd.settled_fds()
+        usherd.wait_idle()
         before = usherd.count_wakeups()
         usherd.watch(1.0)
         self.assertLessEqual(usherd.count_wakeups() - before, 3)
@@ -150,7 +150,7 @@ class Rest(harness.UsherTest):
         clients = []
         for _ in range(600):  # one by one, so that each is a message of its own
             clients.append(self.connect(usherd.addresses("one")[0]))
-            usherd.count_fds()
+            usherd.wait_idle()
         provider.take_and_claim(600)
         usherd.wait_service("one", in_service=600, unclaimed=0)
         provider.send(protocol.message(protocol.DRAIN))

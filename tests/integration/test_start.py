@@ -9,6 +9,7 @@ import socket
 import stat
 import subprocess
 import unittest
+from pathlib import Path
 
 import harness
 import network
@@ -324,7 +325,8 @@ class Manager(harness.UsherTest):
 
     @staticmethod
     def unit_settings(name):
-        path = harness.BUILD_DIR / "packaging/systemd/usherd.service"
+        """From the source: where there is no systemd no unit is made of it."""
+        path = Path(__file__).resolve().parents[2] / "packaging/systemd/usherd.service.in"
         return re.findall(rf"^{name}=(.*)$", path.read_text(), re.MULTILINE)
 
     def test_counts_of_what_was_dropped_are_in_the_status(self):
