@@ -136,8 +136,10 @@ static int parse_ipv4(const char *host, struct address *ret, struct why *why)
 	return 0;
 }
 
-/* Link-local addresses exist once on each interface: they need its name or number, and no others
- * do. */
+/*
+ * Link-local addresses exist once on each interface: they need its name or number, and no others
+ * do.
+ */
 static int parse_scope(const char *scope, struct sockaddr_in6 *in6, struct why *why)
 {
 	bool is_link_local = IN6_IS_ADDR_LINKLOCAL(&in6->sin6_addr);

@@ -138,8 +138,10 @@ static void add_file(const char *file, struct config_place included)
 		parsing->errors->is_out_of_memory = true;
 }
 
-/* `pattern` as seen from the folder of `file`, whose own name is no pattern. Allocated; NULL: no
- * memory. */
+/*
+ * `pattern` as seen from the folder of `file`, whose own name is no pattern. Allocated; NULL: no
+ * memory.
+ */
 static char *resolve_pattern(const char *file, const char *pattern)
 {
 	const char *slash = strrchr(file, '/');

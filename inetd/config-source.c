@@ -128,8 +128,10 @@ static size_t skip_word(struct scan *scan)
 	return length;
 }
 
-/* Only include("FILE") has parentheses. libconfuse leaks what stands in them if it is anything
- * else. */
+/*
+ * Only include("FILE") has parentheses. libconfuse leaks what stands in them if it is anything
+ * else.
+ */
 static void skip_call(struct scan *scan)
 {
 	static const char blanks[] = " \t";

@@ -19,8 +19,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What every id without a meaning here is shown as: in a user namespace, over NFS (kernel.org,
- * idmap). */
+/*
+ * What every id without a meaning here is shown as: in a user namespace, over NFS (kernel.org,
+ * idmap).
+ */
 #define OVERFLOW_ID	 65534
 
 #define MAX_LOOKUP_BYTES (1u << 20)

@@ -77,8 +77,10 @@ static json_t *error_object(const char *sentence, int exit_status)
 	return json_pack("{s:s, s:i}", "error", sentence, "exit_status", exit_status);
 }
 
-/* The answer to the request, which is complete: a line, all that the client sends, or all that
- * fits. */
+/*
+ * The answer to the request, which is complete: a line, all that the client sends, or all that
+ * fits.
+ */
 static json_t *client_ask(struct client *client)
 {
 	struct control *control = client->control;

@@ -106,8 +106,10 @@ static bool is_less_loaded(const struct dispatch_provider *a, const struct dispa
 	return (load_of(a) + 1) * b->weight < (load_of(b) + 1) * a->weight;
 }
 
-/* The usable provider with the least load for its weight; among equals the one after the last
- * chosen. */
+/*
+ * The usable provider with the least load for its weight; among equals the one after the last
+ * chosen.
+ */
 static struct dispatch_provider *choose_least(struct dispatch *d)
 {
 	struct dispatch_provider *p = d->cursor, *best = NULL;

@@ -35,8 +35,10 @@ enum handoff_state {
 	HANDOFF_CLAIMED, /* the provider's own: only this record is left here */
 };
 
-/* An accepted connection on its way. Belongs to the dispatch; the pointer is good until it is
- * released. */
+/*
+ * An accepted connection on its way. Belongs to the dispatch; the pointer is good until it is
+ * released.
+ */
 struct handoff {
 	uint64_t id;			    /* never 0, not used again for another connection */
 	uint64_t sequence;		    /* on its provider's channel, from 1; 0 while waiting */
@@ -102,8 +104,10 @@ struct dispatch_action {
 	struct handoff *handoff; /* GIVE, CLOSE */
 };
 
-/* Since dispatch_new(). n_accepted = waiting + unclaimed + claimed now + n_released + n_lost +
- * n_given_up. */
+/*
+ * Since dispatch_new(). n_accepted = waiting + unclaimed + claimed now + n_released + n_lost +
+ * n_given_up.
+ */
 struct dispatch_totals {
 	uint64_t n_accepted;
 	uint64_t n_claimed;

@@ -59,8 +59,10 @@ struct listener *listener_free(struct listener *l);
 void listener_set_owner(
 	struct listener *l, uint32_t index, listener_on_connections on_connections, void *userdata);
 
-/* After a reload: backlog and options that can be changed on a listening socket. Returns 0 or
- * errno. */
+/*
+ * After a reload: backlog and options that can be changed on a listening socket. Returns 0 or
+ * errno.
+ */
 int listener_set_options(struct listener *l, const struct config_socket *options);
 
 /*

@@ -122,8 +122,10 @@ static void add_about(struct log_record *record, const struct log_about *about)
 void log_record_init(struct log_record *record, char *text, int priority,
 	const struct log_about *about, const char *format, va_list arguments)
 {
-	/* Room for the rest of a character that begins within LOG_MESSAGE_MAX: it is not taken for
-	 * broken. */
+	/*
+	 * Room for the rest of a character that begins within LOG_MESSAGE_MAX: it is not taken for
+	 * broken.
+	 */
 	char message[LOG_MESSAGE_MAX + UTF8_MAX];
 
 	*record = (struct log_record){.priority = priority, .text = text};

@@ -194,8 +194,7 @@ int provider_register(struct provider *p, const struct wire_hello *hello)
 
 static int on_retry(sd_event_source *source, uint64_t usec, void *userdata);
 
-/* Nothing can be sent now. For a full channel EPOLLOUT tells when it can; for all else time must
- * do. */
+/* Nothing can be sent now: EPOLLOUT ends a full channel, for all else time must do. */
 static void wait_for_room(struct provider *p, int error)
 {
 	if (error == -EAGAIN) {
@@ -211,7 +210,6 @@ static void wait_for_room(struct provider *p, int error)
 static void send_draining(struct provider *p)
 {
 	struct wire_drain message = {.header = {.type = WIRE_DRAINING}};
-
 	int r = fdpass_send(p->fd, &message, sizeof(message), NULL, 0);
 
 	p->owes_draining = r < 0 && r != -EPIPE && r != -ECONNRESET;
@@ -315,8 +313,7 @@ uint32_t provider_take_unsent(struct provider *p)
 	return n;
 }
 
-/* Nothing more goes to the provider, and nothing it says counts but claims, until its end is
- * closed. */
+/* Nothing more goes to it, and nothing it says counts but claims, until its end is closed. */
 static void enter_quarantine(struct provider *p)
 {
 	dispatch_set_state(p->dispatch, p->record, PROVIDER_QUARANTINED, now_of(p));

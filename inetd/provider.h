@@ -109,8 +109,10 @@ void provider_give(struct provider *p, struct handoff *h);
  */
 void provider_flush(struct provider *p);
 
-/* How many of the last given connections could not be sent: dispatch_unsent() them. Forgets the
- * number. */
+/*
+ * How many of the last given connections could not be sent: dispatch_unsent() them. Forgets the
+ * number.
+ */
 uint32_t provider_take_unsent(struct provider *p);
 
 /* Tell the provider that no more will come. */

@@ -14,8 +14,10 @@
 #include "service.h"
 #include <systemd/sd-event.h>
 
-/* The services of a server, sorted by name as struct config has them; those that are ending come
- * last. */
+/*
+ * The services of a server, sorted by name as struct config has them; those that are ending come
+ * last.
+ */
 struct service_list {
 	struct service **services;
 	size_t n_services;

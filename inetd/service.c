@@ -478,8 +478,10 @@ struct new_listeners {
 	size_t n_listeners;
 };
 
-/* A connection that is not claimed yet will be announced with its listener's place among the new
- * ones. */
+/*
+ * A connection that is not claimed yet will be announced with its listener's place among the new
+ * ones.
+ */
 static void renumber_listener(struct handoff *h, void *userdata)
 {
 	const struct new_listeners *new = userdata;

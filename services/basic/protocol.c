@@ -14,8 +14,10 @@
 #include <sys/epoll.h>
 #include <time.h>
 
-/* RFC 868 counts seconds from 1900-01-01 00:00:00 UTC; time(2) from 1970, 70 years and 17 leap days
- * later. */
+/*
+ * RFC 868 counts seconds from 1900-01-01 00:00:00 UTC; time(2) from 1970, 70 years and 17 leap days
+ * later.
+ */
 #define SECONDS_1900_TO_1970 2208988800
 
 /* RFC 864's popular pattern: lines of 72 characters out of the ring of the 95 that print. */

@@ -10,8 +10,10 @@
 #include <errno.h>
 #include <unistd.h>
 
-/* Close `fd` if there is one. Returns -EBADF, so that `fd = close_fd(fd)` forgets it. errno is
- * kept. */
+/*
+ * Close `fd` if there is one. Returns -EBADF, so that `fd = close_fd(fd)` forgets it. errno is
+ * kept.
+ */
 static inline int close_fd(int fd)
 {
 	int saved = errno;

@@ -10,8 +10,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Most descriptors in one message. The kernel allows 253 (SCM_MAX_FD); usher keeps what is in hand
- * small. */
+/*
+ * Most descriptors in one message. The kernel allows 253 (SCM_MAX_FD); usher keeps what is in hand
+ * small.
+ */
 #define FDPASS_MAX 16
 
 /* Most descriptors that somebody else can put into a message: SCM_MAX_FD of the kernel. */

@@ -58,8 +58,10 @@ struct usher_options {
 	/* Share of the load relative to other providers: 1 to 1000; default 1. */
 	uint32_t weight;
 
-	/* For humans, in `usherctl status`: at most 63 bytes; default: the name of the program.
-	 * Copied. */
+	/*
+	 * For humans, in `usherctl status`: at most 63 bytes; default: the name of the program.
+	 * Copied.
+	 */
 	const char *name;
 };
 

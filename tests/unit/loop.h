@@ -30,8 +30,10 @@ extern uint64_t loop_last_delay_usec;
 int loop_test_begin(void **state);
 int loop_test_end(void **state);
 
-/* The path of `name` in the test's folder, which is removed at the end. Good until the fourth call
- * after it. */
+/*
+ * The path of `name` in the test's folder, which is removed at the end. Good until the fourth call
+ * after it.
+ */
 const char *in_folder(const char *name);
 
 /* Wait for one event and let the loop handle it; fails when none comes for ten seconds. */

@@ -125,8 +125,10 @@ static int turn(int timeout_ms)
 	return n;
 }
 
-/* Turn until nothing happens any more: an endless sequence of events runs into the test's time
- * limit. */
+/*
+ * Turn until nothing happens any more: an endless sequence of events runs into the test's time
+ * limit.
+ */
 static void turn_until_quiet(void)
 {
 	while (turn(50) > 0)
