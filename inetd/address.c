@@ -97,8 +97,7 @@ static int parse_port_name(const char *text, struct ports *ret, struct why *why)
 	if (r != 0 || !found)
 		return refuse(why,
 			"unknown service name '%s', expected a tcp name of services(5), a number, "
-			"or "
-			"a range as in 8000-8010",
+			"or a range as in 8000-8010",
 			text);
 	ret->first = ret->last = ntohs((uint16_t)found->s_port);
 	return 0;
@@ -128,8 +127,7 @@ static int parse_ipv4(const char *host, struct address *ret, struct why *why)
 	if (inet_pton(AF_INET, host, &in->sin_addr) != 1)
 		return refuse(why,
 			"bad IPv4 address '%s', expected four numbers as in 192.0.2.1 (host names "
-			"are "
-			"not looked up)",
+			"are not looked up)",
 			host);
 	in->sin_family = AF_INET;
 	ret->length = sizeof(*in);

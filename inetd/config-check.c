@@ -39,8 +39,7 @@ static void check_name(const struct config_service *service, struct config_error
 		name[strspn(name, NAME_CHARACTERS)] != '\0')
 		config_errors_add(errors, place_of(service),
 			"bad service name '%s', expected at most %d letters, digits, '.', '_' and "
-			"'-', "
-			"the first not '.'",
+			"'-', the first not '.'",
 			name, NAME_MAX_BYTES);
 	else if (strcmp(name, RESERVED_NAME) == 0)
 		config_errors_add(errors, place_of(service),

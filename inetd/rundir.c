@@ -48,8 +48,7 @@ static int check(const char *path)
 	if (st.st_uid != geteuid()) {
 		log_write(LOG_ERR, NULL,
 			"run_dir %s belongs to uid %u, and usherd runs as uid %u: 'chown %u %s', "
-			"or "
-			"configure another",
+			"or configure another",
 			path, st.st_uid, geteuid(), geteuid(), path);
 		return -EPERM;
 	}

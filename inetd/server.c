@@ -63,9 +63,8 @@ static int open_log(const struct config *config, struct config_errors *errors)
 
 	if (r < 0 && config->log_file)
 		config_errors_add(errors, (struct config_place){.file = config->files[0]},
-			"cannot log to %s: %s; usherd, as uid %u, must be able to write to the "
-			"file "
-			"and to its folder",
+			"cannot log to %s: %s; usherd, as uid %u, must be able to write to "
+			"the file and to its folder",
 			config->log_file, strerror(-r), geteuid());
 	return r;
 }

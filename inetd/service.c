@@ -186,9 +186,8 @@ static int on_claim_timer(sd_event_source *source, uint64_t usec, void *userdata
 			continue;
 		if (record->state == PROVIDER_READY || record->state == PROVIDER_BLOCKED)
 			provider_log(p, LOG_WARNING, "claim-timeout",
-				"has not claimed %u connections for %u ms: it gets no more until "
-				"it "
-				"does. If it hangs, restart it; if it is slow, raise claim_timeout",
+				"has not claimed %u connections for %u ms: it gets no more "
+				"until it does. If it hangs, restart it; if it is slow, raise claim_timeout",
 				record->unclaimed.n, (unsigned int)(timeout_usec / 1000));
 		dispatch_set_state(s->dispatch, p->record, PROVIDER_STUCK, now_of(s));
 	}
@@ -321,9 +320,8 @@ static void on_hello(struct provider *p, const struct wire_hello *hello, void *u
 	s->n_registered++;
 	if (hello->holding > s->config.instances)
 		provider_log(p, LOG_NOTICE, "holding",
-			"holds %u connections from earlier, more than instances: clients wait "
-			"until "
-			"enough of them have ended",
+			"holds %u connections from earlier, more than instances: clients "
+			"wait until enough of them have ended",
 			hello->holding);
 	provider_log(p, LOG_INFO, "registered", "has registered with credit %d", hello->credit);
 	settle(s);

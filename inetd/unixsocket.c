@@ -11,15 +11,19 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+static bool is_socket(const char *path)
+{
+	struct stat st;
+
+	return lstat(path, &st) == 0 && S_ISSOCK(st.st_mode);
+}
+
 /* Does connecting say that nobody listens there any more? */
 static bool is_abandoned(const struct sockaddr_un *address, int type)
 {
 	_cleanup_close_ int fd = socket(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	struct stat st;
 
-	if (fd < 0 || lstat(address->sun_path, &st) < 0 || !S_ISSOCK(st.st_mode))
-		return false;
-	return connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 &&
+	return fd >= 0 && connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 &&
 	       errno == ECONNREFUSED;
 }
 
@@ -49,6 +53,8 @@ int unixsocket_listen(const char *path, int type, mode_t mode, int backlog, int 
 	if (fd < 0)
 		return -errno;
 	r = bind_with_mode(fd, &address, mode);
+	if (r == -EADDRINUSE && !is_socket(path))
+		return -EEXIST;
 	if (r == -EADDRINUSE && is_abandoned(&address, type))
 		r = unlink(path) < 0 ? -errno : bind_with_mode(fd, &address, mode);
 	if (r < 0)

@@ -20,9 +20,9 @@ struct unixsocket_file {
  * `mode`, whatever the umask, from the first moment: not for use beside threads that make files.
  * What an earlier process left there is removed, but only a socket on which nobody listens.
  *
- * Returns 0 with the descriptor in *ret_fd, the caller's; -EADDRINUSE (somebody listens there, or
- * it is not a socket), -ENAMETOOLONG (does not fit sun_path), or the error of socket(2), bind(2),
- * listen(2).
+ * Returns 0 with the descriptor in *ret_fd, the caller's; -EADDRINUSE (somebody listens there),
+ * -EEXIST (what is there is not a socket), -ENAMETOOLONG (does not fit sun_path), or the error of
+ * socket(2), bind(2), listen(2).
  */
 int unixsocket_listen(const char *path, int type, mode_t mode, int backlog, int *ret_fd);
 

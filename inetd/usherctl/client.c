@@ -132,8 +132,7 @@ const char *client_explain(int error, const char *run_dir, char *text, size_t si
 	case EPERM:
 		snprintf(text, size,
 			"permission denied: %s/control.sock; run usherctl as root, or as the user "
-			"of "
-			"usherd",
+			"of usherd",
 			run_dir);
 		break;
 	case ETIMEDOUT:
@@ -150,8 +149,7 @@ const char *client_explain(int error, const char *run_dir, char *text, size_t si
 	case EBADMSG:
 		snprintf(text, size,
 			"the answer of usherd is not understood: are usherd and usherctl of the "
-			"same "
-			"version?");
+			"same version?");
 		break;
 	default:
 		snprintf(text, size, "%s/control.sock: %s", run_dir, strerror(-error));

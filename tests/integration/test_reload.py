@@ -2,6 +2,7 @@
 """Reload: what did not change does not notice, and what is wrong changes nothing."""
 
 import os
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -175,6 +176,34 @@ class Reload(harness.UsherTest):
             self.usherd.write_config(self.services("one", "two", "three") + service("zoo", port))
             self.check_unchanged(str(port))
             self.assertIsNone(self.inode("three"))
+
+    def check_needs_restart(self, option, value):
+        """A reload that changes a global option is refused, and changes nothing else either."""
+        settings = self.usherd.settings
+        self.usherd.settings = re.sub(rf'(?m)^{option} = .*$', f'{option} = "{value}"', settings)
+        self.assertNotEqual(self.usherd.settings, settings)
+        try:
+            self.usherd.write_config(self.services("one", "two", "three"))
+            answer = self.usherd.ask("reload")
+        finally:
+            self.usherd.settings = settings
+        self.assertRegex(answer["lines"][0], rf"{option} is changed from .* to {value}, which needs a restart")
+        self.assertEqual(len(self.usherd.status()["services"]), 2)
+
+    def test_run_dir_needs_a_restart(self):
+        self.check_needs_restart("run_dir", f"{self.folder}/elsewhere")
+
+    @harness.needs_root
+    def test_user_needs_a_restart(self):
+        self.check_needs_restart("user", harness.STRANGER_USER)
+
+    def test_file_in_the_place_of_a_socket_is_named_and_left_alone(self):
+        path = self.folder / "notes"
+        path.write_text("precious")
+        self.usherd.write_config(self.services("one") + f'service x {{ listen = {{"unix:{path}"}} }}\n')
+        lines = self.usherd.ask("reload")["lines"]
+        self.assertRegex(lines[0], rf"unix:{path}: File exists; what is there is not a socket")
+        self.assertEqual(path.read_text(), "precious")
 
     def test_sighup_reloads_and_tells_the_manager(self):
         self.usherd.write_config(self.services("one", "two", "three"))
