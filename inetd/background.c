@@ -27,7 +27,7 @@ struct background {
 	struct background_task task;
 	void *userdata;
 	pthread_mutex_t lock;
-	pthread_cond_t has_work, has_ended;
+	pthread_cond_t has_work, is_done; /* all work is, or the thread has ended */
 	pthread_t thread;
 	enum thread_state state;
 	bool is_asleep;	 /* the thread waits for work, and nobody has woken it */
@@ -62,6 +62,7 @@ static size_t next_items(struct background *b)
 	pthread_mutex_lock(&b->lock);
 	while (b->n_queued == 0 && !b->is_closing) {
 		b->is_asleep = true;
+		pthread_cond_signal(&b->is_done);
 		pthread_cond_wait(&b->has_work, &b->lock);
 	}
 	b->is_asleep = false;
@@ -79,7 +80,7 @@ static void *run(void *userdata)
 		b->task.work(b->current, n, b->userdata);
 	pthread_mutex_lock(&b->lock);
 	b->state = THREAD_ENDED;
-	pthread_cond_signal(&b->has_ended);
+	pthread_cond_signal(&b->is_done);
 	pthread_mutex_unlock(&b->lock);
 	return NULL;
 }
@@ -109,7 +110,7 @@ static void init_conditions(struct background *b)
 	pthread_condattr_init(&attributes);
 	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
 	pthread_cond_init(&b->has_work, &attributes);
-	pthread_cond_init(&b->has_ended, &attributes);
+	pthread_cond_init(&b->is_done, &attributes);
 	pthread_condattr_destroy(&attributes);
 }
 
@@ -176,6 +177,28 @@ static struct timespec monotonic_after(uint64_t usec)
 	return when;
 }
 
+/* Under the lock. */
+static bool is_working(const struct background *b)
+{
+	return b->n_queued > 0 || (b->state == THREAD_RUNNING && !b->is_asleep);
+}
+
+bool background_wait(struct background *b, uint64_t timeout_usec)
+{
+	struct timespec deadline = monotonic_after(timeout_usec);
+	bool is_done;
+	int r = 0;
+
+	pthread_mutex_lock(&b->lock);
+	if (b->n_queued > 0)
+		start_thread(b);
+	while (is_working(b) && r == 0)
+		r = pthread_cond_timedwait(&b->is_done, &b->lock, &deadline);
+	is_done = !is_working(b);
+	pthread_mutex_unlock(&b->lock);
+	return is_done;
+}
+
 /* Returns false if the thread is still there when the time is over. */
 static bool end_thread(struct background *b, uint64_t timeout_usec)
 {
@@ -189,7 +212,7 @@ static bool end_thread(struct background *b, uint64_t timeout_usec)
 		start_thread(b);
 	pthread_cond_signal(&b->has_work);
 	while (b->state == THREAD_RUNNING && r == 0)
-		r = pthread_cond_timedwait(&b->has_ended, &b->lock, &deadline);
+		r = pthread_cond_timedwait(&b->is_done, &b->lock, &deadline);
 	state = b->state;
 	pthread_mutex_unlock(&b->lock);
 	if (state == THREAD_ENDED)
@@ -203,7 +226,7 @@ struct background *background_free(struct background *b, uint64_t timeout_usec)
 		return NULL;
 	if (!end_thread(b, timeout_usec))
 		return b;
-	pthread_cond_destroy(&b->has_ended);
+	pthread_cond_destroy(&b->is_done);
 	pthread_cond_destroy(&b->has_work);
 	pthread_mutex_destroy(&b->lock);
 	free(b->current);

@@ -44,6 +44,12 @@ bool background_push(struct background *b, const void *items, size_t n);
 size_t background_n_queued(struct background *b);
 
 /*
+ * Wait until everything that was pushed is worked off, at most `timeout_usec`. Returns whether it
+ * is.
+ */
+bool background_wait(struct background *b, uint64_t timeout_usec);
+
+/*
  * Work off what is queued, waiting at most `timeout_usec`, end the thread, free `b`. Returns NULL
  * then, also for NULL.
  *

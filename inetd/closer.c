@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -30,7 +31,7 @@
 #define CAPACITY_MAX ((size_t)1 << 20)
 
 static struct {
-	struct background *thread;
+	struct background *sockets, *files;
 	bool is_open;
 	int batch[BATCH_MAX]; /* given since the last flush */
 	size_t n_batch;
@@ -106,8 +107,8 @@ static void close_run(const int *fds, size_t n)
 		close_fd(fds[i]);
 }
 
-/* By the thread. */
-static void close_all(const void *items, size_t n, void *unused)
+/* By the thread for sockets. */
+static void close_sockets(const void *items, size_t n, void *unused)
 {
 	int fds[BATCH_MAX];
 
@@ -126,6 +127,16 @@ static void close_all(const void *items, size_t n, void *unused)
 	ticks.is_closing = false;
 }
 
+/* By the thread for files. */
+static void close_files(const void *items, size_t n, void *unused)
+{
+	const int *fds = items;
+
+	(void)unused;
+	for (size_t i = 0; i < n; i++)
+		close_fd(fds[i]);
+}
+
 static size_t capacity(void)
 {
 	struct rlimit limit;
@@ -135,22 +146,40 @@ static size_t capacity(void)
 	return limit.rlim_cur;
 }
 
-int closer_start(void)
+static int make_threads(size_t n)
 {
-	const struct background_task task = {
+	const struct background_task for_sockets = {
 		.name = "usherd-closer",
 		.item_size = sizeof(int),
-		.capacity = capacity(),
+		.capacity = n,
 		.n_at_once = BATCH_MAX,
-		.work = close_all,
+		.work = close_sockets,
 	};
+	const struct background_task for_files = {
+		.name = "usherd-files",
+		.item_size = sizeof(int),
+		.capacity = n,
+		.n_at_once = 1,
+		.work = close_files,
+	};
+	int r = background_new(&closer.sockets, &for_sockets, NULL);
+
+	if (r < 0)
+		return r;
+	r = background_new(&closer.files, &for_files, NULL);
+	if (r < 0)
+		closer.sockets = background_free(closer.sockets, 0);
+	return r;
+}
+
+int closer_start(void)
+{
 	int r;
 
 	assert(!closer.is_open);
-	closer_stop(0); /* is an old thread still there? */
-	if (closer.thread)
+	if (!closer_stop(0)) /* old threads are still there */
 		return -EBUSY;
-	r = background_new(&closer.thread, &task, NULL);
+	r = make_threads(capacity());
 	if (r < 0)
 		return r;
 	sigaction(
@@ -171,23 +200,47 @@ int closer_close(int fd)
 	return -EBADF;
 }
 
+static bool is_socket(int fd)
+{
+	int type;
+	socklen_t size = sizeof(type);
+
+	return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0;
+}
+
+int closer_close_received(int fd)
+{
+	if (!closer.is_open || fd < 0 || is_socket(fd))
+		return closer_close(fd);
+	return background_push(closer.files, &fd, 1) ? -EBADF : close_fd(fd);
+}
+
 void closer_flush(void)
 {
 	if (closer.n_batch == 0)
 		return;
-	if (!background_push(closer.thread, closer.batch, closer.n_batch))
+	if (!background_push(closer.sockets, closer.batch, closer.n_batch))
 		for (size_t i = 0; i < closer.n_batch; i++)
 			close_fd(closer.batch[i]);
 	closer.n_batch = 0;
 }
 
-void closer_stop(uint64_t timeout_usec)
+bool closer_wait(uint64_t timeout_usec)
+{
+	closer_flush();
+	return !closer.is_open || (background_wait(closer.files, timeout_usec) &&
+					  background_wait(closer.sockets, timeout_usec));
+}
+
+bool closer_stop(uint64_t timeout_usec)
 {
 	closer_flush();
 	closer.is_open = false;
-	closer.thread = background_free(closer.thread, timeout_usec);
-	if (closer.thread || !ticks.has_timer)
-		return;
-	(void)timer_delete(ticks.timer);
-	memset(&ticks, 0, sizeof(ticks));
+	closer.files = background_free(closer.files, timeout_usec);
+	closer.sockets = background_free(closer.sockets, timeout_usec);
+	if (!closer.sockets && ticks.has_timer) {
+		(void)timer_delete(ticks.timer);
+		memset(&ticks, 0, sizeof(ticks));
+	}
+	return !closer.sockets && !closer.files;
 }

@@ -11,8 +11,11 @@
  * Switching SO_LINGER off instead would change the socket under a provider that goes on using it,
  * and the provider could switch it on again before the close.
  *
- * Files of other kinds are closed as well, but no signal helps where their file system does not
- * answer (FUSE, NFS): that would hold up all the rest.
+ * A descriptor that a provider has sent may be of any kind, and where its file system does not
+ * answer (FUSE, NFS) no signal cuts its close short. Those that are no sockets go to a second
+ * thread: if it is held up for ever, then only what else strangers have sent waits behind it, each
+ * at the price of a descriptor. (Letting the kernel discard it, unreceived, does not flush a file,
+ * but lingers on a socket, in our own thread.)
  *
  * One for the process, like the log: so is the table of descriptors. All functions are for the
  * event loop's thread. The signal is SIGRTMIN.
@@ -21,6 +24,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* The longest that one lingering socket holds up the ones behind it. */
@@ -43,13 +47,27 @@ int closer_start(void);
 int closer_close(int fd);
 
 /*
+ * As closer_close(), for a descriptor that somebody else has sent, whatever it is. It does not
+ * touch the file: fstat(2) might wait for its file system, too.
+ */
+int closer_close_received(int fd);
+
+/*
  * Hand what was given to the thread, with one system call or none. Call it before the loop waits:
  * clients see no end of a connection before all copies are closed.
  */
 void closer_flush(void);
 
 /*
- * Close what was given, waiting at most `timeout_usec`, and end the thread. What is not closed by
- * then is when the process ends, which never lingers.
+ * Wait until everything that was given is closed, at most `timeout_usec` for each of the two
+ * threads. Returns whether it is.
  */
-void closer_stop(uint64_t timeout_usec);
+bool closer_wait(uint64_t timeout_usec);
+
+/*
+ * Close what was given, waiting at most `timeout_usec` for each of the two threads, and end them.
+ * Returns false if time ran out. What is not closed by then is when the process ends: a socket
+ * without lingering; but a file whose file system does not answer keeps the process from ending,
+ * and execve(2) from returning.
+ */
+bool closer_stop(uint64_t timeout_usec);

@@ -193,6 +193,44 @@ static void check_conflicts(const struct config *config, struct config_errors *e
 	free(bounds);
 }
 
+static void check_forward(const struct config *config, const struct config_service *service,
+	struct config_errors *errors)
+{
+	const struct config_providers *providers = &service->providers;
+
+	for (size_t i = 0; i < providers->n_forward; i++)
+		if (!config_find_service(config, providers->forward[i]))
+			config_errors_add(errors, providers->forward_place,
+				"service '%s' forwards to '%s', which is not there, expected the "
+				"name of a service",
+				service->name, providers->forward[i]);
+}
+
+static bool forwards_to(const struct config_service *service, const char *name)
+{
+	for (size_t i = 0; i < service->providers.n_forward; i++)
+		if (strcmp(service->providers.forward[i], name) == 0)
+			return true;
+	return false;
+}
+
+/* Who listens nowhere needs others who forward. */
+static void check_reachable(const struct config *config, const struct config_service *service,
+	struct config_errors *errors)
+{
+	if (!service->is_forward_only)
+		return;
+	for (size_t i = 0; i < config->n_services; i++)
+		if (config->services[i] != service &&
+			forwards_to(config->services[i], service->name))
+			return;
+	config_errors_add(errors,
+		(struct config_place){.file = service->file, .line = service->line},
+		"service '%s' has listen = {} and no other service forwards to it, expected an "
+		"address to listen on, or its name in providers { forward } of another service",
+		service->name);
+}
+
 static void check_limits(
 	const struct config *config, uint64_t fd_limit, struct config_errors *errors)
 {
@@ -221,5 +259,9 @@ void config_check(struct config *config, uint64_t fd_limit, struct config_errors
 		qsort(config->services, config->n_services, sizeof(*config->services),
 			compare_services);
 	check_twins(config, errors);
+	for (size_t i = 0; i < config->n_services; i++) {
+		check_forward(config, config->services[i], errors);
+		check_reachable(config, config->services[i], errors);
+	}
 	check_limits(config, fd_limit, errors);
 }

@@ -44,7 +44,7 @@ static void add_id(struct config_service *service, const struct config_key *key,
 		*element = id;
 }
 
-static void add_addresses(struct config_service *service, const char *text,
+void config_draft_add_listen(struct config_service *service, const char *text,
 	struct config_place place, struct config_errors *errors)
 {
 	char why[CONFIG_WHY_SIZE];
@@ -68,14 +68,32 @@ static void add_addresses(struct config_service *service, const char *text,
 	free(addresses);
 }
 
+void config_draft_add_forward(struct config_service *service, const char *text,
+	struct config_place place, struct config_errors *errors)
+{
+	struct config_providers *providers = &service->providers;
+	char **name =
+		config_array_add(&providers->forward, &providers->n_forward, sizeof(*name), errors);
+
+	if (!name)
+		return;
+	if (providers->n_forward == 1)
+		providers->forward_place = place;
+	*name = strdup(text);
+	if (!*name) {
+		providers->n_forward--;
+		errors->is_out_of_memory = true;
+	}
+}
+
 static void take_value(struct config_service *service, const struct config_key *key,
 	const char *text, struct config_place place, struct config_errors *errors)
 {
 	char why[CONFIG_WHY_SIZE];
 	uint64_t value;
 
-	if (!key->parse)
-		add_addresses(service, text, place, errors);
+	if (key->add)
+		key->add(service, text, place, errors);
 	else if (!key->parse(key, text, &value, why))
 		config_errors_add(errors, place, "%s", why);
 	else if (key->is_list)
@@ -96,9 +114,11 @@ void config_draft_take(struct config_draft *draft, const struct config_key *key,
 		*given = place;
 	if (text)
 		take_value(&draft->service, key, text, place, errors);
-	else if (!key->is_list || key->is_required)
-		config_errors_add(errors, place, "%s is {}, expected %s", key->name,
-			key->is_list ? "at least one value" : "one value without braces");
+	else if (key->is_required)
+		draft->service.is_forward_only = true;
+	else if (!key->is_list)
+		config_errors_add(
+			errors, place, "%s is {}, expected one value without braces", key->name);
 }
 
 void config_draft_close(struct config_draft *draft, const char *name, struct config_place place,
@@ -111,20 +131,38 @@ void config_draft_close(struct config_draft *draft, const char *name, struct con
 		errors->is_out_of_memory = true;
 }
 
-static void copy_value(struct config_service *to, struct config_service *from,
+static void copy_ids(struct config_service *to, struct config_service *from,
 	const struct config_key *key, struct config_errors *errors)
 {
 	uint32_t *ids;
 	size_t n;
 
-	if (!key->is_list) {
-		memcpy(member_of(to, key->offset), member_of(from, key->offset), key->size);
-		return;
-	}
 	memcpy(&ids, member_of(from, key->offset), sizeof(ids));
 	memcpy(&n, member_of(from, key->count_offset), sizeof(n));
 	for (size_t i = 0; i < n; i++)
 		add_id(to, key, ids[i], errors);
+}
+
+/* Of the lists that are not of ids the other one, of listeners, is never in the defaults. */
+static void copy_forward(
+	struct config_service *to, const struct config_service *from, struct config_errors *errors)
+{
+	const struct config_providers *providers = &from->providers;
+
+	for (size_t i = 0; i < providers->n_forward; i++)
+		config_draft_add_forward(
+			to, providers->forward[i], providers->forward_place, errors);
+}
+
+static void copy_value(struct config_service *to, struct config_service *from,
+	const struct config_key *key, struct config_errors *errors)
+{
+	if (key->add)
+		copy_forward(to, from, errors);
+	else if (key->is_list)
+		copy_ids(to, from, key, errors);
+	else
+		memcpy(member_of(to, key->offset), member_of(from, key->offset), key->size);
 }
 
 void config_draft_complete(

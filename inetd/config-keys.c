@@ -33,10 +33,18 @@ static const char *const balance_choices[] = {
 	NULL,
 };
 
+static const char *const takeover_choices[] = {
+	[CONFIG_TAKEOVER_SHARE] = "share",
+	[CONFIG_TAKEOVER_NEWEST] = "newest",
+	NULL,
+};
+
+const char *const config_sections[CONFIG_N_SECTIONS] = {"providers", "park", "socket"};
+
 /* clang-format off */
 const struct config_key config_keys[CONFIG_N_KEYS] = {
 	{ NULL, "disable", .parse = config_value_boolean, MEMBER(is_disabled) },
-	{ NULL, "listen", .is_required = true, LIST(listen, n_listen) },
+	{ NULL, "listen", .add = config_draft_add_listen, .is_required = true, LIST(listen, n_listen) },
 	{ NULL, "instances", .parse = config_value_number, .least = 1, .most = 1u << 20,
 	  .initial = 1024, MEMBER(instances) },
 	{ NULL, "unavailable", .parse = config_value_choice, .choices = unavailable_choices,
@@ -50,6 +58,16 @@ const struct config_key config_keys[CONFIG_N_KEYS] = {
 	  MEMBER(providers.max) },
 	{ "providers", "balance", .parse = config_value_choice, .choices = balance_choices,
 	  MEMBER(providers.balance) },
+	{ "providers", "takeover", .parse = config_value_choice, .choices = takeover_choices,
+	  MEMBER(providers.takeover) },
+	{ "providers", "forward", .add = config_draft_add_forward,
+	  LIST(providers.forward, providers.n_forward) },
+	{ "providers", "set_peer", .parse = config_value_boolean, MEMBER(providers.may_set_peer) },
+
+	{ "park", "max", .parse = config_value_number, .least = 0, .most = 1u << 20, .initial = 1u << 20,
+	  MEMBER(park.max) },
+	{ "park", "timeout", .parse = config_value_duration, .least = UINT64_C(1000000),
+	  .most = UINT64_C(86400000000), .initial = UINT64_C(300000000), MEMBER(park.timeout_usec) },
 
 	{ "socket", "backlog", .parse = config_value_number, .least = 1, .most = 65535, .initial = 4096,
 	  MEMBER(socket.backlog) },

@@ -286,18 +286,20 @@ static size_t section_options(const char *section, bool is_defaults, cfg_opt_t *
 /* libconfuse copies the tables. NULL: out of memory. */
 static cfg_t *new_cfg(const char *file)
 {
-	cfg_opt_t providers[CONFIG_N_KEYS + 1], socket[CONFIG_N_KEYS + 1];
-	cfg_opt_t service[CONFIG_N_KEYS + 3], defaults[CONFIG_N_KEYS + 3];
-	cfg_opt_t subsections[] = {CFG_SEC("providers", providers, CFGF_NONE),
-		CFG_SEC("socket", socket, CFGF_NONE), CFG_END()};
+	cfg_opt_t keys[CONFIG_N_SECTIONS][CONFIG_N_KEYS + 1], subsections[CONFIG_N_SECTIONS + 1];
+	cfg_opt_t service[CONFIG_N_KEYS + CONFIG_N_SECTIONS + 1];
+	cfg_opt_t defaults[CONFIG_N_KEYS + CONFIG_N_SECTIONS + 1];
 	cfg_opt_t top[CONFIG_N_GLOBALS + 4],
 		sections[] = {CFG_FUNC("include", on_include),
 			CFG_SEC("defaults", defaults, CFGF_NONE),
 			CFG_SEC("service", service, CFGF_MULTI | CFGF_TITLE), CFG_END()};
 	cfg_t *cfg;
 
-	section_options("providers", false, providers);
-	section_options("socket", false, socket);
+	for (size_t i = 0; i < CONFIG_N_SECTIONS; i++) {
+		section_options(config_sections[i], false, keys[i]);
+		subsections[i] = (cfg_opt_t)CFG_SEC(config_sections[i], keys[i], CFGF_NONE);
+	}
+	subsections[CONFIG_N_SECTIONS] = (cfg_opt_t)CFG_END();
 	memcpy(service + section_options("", false, service), subsections, sizeof(subsections));
 	memcpy(defaults + section_options("", true, defaults), subsections, sizeof(subsections));
 	for (size_t i = 0; i < CONFIG_N_GLOBALS; i++)

@@ -55,15 +55,18 @@ void config_source_done(struct config_source *source);
 
 /* One attribute of a service. */
 struct config_key {
-	const char *section; /* "providers", "socket"; NULL: of the service itself */
+	const char *section; /* one of config_sections; NULL: of the service itself */
 	const char *name;
 	bool is_list;
 	bool is_required; /* in each service, and so not in defaults {} */
 	/*
 	 * Understand one value. Returns true with *ret, or false with a sentence in `why` (of
-	 * CONFIG_WHY_SIZE bytes). NULL: the value is an address.
+	 * CONFIG_WHY_SIZE bytes). NULL: the value is no number, and `add` takes it.
 	 */
 	bool (*parse)(const struct config_key *key, const char *text, uint64_t *ret, char *why);
+	/* Of lists: append what `text` means; what is wrong with it is reported. */
+	void (*add)(struct config_service *service, const char *text, struct config_place place,
+		struct config_errors *errors);
 	uint64_t least, most;	    /* of numbers and durations (microseconds) */
 	const char *const *choices; /* ended by NULL; the value is the index */
 	uint64_t initial;	    /* without the key; lists are empty then */
@@ -71,8 +74,12 @@ struct config_key {
 	size_t count_offset;	    /* of lists: the member that counts */
 };
 
-#define CONFIG_N_KEYS 14
+#define CONFIG_N_KEYS 19
 extern const struct config_key config_keys[CONFIG_N_KEYS];
+
+/* The sections in a service, or in the defaults, that some of the keys stand in. */
+#define CONFIG_N_SECTIONS 3
+extern const char *const config_sections[CONFIG_N_SECTIONS];
 
 bool config_value_boolean(const struct config_key *key, const char *text, uint64_t *ret, char *why);
 bool config_value_number(const struct config_key *key, const char *text, uint64_t *ret, char *why);
@@ -121,6 +128,12 @@ void config_draft_complete(
 
 /* Free what it has, and begin anew. */
 void config_draft_clear(struct config_draft *draft);
+
+/* For the schema, see struct config_key. */
+void config_draft_add_listen(struct config_service *service, const char *text,
+	struct config_place place, struct config_errors *errors);
+void config_draft_add_forward(struct config_service *service, const char *text,
+	struct config_place place, struct config_errors *errors);
 
 /* Read `path` and what it includes into `config`, whose services are then in the order of reading.
  */

@@ -101,6 +101,9 @@ void config_service_done(struct config_service *service)
 	free(service->listen);
 	free(service->providers.users);
 	free(service->providers.groups);
+	for (size_t i = 0; i < service->providers.n_forward; i++)
+		free(service->providers.forward[i]);
+	free(service->providers.forward);
 }
 
 static void free_services(struct config *config)

@@ -41,6 +41,18 @@ enum config_balance {
 	CONFIG_BALANCE_ROUND_ROBIN, /* in turn */
 };
 
+/* What becomes of those that are registered when another one registers. */
+enum config_takeover {
+	CONFIG_TAKEOVER_SHARE,	/* they share */
+	CONFIG_TAKEOVER_NEWEST, /* they are told to drain */
+};
+
+/* Where something was written. `line` 0: the file as a whole. */
+struct config_place {
+	const char *file; /* owned by struct config */
+	int line;
+};
+
 struct config_providers {
 	uid_t *users; /* who may register, besides root and usherd's own user */
 	size_t n_users;
@@ -48,6 +60,21 @@ struct config_providers {
 	size_t n_groups;
 	uint32_t max; /* registered at once, 1 to 4096; default 16 */
 	enum config_balance balance;
+	enum config_takeover takeover;
+	char **forward; /* names of services that these providers may forward connections to; the
+			   service's own: they may hand connections back */
+	size_t n_forward;
+	struct config_place forward_place; /* of the list; no file: there is none */
+	bool may_set_peer; /* a FORWARD of these providers may say what the client's address is;
+			      default false */
+};
+
+/* Connections that were accepted and that nobody can take now. */
+struct config_park {
+	uint32_t max; /* at once, 0 (they are reset) to 1,048,576, which is the default: as many as
+			 `instances` */
+	uint64_t timeout_usec; /* 1 s to 24 h; then they are reset; default 5 min, as RFC 5321,
+				  4.5.3.2.1, has a client wait for a greeting */
 };
 
 struct config_socket {
@@ -74,10 +101,12 @@ struct config_service {
 	bool is_disabled;	      /* `disable = true`: checked, shown, not run */
 	struct config_listen *listen; /* ranges are one entry for each port */
 	size_t n_listen;
-	uint32_t instances; /* connections at once, 1 to 1,048,576; default 1024 */
+	bool is_forward_only; /* `listen = {}`: connections come from other services' providers */
+	uint32_t instances;   /* connections at once, 1 to 1,048,576; default 1024 */
 	struct config_providers providers;
 	enum config_unavailable unavailable; /* default wait */
 	uint64_t claim_timeout_usec;	     /* 100 ms to 1 h; default 10 s */
+	struct config_park park;
 	struct config_socket socket;
 };
 
@@ -106,12 +135,6 @@ struct config_errors {
 	bool is_out_of_memory; /* lines are missing */
 };
 
-/* Where something was written. `line` 0: the file as a whole. */
-struct config_place {
-	const char *file; /* owned by struct config */
-	int line;
-};
-
 /* Append "FILE:LINE: sentence"; control characters and what is not UTF-8 become '?'. Past
  * CONFIG_MAX_ERRORS only a remark. */
 void config_errors_add(struct config_errors *errors, struct config_place place, const char *format,
@@ -126,9 +149,10 @@ void config_errors_add(struct config_errors *errors, struct config_place place, 
  * of range or of the wrong unit; users and groups that do not exist; uid and gid 65534 (every
  * unmapped user looks like it: user_namespaces(7)); two services of one name; a service without a
  * listener; two listeners that cannot both be bound, or one in run_dir, or a unix: one that would
- * have to refuse clients; a rendezvous path run_dir/NAME.sock that does not fit sun_path; a file
- * included twice or by itself; more descriptors than `fd_limit` allows (0: do not check). Disabled
- * services are checked like the others, but conflict with nobody and need no descriptors.
+ * have to refuse clients; one that forwards to a service which is not there; a rendezvous path
+ * run_dir/NAME.sock that does not fit sun_path; a file included twice or by itself; more
+ * descriptors than `fd_limit` allows (0: do not check). Disabled services are checked like the
+ * others, but conflict with nobody and need no descriptors.
  *
  * Not reentrant, and not for two threads at once: libconfuse is neither.
  *

@@ -4,10 +4,14 @@
 #include "control.h"
 
 #include "acceptor.h"
+#include "closer.h"
 #include "fd.h"
+#include "fdpass.h"
+#include "log.h"
 #include "unixsocket.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,7 +70,7 @@ static struct client *client_free(struct client *client)
 
 	sd_event_source_disable_unref(client->deadline);
 	sd_event_source_disable_unref(client->io);
-	close_fd(client->fd);
+	closer_close(client->fd);
 	free(client->answer);
 	free(client);
 	return NULL;
@@ -93,14 +97,12 @@ static json_t *client_ask(struct client *client)
 	*end = '\0';
 	if (end == client->request || strlen(client->request) != (size_t)(end - client->request))
 		return error_object("the request is not a line of text", EX_USAGE);
-	return control->on_request(client->request, control->userdata);
+	return control->on_request(client->request, client->fd, control->userdata);
 }
 
-/* Returns false if there is nothing to send: out of memory. */
-static bool client_answer(struct client *client)
+/* Begin to send `answer`, which is taken. Returns false if there is none: out of memory. */
+static bool client_answer(struct client *client, json_t *answer)
 {
-	json_t *answer = client_ask(client);
-
 	client->answer = answer ? json_dumps(answer, JSON_COMPACT) : NULL;
 	json_decref(answer);
 	if (!client->answer)
@@ -111,21 +113,36 @@ static bool client_answer(struct client *client)
 	return true;
 }
 
-/* Returns false if the client is done with. */
+static bool client_answer_or_log(struct client *client)
+{
+	if (client_answer(client, client_ask(client)))
+		return true;
+	log_write(LOG_ERR, &(struct log_about){.error = ENOMEM},
+		"cannot answer usherctl: out of memory");
+	return false;
+}
+
+/*
+ * Returns false if the client is done with. Anybody may connect, and send descriptors: recv(2)
+ * would close them at once, and wait if they linger.
+ */
 static bool client_receive(struct client *client)
 {
-	ssize_t n = recv(client->fd, client->request + client->n_read,
-		CONTROL_MAX_REQUEST - client->n_read, 0);
+	struct fdpass_received received;
+	int r = fdpass_receive(client->fd, client->request + client->n_read,
+		CONTROL_MAX_REQUEST - client->n_read, FDPASS_MAX_RECEIVED, &received);
 
-	if (n < 0)
-		return errno == EAGAIN || errno == EINTR;
-	client->n_read += (size_t)n;
-	if (n == 0 && client->n_read == 0)
+	if (r < 0)
+		return r == -EAGAIN;
+	while (received.n_fds > 0)
+		closer_close_received(received.fds[--received.n_fds]);
+	client->n_read += received.size;
+	if (client->n_read == 0)
 		return false;
-	if (n > 0 && client->n_read < CONTROL_MAX_REQUEST &&
+	if (received.size > 0 && client->n_read < CONTROL_MAX_REQUEST &&
 		!memchr(client->request, '\n', client->n_read))
 		return true;
-	return client_answer(client);
+	return client_answer_or_log(client);
 }
 
 /* Returns false if the client is done with. */
@@ -158,7 +175,7 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata)
 }
 
 /* Takes `fd`, also on failure. */
-static int client_new(struct control *control, int fd)
+static int client_new(struct control *control, int fd, struct client **ret)
 {
 	struct client *client = malloc(sizeof(*client));
 	int r;
@@ -178,9 +195,12 @@ static int client_new(struct control *control, int fd)
 	if (r >= 0)
 		r = sd_event_add_time_relative(control->event, &client->deadline, CLOCK_MONOTONIC,
 			control->timeout_usec, 0, on_deadline, client);
-	if (r < 0)
+	if (r < 0) {
 		client_free(client);
-	return r < 0 ? r : 0;
+		return r;
+	}
+	*ret = client;
+	return 0;
 }
 
 static bool is_authorised(int fd)
@@ -193,7 +213,8 @@ static bool is_authorised(int fd)
 	return peer.uid == 0 || peer.uid == geteuid();
 }
 
-/* Say at once why there is no answer: a stranger takes no place away from those who get one. */
+/* Say at once why there is no answer: a stranger takes no place away from those who get one. Takes
+ * `fd`. */
 static void turn_away(int fd)
 {
 	json_t *answer = error_object(
@@ -204,12 +225,14 @@ static void turn_away(int fd)
 	if (text) /* it fits into a new socket */
 		(void)dprintf(fd, "%s\n", text);
 	free(text);
+	closer_close(fd); /* and with it the descriptors in what it has said already */
 }
 
 static void on_connections(void *userdata)
 {
 	struct control *control = userdata;
 	struct sockaddr_storage unused;
+	struct client *client;
 
 	for (int i = 0; i < BUDGET && control->n_clients < CONTROL_MAX_CLIENTS; i++) {
 		_cleanup_close_ int fd = -EBADF;
@@ -217,30 +240,41 @@ static void on_connections(void *userdata)
 		if (acceptor_accept(control->acceptor, &fd, &unused) < 0)
 			return;
 		if (!is_authorised(fd))
-			turn_away(fd);
-		else if (client_new(control, take_fd(&fd)) < 0)
+			turn_away(take_fd(&fd));
+		else if (client_new(control, take_fd(&fd), &client) < 0)
 			acceptor_retry_later(control->acceptor);
 	}
 }
 
-int control_new(struct control **ret, sd_event *event, const char *path,
+/* Bind the path, unless the socket was inherited. */
+static int open_socket(struct control *control)
+{
+	if (!control->path)
+		return -ENOMEM;
+	if (control->fd >= 0)
+		return fcntl(control->fd, F_SETFD, FD_CLOEXEC) < 0 ? -errno : 0;
+	return unixsocket_listen(control->path, SOCK_STREAM, 0666, SOMAXCONN, &control->fd);
+}
+
+int control_new(struct control **ret, sd_event *event, const char *path, int inherited_fd,
 	control_on_request on_request, void *userdata)
 {
 	struct control *control = malloc(sizeof(*control));
-	int r = -ENOMEM;
+	int r;
 
-	if (!control)
+	if (!control) {
+		close_fd(inherited_fd);
 		return -ENOMEM;
+	}
 	*control = (struct control){
 		.event = sd_event_ref(event),
-		.fd = -EBADF,
+		.fd = inherited_fd,
 		.path = strdup(path),
 		.on_request = on_request,
 		.userdata = userdata,
 		.timeout_usec = CONTROL_TIMEOUT_USEC,
 	};
-	if (control->path)
-		r = unixsocket_listen(path, SOCK_STREAM, 0666, SOMAXCONN, &control->fd);
+	r = open_socket(control);
 	if (r >= 0) {
 		control->file = unixsocket_identify(path);
 		r = acceptor_new(&control->acceptor, event, control->fd, on_connections, control);
@@ -260,6 +294,28 @@ void control_set_timeout(struct control *control, uint64_t timeout_usec)
 	control->timeout_usec = timeout_usec;
 }
 
+int control_fd(const struct control *control)
+{
+	return control->fd;
+}
+
+int control_answer(struct control *control, int client_fd, json_t *answer)
+{
+	struct client *client;
+	int r;
+
+	(void)fcntl(client_fd, F_SETFD, FD_CLOEXEC); /* of a bad one epoll complains, too */
+	r = client_new(control, client_fd, &client);
+	if (r < 0) {
+		json_decref(answer);
+		return r;
+	}
+	if (client_answer(client, answer))
+		return 0;
+	client_free(client);
+	return -ENOMEM;
+}
+
 struct control *control_free(struct control *control)
 {
 	if (!control)
@@ -270,7 +326,7 @@ struct control *control_free(struct control *control)
 	sd_event_unref(control->event);
 	if (control->fd >= 0)
 		unixsocket_unlink(control->path, &control->file);
-	close_fd(control->fd);
+	closer_close(control->fd);
 	free(control->path);
 	free(control);
 	return NULL;

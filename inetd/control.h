@@ -24,17 +24,31 @@ struct control;
 
 /*
  * Answer `request` (one line, without its newline, not empty). Returns a new reference, given away;
- * NULL means out of memory. Errors are objects too: { "error": "sentence" }, with "exit_status",
- * one of sysexits(3), where usherctl shall not exit with 1. Must not free the control.
+ * NULL means out of memory, which is logged here. Errors are objects too: { "error": "sentence" },
+ * with "exit_status", one of sysexits(3), where usherctl shall not exit with 1. Must not free the
+ * control. `client_fd` stays the control's: it is for a process that this one becomes by execve(2)
+ * before it answers, see control_answer().
  */
-typedef json_t *(*control_on_request)(const char *request, void *userdata);
+typedef json_t *(*control_on_request)(const char *request, int client_fd, void *userdata);
 
 /*
  * Listen on `path`, mode 0666 whatever the umask: everyone may connect, so that everyone is told
- * why he is not answered. Returns 0, -ENOMEM, or the errors of unixsocket_listen().
+ * why he is not answered. Or, if `inherited_fd` is not -EBADF, go on with this socket, which was
+ * the control_fd() of an earlier usherd and is bound to `path`: taken, also on failure, and made
+ * close-on-exec. Returns 0, -ENOMEM, or the errors of unixsocket_listen().
  */
-int control_new(struct control **ret, sd_event *event, const char *path,
+int control_new(struct control **ret, sd_event *event, const char *path, int inherited_fd,
 	control_on_request on_request, void *userdata);
+
+/* The listening socket, which stays the control's. */
+int control_fd(const struct control *control);
+
+/*
+ * Answer a client who has asked an earlier usherd: its `client_fd` and `answer` are taken, also on
+ * failure. `answer` NULL: there was no memory for one. Returns 0, or a negative errno when the
+ * client gets no answer, only the end of the file.
+ */
+int control_answer(struct control *control, int client_fd, json_t *answer);
 
 /* How long clients that connect from now on may take. Default CONTROL_TIMEOUT_USEC. */
 void control_set_timeout(struct control *control, uint64_t timeout_usec);

@@ -2,96 +2,31 @@
 /*
  * Who gets the next connection: see dispatch.h.
  *
- * Hand-offs live in chunks that never move; a free one keeps its id, so that its next use gets
- * another. The id carries the place (low bits), which makes RELEASE a look-up without a search.
  * What is to be done is queued in `actions`; pausing is not queued but compared with what was last
  * said, so that a flutter within one turn costs nothing.
  */
-#include "dispatch.h"
+#include "dispatch-private.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
-#define SLOT_BITS  20
-#define SLOT_MASK  ((UINT64_C(1) << SLOT_BITS) - 1)
-#define CHUNK_BITS 6
-#define CHUNK_SIZE (1u << CHUNK_BITS)
-
-_Static_assert(DISPATCH_MAX_INSTANCES <= SLOT_MASK + 1, "an id must have room for every place");
-
-struct dispatch {
-	enum dispatch_balance balance;
-	uint32_t instances;
-
-	struct handoff **chunks;
-	uint32_t n_slots;
-	struct handoff *free; /* linked by next */
-	uint32_t n_free;
-
-	struct handoff_list waiting;
-	struct dispatch_provider *cursor; /* who is asked first */
-	uint32_t n_serving;
-	uint64_t usable_credit; /* of all ready providers together */
-	uint32_t n_unclaimed;
-	uint64_t n_in_service;
-
-	struct dispatch_action *actions; /* room for one of each slot */
-	uint32_t n_actions, next_action;
-	bool is_paused; /* what was last said */
-
-	struct dispatch_totals totals;
-};
-
-static void list_insert(struct handoff_list *list, struct handoff *before, struct handoff *h)
-{
-	h->next = before;
-	h->previous = before ? before->previous : list->last;
-	*(h->previous ? &h->previous->next : &list->first) = h;
-	*(before ? &before->previous : &list->last) = h;
-	list->n++;
-}
-
-static void list_append(struct handoff_list *list, struct handoff *h)
-{
-	list_insert(list, NULL, h);
-}
-
-static void list_remove(struct handoff_list *list, struct handoff *h)
-{
-	*(h->previous ? &h->previous->next : &list->first) = h->next;
-	*(h->next ? &h->next->previous : &list->last) = h->previous;
-	h->next = h->previous = NULL;
-	list->n--;
-}
-
-static bool is_leaving(const struct dispatch_provider *p)
-{
-	return p->state == PROVIDER_DRAINING || p->state == PROVIDER_QUARANTINED;
-}
-
-static uint64_t usable_credit(const struct dispatch_provider *p)
-{
-	return p->state == PROVIDER_READY && p->credit > 0 ? (uint64_t)p->credit : 0;
-}
-
-/* The one place where credit changes, so that the sum stays true. */
+/* The one place where credit changes, so that the sums stay true. */
 static void set_credit(struct dispatch *d, struct dispatch_provider *p, int64_t credit)
 {
-	d->usable_credit -= usable_credit(p);
+	d->usable_credit[p->is_standby] -= usable_credit(p);
 	p->credit = credit;
-	d->usable_credit += usable_credit(p);
+	d->usable_credit[p->is_standby] += usable_credit(p);
 }
 
 static void set_state(struct dispatch *d, struct dispatch_provider *p, enum provider_state state)
 {
 	if (is_leaving(p) && !(p->state == PROVIDER_DRAINING && state == PROVIDER_QUARANTINED))
 		return;
-	d->usable_credit -= usable_credit(p);
+	d->usable_credit[p->is_standby] -= usable_credit(p);
 	d->n_serving -= !is_leaving(p);
 	p->state = state;
-	d->usable_credit += usable_credit(p);
+	d->usable_credit[p->is_standby] += usable_credit(p);
 	d->n_serving += !is_leaving(p);
 }
 
@@ -101,21 +36,26 @@ static uint64_t load_of(const struct dispatch_provider *p)
 	return (uint64_t)p->unclaimed.n + p->claimed.n + p->n_foreign;
 }
 
+static bool is_eligible(const struct dispatch_provider *p, bool is_standby)
+{
+	return p->is_standby == is_standby && usable_credit(p) > 0;
+}
+
 static bool is_less_loaded(const struct dispatch_provider *a, const struct dispatch_provider *b)
 {
 	return (load_of(a) + 1) * b->weight < (load_of(b) + 1) * a->weight;
 }
 
 /*
- * The usable provider with the least load for its weight; among equals the one after the last
+ * The eligible provider with the least load for its weight; among equals the one after the last
  * chosen.
  */
-static struct dispatch_provider *choose_least(struct dispatch *d)
+static struct dispatch_provider *choose_least(struct dispatch *d, bool is_standby)
 {
 	struct dispatch_provider *p = d->cursor, *best = NULL;
 
 	do {
-		if (usable_credit(p) > 0 && (!best || is_less_loaded(p, best)))
+		if (is_eligible(p, is_standby) && (!best || is_less_loaded(p, best)))
 			best = p;
 		p = p->next;
 	} while (p != d->cursor);
@@ -123,12 +63,12 @@ static struct dispatch_provider *choose_least(struct dispatch *d)
 	return best;
 }
 
-/* The usable providers in turn; each gets as many in a row as its weight says. */
-static struct dispatch_provider *choose_round_robin(struct dispatch *d)
+/* The eligible providers in turn; each gets as many in a row as its weight says. */
+static struct dispatch_provider *choose_round_robin(struct dispatch *d, bool is_standby)
 {
 	struct dispatch_provider *p = d->cursor;
 
-	while (usable_credit(p) == 0) {
+	while (!is_eligible(p, is_standby)) {
 		p->n_turns = p->weight;
 		p = p->next;
 	}
@@ -138,6 +78,15 @@ static struct dispatch_provider *choose_round_robin(struct dispatch *d)
 		d->cursor = p->next;
 	}
 	return p;
+}
+
+/* Standbys only when no other has usable credit. Somebody must have. */
+static struct dispatch_provider *choose(struct dispatch *d)
+{
+	bool is_standby = d->usable_credit[false] == 0;
+
+	return d->balance == DISPATCH_LEAST ? choose_least(d, is_standby)
+					    : choose_round_robin(d, is_standby);
 }
 
 static void push_action(struct dispatch *d, enum dispatch_action_type type, struct handoff *h)
@@ -160,19 +109,17 @@ static void give(
 	push_action(d, DISPATCH_GIVE, h);
 }
 
-/* Give what waits, oldest first, while somebody has credit. */
-static void match(struct dispatch *d, uint64_t now_usec)
+void dispatch_match(struct dispatch *d, uint64_t now_usec)
 {
-	while (d->waiting.n > 0 && d->usable_credit > 0) {
+	while (d->waiting.n > 0 && usable_credit_of_all(d) > 0) {
 		struct handoff *h = d->waiting.first;
 
 		list_remove(&d->waiting, h);
-		give(d, h, d->balance == DISPATCH_LEAST ? choose_least(d) : choose_round_robin(d),
-			now_usec);
+		give(d, h, choose(d), now_usec);
 	}
 }
 
-static void free_handoff(struct dispatch *d, struct handoff *h)
+void dispatch_free_handoff(struct dispatch *d, struct handoff *h)
 {
 	h->state = HANDOFF_FREE;
 	h->provider = NULL;
@@ -181,8 +128,7 @@ static void free_handoff(struct dispatch *d, struct handoff *h)
 	d->n_free++;
 }
 
-/* Take an unclaimed hand-off away from its provider; it waits before `before` (NULL: behind all).
- */
+/* Take an unclaimed hand-off away from its provider; it waits before `before`, or as the last. */
 static void take_back(struct dispatch *d, struct handoff *h, struct handoff *before)
 {
 	list_remove(&h->provider->unclaimed, h);
@@ -210,10 +156,7 @@ struct dispatch *dispatch_free(struct dispatch *d)
 	if (!d)
 		return NULL;
 	assert(!d->cursor && d->waiting.n == 0);
-	for (uint32_t i = 0; i < d->n_slots / CHUNK_SIZE; i++)
-		free(d->chunks[i]);
-	free(d->chunks);
-	free(d->actions);
+	dispatch_free_slots(d);
 	free(d);
 	return NULL;
 }
@@ -225,40 +168,15 @@ void dispatch_configure(struct dispatch *d, enum dispatch_balance balance, uint3
 	d->instances = instances;
 }
 
-static int add_chunk(struct dispatch *d)
-{
-	uint32_t n_chunks = d->n_slots / CHUNK_SIZE, n_slots = d->n_slots + CHUNK_SIZE;
-	struct handoff **chunks = reallocarray(d->chunks, n_chunks + 1, sizeof(*chunks));
-	struct dispatch_action *actions;
-	struct handoff *chunk;
-
-	if (!chunks)
-		return -ENOMEM;
-	d->chunks = chunks;
-	actions = reallocarray(d->actions, n_slots, sizeof(*actions));
-	if (!actions)
-		return -ENOMEM;
-	d->actions = actions;
-	chunk = calloc(CHUNK_SIZE, sizeof(*chunk));
-	if (!chunk)
-		return -ENOMEM;
-	chunks[n_chunks] = chunk;
-	for (uint32_t i = CHUNK_SIZE; i-- > 0;) {
-		chunk[i].id = d->n_slots + i;
-		chunk[i].fd = -EBADF;
-		free_handoff(d, &chunk[i]);
-	}
-	d->n_slots = n_slots;
-	return 0;
-}
-
 /* How many connections more would be welcome. When some wait there is no usable credit. */
 static uint64_t room(const struct dispatch *d)
 {
-	uint64_t n_now = (uint64_t)d->waiting.n + d->n_unclaimed + d->n_in_service;
+	uint64_t n_now = n_connections(d), credit = usable_credit_of_all(d);
 	uint64_t n_instances = n_now < d->instances ? d->instances - n_now : 0;
 
-	return n_instances < d->usable_credit ? n_instances : d->usable_credit;
+	if (d->n_parked > 0)
+		return 0;
+	return n_instances < credit ? n_instances : credit;
 }
 
 uint32_t dispatch_room(struct dispatch *d, uint32_t max)
@@ -267,40 +185,42 @@ uint32_t dispatch_room(struct dispatch *d, uint32_t max)
 
 	if (n > max)
 		n = max;
-	while (d->n_free < n)
-		if (add_chunk(d) < 0)
-			return d->n_free;
-	return (uint32_t)n;
+	return dispatch_reserve(d, n) ? (uint32_t)n : d->n_free;
 }
 
-struct handoff *dispatch_offer(struct dispatch *d, uint64_t now_usec)
+struct handoff *dispatch_enter(struct dispatch *d, uint64_t now_usec)
 {
 	struct handoff *h = d->free;
 
-	if (!h || room(d) == 0)
-		return NULL;
 	d->free = h->next;
 	d->n_free--;
 	*h = (struct handoff){.id = h->id + SLOT_MASK + 1, .state = HANDOFF_WAITING, .fd = -EBADF};
 	list_append(&d->waiting, h);
-	d->totals.n_accepted++;
-	match(d, now_usec);
+	dispatch_match(d, now_usec);
 	return h;
 }
 
-struct dispatch_provider *dispatch_register(struct dispatch *d, int32_t credit, uint32_t weight,
-	uint32_t n_foreign, void *userdata, uint64_t now_usec)
+struct handoff *dispatch_offer(struct dispatch *d, uint64_t now_usec)
 {
-	struct dispatch_provider *p = calloc(1, sizeof(*p));
-
-	if (!p)
+	if (!d->free || room(d) == 0)
 		return NULL;
-	p->userdata = userdata;
-	p->weight = p->n_turns = weight;
-	p->n_foreign = n_foreign;
-	p->state = PROVIDER_READY;
-	d->n_serving++;
-	d->n_in_service += n_foreign;
+	d->totals.n_accepted++;
+	return dispatch_enter(d, now_usec);
+}
+
+struct handoff *dispatch_take_over(struct dispatch *d, uint64_t now_usec)
+{
+	if (n_connections(d) >= d->instances || !dispatch_reserve(d, 1))
+		return NULL;
+	d->totals.n_taken_over++;
+	return dispatch_enter(d, now_usec);
+}
+
+void dispatch_add_provider(struct dispatch *d, struct dispatch_provider *p)
+{
+	d->n_serving += !is_leaving(p);
+	d->n_in_service += p->n_foreign;
+	d->usable_credit[p->is_standby] += usable_credit(p);
 	if (d->cursor) { /* before the cursor is the end of the ring */
 		p->next = d->cursor;
 		p->previous = d->cursor->previous;
@@ -308,8 +228,26 @@ struct dispatch_provider *dispatch_register(struct dispatch *d, int32_t credit, 
 	} else {
 		d->cursor = p->next = p->previous = p;
 	}
-	set_credit(d, p, credit);
-	match(d, now_usec);
+}
+
+struct dispatch_provider *dispatch_register(
+	struct dispatch *d, const struct dispatch_hello *hello, void *userdata, uint64_t now_usec)
+{
+	struct dispatch_provider *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		return NULL;
+	*p = (struct dispatch_provider){
+		.userdata = userdata,
+		.state = PROVIDER_READY,
+		.is_standby = hello->is_standby,
+		.weight = hello->weight,
+		.credit = hello->credit,
+		.n_foreign = hello->n_foreign,
+		.n_turns = hello->weight,
+	};
+	dispatch_add_provider(d, p);
+	dispatch_match(d, now_usec);
 	return p;
 }
 
@@ -344,7 +282,7 @@ int dispatch_claimed(
 	}
 	p->claimed_sequence = sequence;
 	note_answer(d, p, now_usec);
-	match(d, now_usec);
+	dispatch_match(d, now_usec);
 	return 0;
 }
 
@@ -357,27 +295,46 @@ static struct handoff *find_claimed(
 
 	if (slot >= d->n_slots)
 		return NULL;
-	h = &d->chunks[slot >> CHUNK_BITS][slot & (CHUNK_SIZE - 1)];
+	h = slot_at(d, slot);
 	return h->id == id && h->state == HANDOFF_CLAIMED && h->provider == p ? h : NULL;
 }
 
-static int release(struct dispatch *d, struct dispatch_provider *p, uint64_t id)
+/*
+ * A provider says that it has a connection no more. *ret is its record, in no list now; NULL if it
+ * is of an earlier channel. Returns 0 or -EPROTO.
+ */
+static int end_service(
+	struct dispatch *d, struct dispatch_provider *p, uint64_t id, struct handoff **ret)
 {
+	struct handoff *h = NULL;
+
 	if (id == 0) {
 		if (p->n_foreign == 0)
 			return -EPROTO;
 		p->n_foreign--;
 	} else {
-		struct handoff *h = find_claimed(d, p, id);
-
+		h = find_claimed(d, p, id);
 		if (!h)
 			return -EPROTO;
 		list_remove(&p->claimed, h);
-		free_handoff(d, h);
+	}
+	d->n_in_service--;
+	*ret = h;
+	return 0;
+}
+
+static int release(struct dispatch *d, struct dispatch_provider *p, uint64_t id)
+{
+	struct handoff *h;
+	int r = end_service(d, p, id, &h);
+
+	if (r < 0)
+		return r;
+	if (h) {
+		dispatch_free_handoff(d, h);
 		d->totals.n_released++;
 		p->n_served++;
 	}
-	d->n_in_service--;
 	set_credit(d, p, p->credit + 1);
 	return 0;
 }
@@ -390,8 +347,50 @@ int dispatch_released(struct dispatch *d, struct dispatch_provider *p, const uin
 	assert(d->n_actions == 0);
 	for (size_t i = 0; i < n_ids && r >= 0; i++)
 		r = release(d, p, ids[i]);
-	match(d, now_usec);
+	dispatch_match(d, now_usec);
 	return r;
+}
+
+static int forward(
+	struct dispatch *d, struct dispatch_provider *p, uint64_t id, struct handoff *ret)
+{
+	struct handoff *h;
+	int r = end_service(d, p, id, &h);
+
+	if (r < 0)
+		return r;
+	*ret = h ? *h : (struct handoff){0};
+	ret->fd = -EBADF;
+	if (h) {
+		dispatch_free_handoff(d, h);
+		d->totals.n_forwarded++;
+	}
+	return 0;
+}
+
+int dispatch_forwarded(struct dispatch *d, struct dispatch_provider *p, uint64_t id,
+	struct handoff *ret, uint64_t now_usec)
+{
+	int r;
+
+	assert(d->n_actions == 0);
+	r = forward(d, p, id, ret);
+	if (r < 0)
+		return r;
+	set_credit(d, p, p->credit + 1);
+	dispatch_match(d, now_usec);
+	return 0;
+}
+
+int dispatch_handed_back(
+	struct dispatch *d, struct dispatch_provider *p, uint64_t id, struct handoff *ret)
+{
+	int r = forward(d, p, id, ret);
+
+	if (r < 0)
+		return r;
+	set_credit(d, p, p->credit < 0 ? p->credit + 1 : 0);
+	return 0;
 }
 
 int dispatch_credited(struct dispatch *d, struct dispatch_provider *p, uint64_t sequence,
@@ -402,7 +401,7 @@ int dispatch_credited(struct dispatch *d, struct dispatch_provider *p, uint64_t 
 		return -EPROTO;
 	/* What was on its way when the provider said so counts against it. */
 	set_credit(d, p, credit - (int64_t)(p->last_sequence - sequence));
-	match(d, now_usec);
+	dispatch_match(d, now_usec);
 	return 0;
 }
 
@@ -428,7 +427,7 @@ int dispatch_declined(struct dispatch *d, struct dispatch_provider *p, uint64_t 
 	if (p->credit > 0) /* or the least loaded, as it is now, would get the same ones again */
 		set_credit(d, p, 0);
 	note_answer(d, p, now_usec);
-	match(d, now_usec);
+	dispatch_match(d, now_usec);
 	return 0;
 }
 
@@ -443,14 +442,14 @@ void dispatch_unsent(struct dispatch *d, struct dispatch_provider *p, uint32_t n
 	set_credit(d, p, p->credit + n);
 	if (p->state == PROVIDER_READY)
 		set_state(d, p, PROVIDER_BLOCKED);
-	match(d, now_usec);
+	dispatch_match(d, now_usec);
 }
 
 void dispatch_set_state(struct dispatch *d, struct dispatch_provider *p, enum provider_state state,
 	uint64_t now_usec)
 {
 	set_state(d, p, state);
-	match(d, now_usec);
+	dispatch_match(d, now_usec);
 }
 
 void dispatch_touched(struct dispatch *d, struct handoff *h)
@@ -473,7 +472,7 @@ void dispatch_gone(struct dispatch *d, struct dispatch_provider *p, uint64_t now
 		struct handoff *h = p->claimed.first;
 
 		list_remove(&p->claimed, h);
-		free_handoff(d, h);
+		dispatch_free_handoff(d, h);
 		d->totals.n_lost++;
 	}
 	d->n_serving -= !is_leaving(p);
@@ -482,20 +481,7 @@ void dispatch_gone(struct dispatch *d, struct dispatch_provider *p, uint64_t now
 	if (d->cursor == p)
 		d->cursor = p->next == p ? NULL : p->next;
 	free(p);
-	match(d, now_usec);
-}
-
-bool dispatch_take_waiting(struct dispatch *d, struct handoff *ret)
-{
-	struct handoff *h = d->waiting.first;
-
-	if (!h)
-		return false;
-	list_remove(&d->waiting, h);
-	*ret = *h;
-	free_handoff(d, h);
-	d->totals.n_given_up++;
-	return true;
+	dispatch_match(d, now_usec);
 }
 
 static void visit_list(const struct handoff_list *list,
@@ -515,6 +501,11 @@ void dispatch_visit_unclaimed(
 		visit_list(&p->unclaimed, visit, userdata);
 }
 
+bool dispatch_is_paused(const struct dispatch *d)
+{
+	return room(d) == 0;
+}
+
 bool dispatch_next(struct dispatch *d, struct dispatch_action *ret)
 {
 	bool is_paused;
@@ -530,75 +521,4 @@ bool dispatch_next(struct dispatch *d, struct dispatch_action *ret)
 	d->is_paused = is_paused;
 	*ret = (struct dispatch_action){.type = is_paused ? DISPATCH_PAUSE : DISPATCH_RESUME};
 	return true;
-}
-
-uint32_t dispatch_n_serving(const struct dispatch *d)
-{
-	return d->n_serving;
-}
-
-uint32_t dispatch_n_waiting(const struct dispatch *d)
-{
-	return d->waiting.n;
-}
-
-uint32_t dispatch_n_unclaimed(const struct dispatch *d)
-{
-	return d->n_unclaimed;
-}
-
-uint64_t dispatch_n_in_service(const struct dispatch *d)
-{
-	return d->n_in_service;
-}
-
-bool dispatch_is_paused(const struct dispatch *d)
-{
-	return room(d) == 0;
-}
-
-const struct dispatch_totals *dispatch_totals(const struct dispatch *d)
-{
-	return &d->totals;
-}
-
-static uint32_t check_list(const struct handoff_list *list, enum handoff_state state,
-	const struct dispatch_provider *p)
-{
-	uint64_t sequence = 0;
-	uint32_t n = 0;
-
-	for (const struct handoff *h = list->first; h; h = h->next, n++) {
-		assert(h->state == state && h->provider == p);
-		assert(h->next ? h->next->previous == h : list->last == h);
-		assert(state != HANDOFF_GIVEN || h->sequence > sequence);
-		sequence = h->sequence;
-	}
-	assert(n == list->n);
-	return n;
-}
-
-void dispatch_check(const struct dispatch *d)
-{
-	uint32_t n = check_list(&d->waiting, HANDOFF_WAITING, NULL), n_unclaimed = 0, n_claimed = 0;
-	uint32_t n_foreign = 0, n_serving = 0, n_free = 0;
-	const struct dispatch_provider *p = d->cursor;
-	uint64_t credit = 0;
-
-	for (bool more = p; more; p = p->next, more = p != d->cursor) {
-		n_unclaimed += check_list(&p->unclaimed, HANDOFF_GIVEN, p);
-		n_claimed += check_list(&p->claimed, HANDOFF_CLAIMED, p);
-		n_foreign += p->n_foreign;
-		n_serving += !is_leaving(p);
-		credit += usable_credit(p);
-		assert(p->next->previous == p);
-	}
-	for (const struct handoff *h = d->free; h; h = h->next, n_free++)
-		assert(h->state == HANDOFF_FREE);
-	assert(n_free == d->n_free && n + n_unclaimed + n_claimed + n_free == d->n_slots);
-	assert(n_unclaimed == d->n_unclaimed && n_claimed + n_foreign == d->n_in_service);
-	assert(n_serving == d->n_serving && credit == d->usable_credit);
-	assert(d->waiting.n == 0 || d->usable_credit == 0);
-	assert(d->totals.n_accepted == n + n_unclaimed + n_claimed + d->totals.n_released +
-					       d->totals.n_lost + d->totals.n_given_up);
 }

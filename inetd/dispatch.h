@@ -9,13 +9,17 @@
  *
  * The caller's part: after every event it carries out what dispatch_next() returns until there is
  * no more, and has everything that was given sent, or taken back with dispatch_unsent(), before it
- * tells what a provider said next. (Several offers in a row count as one event.)
+ * tells what a provider said next. (Several connections in a row that are offered, taken over or
+ * taken out of the parking queue count as one event.)
  *
- * Invariants (dispatch_check() asserts them):
- *  - every hand-off is waiting, given (unclaimed) or claimed, and in exactly one list;
- *  - a hand-off leaves a provider only because it was released, declined or never sent, or because
- * the provider is gone: never because time has passed;
- *  - nothing is given without credit.
+ * Invariants (dispatch_check() asserts what can be seen of them):
+ *
+ *  - Every hand-off is waiting, given (unclaimed) or claimed, and in exactly one list. One that is
+ *    parked is no hand-off for as long: it is only counted here.
+ *  - A hand-off leaves a provider only because it was released, forwarded, declined or never sent,
+ *    or because the provider is gone: never because time has passed.
+ *  - Nothing is given without credit, and nothing waits while somebody has credit to use.
+ *  - No connection is forgotten: the totals add up, see struct dispatch_totals.
  */
 #pragma once
 
@@ -27,6 +31,7 @@
 #define DISPATCH_MAX_INSTANCES (1u << 20)
 
 struct dispatch;
+struct forwarded;
 
 enum handoff_state {
 	HANDOFF_FREE,
@@ -49,8 +54,10 @@ struct handoff {
 	/* The caller's, carried and not looked at. */
 	int fd; /* our copy, closed by the caller at DISPATCH_CLOSE */
 	uint32_t listener;
+	uint32_t n_hops; /* how often it was forwarded, also when claimed */
 	uint64_t accepted_ns;
 	struct wire_address peer;
+	struct forwarded *forwarded; /* see forwarded.h; NULL when claimed, or from accept4(2) */
 };
 
 struct handoff_list {
@@ -59,13 +66,15 @@ struct handoff_list {
 };
 
 enum provider_state {
-	PROVIDER_READY,	  /* gets connections while it has credit */
-	PROVIDER_BLOCKED, /* its channel is full: nothing new until dispatch_set_state() says ready
-			   */
-	PROVIDER_STUCK, /* silent past the claim timeout: nothing new until it claims or declines */
-	PROVIDER_DRAINING,    /* finishes what it has; from here only to quarantine */
-	PROVIDER_QUARANTINED, /* broke the protocol, but may still receive what was sent; for good
-			       */
+	PROVIDER_READY, /* gets connections while it has credit */
+	/* Its channel is full: nothing new until dispatch_set_state() says ready. */
+	PROVIDER_BLOCKED,
+	/* Silent past the claim timeout: nothing new until it claims or declines. */
+	PROVIDER_STUCK,
+	/* Finishes what it has; from here only to quarantine. */
+	PROVIDER_DRAINING,
+	/* Broke the protocol, but may still receive what was sent; for good. */
+	PROVIDER_QUARANTINED,
 };
 
 /* One registered process, as dispatch sees it. Members are for reading only. */
@@ -73,15 +82,15 @@ struct dispatch_provider {
 	struct dispatch_provider *next, *previous; /* a ring of all, in the order of registration */
 	void *userdata;
 	enum provider_state state;
+	bool is_standby; /* gets connections only while no other has credit to use */
 	uint32_t weight;
 	int64_t credit;		   /* how many more it takes now; may be negative */
 	uint64_t last_sequence;	   /* of the latest connection given */
 	uint64_t claimed_sequence; /* of its last CLAIM */
-	uint64_t unclaimed_since;  /* when it last claimed or declined, or was given the first
-				    * unclaimed one, µs
-				    */
-	uint32_t n_foreign;	   /* connections it holds from an earlier channel */
-	uint32_t n_turns; /* round robin: how many connections more before the next's turn */
+	/* When it last claimed or declined, or was given the first unclaimed one, in µs. */
+	uint64_t unclaimed_since;
+	uint32_t n_foreign; /* connections it holds from an earlier channel */
+	uint32_t n_turns;   /* round robin: how many connections more before the next's turn */
 	struct handoff_list unclaimed; /* by sequence */
 	struct handoff_list claimed;
 	uint64_t n_served; /* released, since registration */
@@ -105,19 +114,31 @@ struct dispatch_action {
 };
 
 /*
- * Since dispatch_new(). n_accepted = waiting + unclaimed + claimed now + n_released + n_lost +
- * n_given_up.
+ * Since dispatch_new() of the first usherd in a row of upgrades. It adds up:
+ *
+ *     n_accepted + n_taken_over = n_released + n_forwarded + n_lost + n_expired + n_given_up
+ *                                 + those that are waiting, parked, unclaimed and claimed now
+ *
+ * and n_redispatched, n_declined and n_parked count what is not the end of a connection.
  */
 struct dispatch_totals {
 	uint64_t n_accepted;
+	/*
+	 * By dispatch_take_over() and dispatch_set_parked(): from another service, back from a
+	 * provider after the claim, or from an earlier usherd.
+	 */
+	uint64_t n_taken_over;
 	uint64_t n_claimed;
 	uint64_t n_released;
-	uint64_t n_redispatched; /* taken back unclaimed from a provider that is gone, and offered
-				    again */
-	uint64_t n_declined;	 /* handed back by a living provider, and offered again */
-	uint64_t n_lost;	 /* gone with their provider after the claim */
-	uint64_t n_touched;	 /* of those: used before the claim, see dispatch_touched() */
-	uint64_t n_given_up;	 /* waited until the service ended: dispatch_take_waiting() */
+	uint64_t n_redispatched; /* taken back unclaimed from a provider that is gone */
+	uint64_t n_declined;	 /* handed back unclaimed by a living provider */
+	/* Gone with their provider after the claim, or on the way from an earlier usherd. */
+	uint64_t n_lost;
+	uint64_t n_touched;   /* of those: used before the claim, see dispatch_touched() */
+	uint64_t n_forwarded; /* given on by their providers, or handed back after the claim */
+	uint64_t n_parked;    /* put aside because nobody could take them */
+	uint64_t n_expired;   /* of those: nobody could for too long */
+	uint64_t n_given_up;  /* nobody could take them, and they could not be put aside */
 };
 
 /*
@@ -136,8 +157,9 @@ struct dispatch *dispatch_free(struct dispatch *d);
 void dispatch_configure(struct dispatch *d, enum dispatch_balance balance, uint32_t instances);
 
 /*
- * How many connections can be offered now: credit that nobody waits for, within `instances`, and at
- * most `max`. Memory for as many is there when this returns; out of memory looks like no room.
+ * How many connections can be offered now: credit that nobody waits for (parked ones wait, too),
+ * within `instances`, and at most `max`. Memory for as many is there when this returns; out of
+ * memory looks like no room.
  */
 uint32_t dispatch_room(struct dispatch *d, uint32_t max);
 
@@ -149,11 +171,26 @@ uint32_t dispatch_room(struct dispatch *d, uint32_t max);
 struct handoff *dispatch_offer(struct dispatch *d, uint64_t now_usec);
 
 /*
- * A provider has registered: `credit` and `weight` as in HELLO, `n_foreign` its `holding`.
- * Returns NULL when out of memory.
+ * A connection that is there already and has to be taken, whether anybody has credit or not: one
+ * that a provider has forwarded. As dispatch_offer(), but limited only by `instances` (and by
+ * memory): dispatch_room() need not be asked.
  */
-struct dispatch_provider *dispatch_register(struct dispatch *d, int32_t credit, uint32_t weight,
-	uint32_t n_foreign, void *userdata, uint64_t now_usec);
+struct handoff *dispatch_take_over(struct dispatch *d, uint64_t now_usec);
+
+/* What a provider says in HELLO, as usher-protocol(7) has it. */
+struct dispatch_hello {
+	int32_t credit;
+	uint32_t weight;
+	uint32_t n_foreign; /* its `holding` */
+	bool is_standby;
+};
+
+/*
+ * A provider has registered. `userdata` is the caller's, in the returned record, which is good
+ * until dispatch_gone(). Returns NULL when out of memory.
+ */
+struct dispatch_provider *dispatch_register(
+	struct dispatch *d, const struct dispatch_hello *hello, void *userdata, uint64_t now_usec);
 
 /*
  * What a provider said. Each returns 0, or -EPROTO if the provider should have known better (a
@@ -169,6 +206,20 @@ int dispatch_credited(struct dispatch *d, struct dispatch_provider *p, uint64_t 
 	int32_t credit, uint64_t now_usec);
 int dispatch_declined(struct dispatch *d, struct dispatch_provider *p, uint64_t first,
 	uint64_t last, uint64_t now_usec);
+
+/*
+ * FORWARD: the claimed connection `id` is `p`'s no more, which gives one credit back; *ret is what
+ * was known of it: the caller's members, with fd -EBADF. Of one that it holds from an earlier
+ * channel, id 0, nothing is known, and all else is zero. Returns as above.
+ *
+ * dispatch_handed_back(): the same for FORWARD to the own service. What credit `p` has left is
+ * withdrawn, or the least loaded, as it is now, would get the same connection again. The connection
+ * does not come back by itself: see dispatch_take_over().
+ */
+int dispatch_forwarded(struct dispatch *d, struct dispatch_provider *p, uint64_t id,
+	struct handoff *ret, uint64_t now_usec);
+int dispatch_handed_back(
+	struct dispatch *d, struct dispatch_provider *p, uint64_t id, struct handoff *ret);
 
 /*
  * The last `n` connections given to `p` could not be sent (its channel is full): they go to
@@ -194,26 +245,96 @@ void dispatch_touched(struct dispatch *d, struct handoff *h);
  */
 void dispatch_gone(struct dispatch *d, struct dispatch_provider *p, uint64_t now_usec);
 
-/* The longest waiting connection, no longer dispatch's: the caller owns the returned copy and its
- * fd. Returns false when none waits. For a service that ends. */
+/*
+ * The longest waiting connection, no longer dispatch's: the caller owns the returned copy, its fd
+ * and what it brings. Returns false when none waits. It counts as given up.
+ */
 bool dispatch_take_waiting(struct dispatch *d, struct handoff *ret);
 
 /*
- * Call `visit` for every hand-off that may still be given, waiting or unclaimed: so that the caller
- * can change what it carries. `visit` must not tell dispatch anything.
+ * Parking: the caller keeps connections that wait elsewhere (parking.h), and dispatch only counts
+ * them. They are older than all that is offered, so there is no room for new ones while any is
+ * parked. They count against `instances`.
+ */
+
+/* The connection to be parked next, NULL when none waits. Its members are still the caller's. */
+const struct handoff *dispatch_oldest_waiting(const struct dispatch *d);
+
+/* That one was stored, and its record here is no more. */
+void dispatch_park(struct dispatch *d);
+
+/*
+ * Is one parked, has somebody credit for it, and is there memory? To be asked before one is taken
+ * out of the store.
+ */
+bool dispatch_can_unpark(struct dispatch *d);
+
+/* As dispatch_offer(), for one that was parked: NULL when dispatch_can_unpark() would say no. */
+struct handoff *dispatch_unpark(struct dispatch *d, uint64_t now_usec);
+
+/* A parked one was closed instead. */
+void dispatch_expire(struct dispatch *d);
+
+/*
+ * So many were found in the store at the start: they count as taken over. Before
+ * dispatch_restore(), whose totals know them already.
+ */
+void dispatch_set_parked(struct dispatch *d, uint32_t n);
+
+/*
+ * For an upgrade in place: make a new dispatch what an earlier one was, in the order of these
+ * declarations. Nothing is given before dispatch_restored(), and until then the only other thing to
+ * do is to end it all, with dispatch_gone() and dispatch_take_waiting().
+ */
+
+/* Above all ids that were ever given: no later connection may have one of them. */
+uint64_t dispatch_id_limit(const struct dispatch *d);
+
+/*
+ * Go on counting from `totals`, and give ids from `id_limit`. Returns 0, or -EINVAL when `id_limit`
+ * leaves none to give.
+ */
+int dispatch_restore(struct dispatch *d, const struct dispatch_totals *totals, uint64_t id_limit);
+
+/*
+ * A provider with all members of *saved but the lists, the links and `userdata`. In the order of
+ * registration. Returns NULL when out of memory, or when members contradict each other.
+ */
+struct dispatch_provider *dispatch_restore_provider(
+	struct dispatch *d, const struct dispatch_provider *saved, void *userdata);
+
+/*
+ * A hand-off, waiting (`p` is NULL, `sequence` 0), given or claimed as `state` says, in the order
+ * of its list; the caller fills its own members. Returns NULL when out of memory, when the id is
+ * there already or was never given, or when the sequence is not one of such a connection.
+ */
+struct handoff *dispatch_restore_handoff(struct dispatch *d, struct dispatch_provider *p,
+	uint64_t id, uint64_t sequence, enum handoff_state state);
+
+/*
+ * That was all. What the totals know and is not here now was lost on the way. As after
+ * dispatch_new() it is paused until dispatch_next() says DISPATCH_RESUME.
+ */
+void dispatch_restored(struct dispatch *d, uint64_t now_usec);
+
+/*
+ * Call `visit` for every hand-off that may still be given: the waiting ones, oldest first, and the
+ * unclaimed ones. The caller may change what they carry, but `visit` must not tell dispatch
+ * anything.
  */
 void dispatch_visit_unclaimed(
 	struct dispatch *d, void (*visit)(struct handoff *h, void *userdata), void *userdata);
 
-/* The next thing to do, false when there is none. */
+/* The next thing to do. Returns false when there is none. */
 bool dispatch_next(struct dispatch *d, struct dispatch_action *ret);
 
 /* Counts of this moment. */
-uint32_t dispatch_n_serving(const struct dispatch *d); /* providers that are not leaving */
+uint32_t dispatch_n_serving(const struct dispatch *d); /* providers not leaving, with standbys */
 uint32_t dispatch_n_waiting(const struct dispatch *d);
+uint32_t dispatch_n_parked(const struct dispatch *d);
 uint32_t dispatch_n_unclaimed(const struct dispatch *d);
-uint64_t dispatch_n_in_service(
-	const struct dispatch *d); /* claimed, and held from earlier channels */
+/* Claimed, and held from earlier channels. */
+uint64_t dispatch_n_in_service(const struct dispatch *d);
 bool dispatch_is_paused(const struct dispatch *d);
 const struct dispatch_totals *dispatch_totals(const struct dispatch *d);
 

@@ -2,7 +2,7 @@
 /* The way in of a service: see intake.h. */
 #include "intake.h"
 
-#include "fd.h"
+#include "closer.h"
 #include "log.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -35,6 +35,7 @@ static enum listener_state listener_state_for(enum intake_state state)
 		return LISTENER_REFUSING;
 	case INTAKE_WAITING:
 	case INTAKE_FULL:
+	case INTAKE_PAUSED:
 		break;
 	}
 	return LISTENER_PAUSED;
@@ -217,8 +218,22 @@ void intake_reset(struct intake *intake, int fd)
 	struct linger linger = {.l_onoff = 1, .l_linger = 0};
 
 	(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
-	close_fd(fd);
+	closer_close_received(fd); /* it may be what a provider wanted to forward */
 	intake->n_reset++;
+}
+
+uint32_t intake_find_listener(const struct intake *intake, int fd)
+{
+	struct address local = {.type = SOCK_STREAM, .length = sizeof(local.storage)};
+
+	if (getsockname(fd, &local.sockaddr, &local.length) < 0)
+		return WIRE_NO_LISTENER;
+	/* An IPv4 client of an IPv6 listener has a mapped address, so families are compared as they
+	 * are. */
+	for (size_t i = 0; i < intake->n_listeners; i++)
+		if (address_conflicts(listener_bound(intake->listeners[i]), true, &local, true))
+			return (uint32_t)i;
+	return WIRE_NO_LISTENER;
 }
 
 enum intake_state intake_state(const struct intake *intake)
@@ -235,4 +250,9 @@ struct listener *const *intake_listeners(const struct intake *intake, size_t *re
 uint64_t intake_n_reset(const struct intake *intake)
 {
 	return intake->n_reset;
+}
+
+void intake_restore_n_reset(struct intake *intake, uint64_t n_reset)
+{
+	intake->n_reset = n_reset;
 }

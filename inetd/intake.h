@@ -24,6 +24,7 @@ enum intake_state {
 	INTAKE_RESETTING, /* nobody is registered: they are accepted and reset */
 	INTAKE_FULL,	/* nobody has credit, or `instances` is reached: they wait in the backlog */
 	INTAKE_SERVING, /* they are accepted and offered to the service */
+	INTAKE_PAUSED,	/* by the administrator: they wait in the backlog */
 };
 
 struct intake;
@@ -68,6 +69,15 @@ void intake_lacks_memory(struct intake *intake, struct listener *l);
 /* Close `fd`, which is taken, so that the client sees a reset and not an orderly end. */
 void intake_reset(struct intake *intake, int fd);
 
+/*
+ * The index of the listener on which the connection `fd` came in, by the address at our end of it;
+ * WIRE_NO_LISTENER: none of the present ones.
+ */
+uint32_t intake_find_listener(const struct intake *intake, int fd);
+
 enum intake_state intake_state(const struct intake *intake);
 struct listener *const *intake_listeners(const struct intake *intake, size_t *ret_n);
 uint64_t intake_n_reset(const struct intake *intake);
+
+/* So many were reset before, by an earlier usherd. */
+void intake_restore_n_reset(struct intake *intake, uint64_t n_reset);

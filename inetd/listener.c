@@ -10,6 +10,7 @@
 #include "listener.h"
 
 #include "acceptor.h"
+#include "closer.h"
 #include "fd.h"
 #include "unixsocket.h"
 #include <assert.h>
@@ -17,6 +18,7 @@
 #include <limits.h>
 #include <linux/in6.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -31,6 +33,8 @@ struct listener {
 	uint32_t index; /* among its owner's */
 	struct address configured, bound;
 	struct unixsocket_file file; /* of AF_UNIX */
+	uint32_t store_number;
+	char store_service[WIRE_NAME_SIZE]; /* whose name it has in the store */
 	int backlog;
 	int fd_ceiling; /* from here on descriptors are in reserve */
 	struct acceptor *acceptor;
@@ -195,16 +199,74 @@ int listener_new(struct listener **ret, sd_event *event, const struct address *c
 	return 0;
 }
 
+static int listen_again(struct listener *l)
+{
+	int r = set_option(l->fd, SOL_SOCKET, SO_REUSEADDR, true);
+
+	if (r >= 0 && listen(l->fd, l->backlog) < 0)
+		r = -errno;
+	return r;
+}
+
+int listener_adopt(struct listener **ret, sd_event *event, const struct address *configured,
+	const struct address *bound, const struct config_socket *options,
+	const struct inherited *inherited)
+{
+	struct listener *l;
+	int r = listener_new(&l, event, configured, bound, options, inherited->fd);
+
+	if (r < 0)
+		return r;
+	l->store_number = inherited->number;
+	memcpy(l->store_service, inherited->service, sizeof(l->store_service));
+	r = listen_again(l);
+	if (r < 0) {
+		listener_free(l);
+		return r;
+	}
+	*ret = l;
+	return 0;
+}
+
+/* The end of the socket, at once: the service manager closes its copy only when it reads that. */
+static void end_socket(struct listener *l)
+{
+	if (l->bound.sockaddr.sa_family == AF_UNIX)
+		unixsocket_unlink(unix_path(&l->bound), &l->file);
+	(void)set_option(l->fd, SOL_SOCKET, SO_REUSEADDR, true); /* for who binds it next */
+	(void)shutdown(l->fd, SHUT_RDWR);
+}
+
 struct listener *listener_free(struct listener *l)
 {
 	if (!l)
 		return NULL;
 	acceptor_free(l->acceptor);
-	if (l->bound.sockaddr.sa_family == AF_UNIX)
-		unixsocket_unlink(unix_path(&l->bound), &l->file);
-	close_fd(l->fd);
+	if (!fdstore_remove(FDSTORE_LISTENER, l->store_service, l->store_number))
+		end_socket(l);
+	closer_close(l->fd); /* and with it what clients in its backlog have sent */
 	free(l);
 	return NULL;
+}
+
+void listener_store(struct listener *l, const char *service)
+{
+	if (l->store_number > 0 && strcmp(l->store_service, service) == 0)
+		return;
+	/* The manager stores no socket twice, under whatever name: the old one has to go first. */
+	(void)fdstore_remove(FDSTORE_LISTENER, l->store_service, l->store_number);
+	l->store_number = fdstore_add(FDSTORE_LISTENER, service, l->fd);
+	(void)snprintf(l->store_service, sizeof(l->store_service), "%s", service);
+}
+
+uint32_t listener_store_number(const struct listener *l)
+{
+	return l->store_number;
+}
+
+int listener_fd(const struct listener *l)
+{
+	return l->fd;
 }
 
 void listener_set_owner(
@@ -250,15 +312,6 @@ static int refuse(struct listener *l)
 	/* Two sockets with SO_REUSEADDR may share a port while neither listens: not with this one.
 	 */
 	return set_option(l->fd, SOL_SOCKET, SO_REUSEADDR, false);
-}
-
-static int listen_again(struct listener *l)
-{
-	int r = set_option(l->fd, SOL_SOCKET, SO_REUSEADDR, true);
-
-	if (r >= 0 && listen(l->fd, l->backlog) < 0)
-		r = -errno;
-	return r;
 }
 
 int listener_set_state(struct listener *l, enum listener_state state)

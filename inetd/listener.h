@@ -11,6 +11,7 @@
 
 #include "address.h"
 #include "config.h"
+#include "inheritance.h"
 #include "wire.h"
 #include <systemd/sd-event.h>
 
@@ -48,9 +49,28 @@ int listener_bind(const struct address *address, const struct config_socket *opt
 int listener_new(struct listener **ret, sd_event *event, const struct address *configured,
 	const struct address *bound, const struct config_socket *options, int fd);
 
-/* Closes the socket, and unlinks its path if that is still its own. NULL is allowed. Returns NULL.
+/*
+ * As listener_new(), for a socket that an earlier usherd has left: it listens again if it had been
+ * refusing, and has `options` as far as they can still be changed.
+ */
+int listener_adopt(struct listener **ret, sd_event *event, const struct address *configured,
+	const struct address *bound, const struct config_socket *options,
+	const struct inherited *inherited);
+
+/*
+ * Closes the socket, and unlinks its path if that is still its own, unless the socket goes on
+ * living in the service manager's store (fdstore_remove()). NULL is allowed. Returns NULL.
  */
 struct listener *listener_free(struct listener *l);
+
+/* Have the service manager keep the socket, as one of `service`; not again if it does already. */
+void listener_store(struct listener *l, const char *service);
+
+/* The number in the service manager's store, 0: it is not there. */
+uint32_t listener_store_number(const struct listener *l);
+
+/* The socket, which stays the listener's. */
+int listener_fd(const struct listener *l);
 
 /*
  * Who is told about connections: set by the service that owns the listener at the time, for whom it

@@ -164,6 +164,12 @@ int log_open(enum log_target target, const char *path)
 	return r;
 }
 
+void log_wait(uint64_t timeout_usec)
+{
+	if (state.writer) /* by the one thread that opens and closes */
+		(void)background_wait(state.writer, timeout_usec);
+}
+
 /* A writer that does not end in time is left: log_open() looks after it. */
 void log_close(uint64_t timeout_usec)
 {

@@ -50,6 +50,9 @@ struct log_about {
  */
 int log_open(enum log_target target, const char *path);
 
+/* Wait until what is queued is written, at most `timeout_usec`. */
+void log_wait(uint64_t timeout_usec);
+
 /*
  * Write what is queued, waiting at most `timeout_usec`, then stop. If time runs out, messages are
  * dropped from now on, and log_open() can tell when that is over.

@@ -7,6 +7,7 @@
 #include "config.h"
 #include "privilege.h"
 #include "server.h"
+#include "succession.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -22,20 +23,29 @@
 static const char help[] =
 	"Usage: usherd [-c FILE]\n"
 	"       usherd --check [FILE]\n"
+	"       usherd --check-state\n"
 	"\n"
 	"Accept connections on the configured ports and hand them to processes that have\n"
 	"registered for them. Runs in the foreground.\n"
 	"\n"
 	"  -c, --config FILE  read FILE instead of " USHER_CONFIG_FILE "\n"
 	"  -C, --check        only check the configuration, open nothing\n"
+	"      --check-state  only check whether this program could go on from the state of\n"
+	"                     a running usherd, on standard input, which usherctl upgrade asks\n"
 	"  -h, --help         print this\n"
 	"  -V, --version      print the version\n"
 	"\n"
 	"See usherd(8) and usher.conf(5).\n";
 
+enum action {
+	ACTION_SERVE,
+	ACTION_CHECK,
+	ACTION_CHECK_STATE,
+};
+
 struct arguments {
 	const char *config_path;
-	bool is_check;
+	enum action action;
 };
 
 /* Returns 0 to go on with *ret, 1 when done (help), -EINVAL for wrong usage, which was printed. */
@@ -44,6 +54,7 @@ static int parse_arguments(int argc, char **argv, struct arguments *ret)
 	static const struct option options[] = {
 		{"config", required_argument, NULL, 'c'},
 		{"check", no_argument, NULL, 'C'},
+		{"check-state", no_argument, NULL, 's'},
 		{"help", no_argument, NULL, 'h'},
 		{"version", no_argument, NULL, 'V'},
 		{0},
@@ -56,7 +67,10 @@ static int parse_arguments(int argc, char **argv, struct arguments *ret)
 			arguments.config_path = optarg;
 			break;
 		case 'C':
-			arguments.is_check = true;
+			arguments.action = ACTION_CHECK;
+			break;
+		case 's':
+			arguments.action = ACTION_CHECK_STATE;
 			break;
 		case 'h':
 			fputs(help, stdout);
@@ -69,7 +83,7 @@ static int parse_arguments(int argc, char **argv, struct arguments *ret)
 			return -EINVAL;
 		}
 	}
-	if (arguments.is_check && !arguments.config_path && optind < argc)
+	if (arguments.action == ACTION_CHECK && !arguments.config_path && optind < argc)
 		arguments.config_path = argv[optind++];
 	if (optind < argc) {
 		fprintf(stderr, "usherd: unexpected argument '%s', see --help\n", argv[optind]);
@@ -140,6 +154,41 @@ static int check(const char *path)
 	return EXIT_SUCCESS;
 }
 
+/* Read the state of a running usherd. What is wrong is printed. Returns NULL then. */
+static struct succession *read_state(void)
+{
+	struct succession *succession = NULL;
+	char why[256] = "out of memory";
+	json_error_t error;
+	json_t *json = json_loadf(stdin, JSON_REJECT_DUPLICATES, &error);
+
+	if (!json)
+		fprintf(stderr, "usherd: this is not the state of an usherd: %s\n", error.text);
+	else if (succession_parse(&succession, json, why, sizeof(why)) < 0)
+		fprintf(stderr, "usherd: %s\n", why);
+	json_decref(json);
+	return succession;
+}
+
+/* Could this program go on from that state? */
+static int check_state(void)
+{
+	struct succession *succession = read_state();
+	struct config *config;
+
+	if (!succession)
+		return EX_DATAERR;
+	config = load(succession->config_path, fd_limit());
+	if (config)
+		printf("usherd " USHER_VERSION " can go on from the state of usherd %s\n",
+			succession->version);
+	succession_free(succession);
+	if (!config)
+		return EX_CONFIG;
+	config_free(config);
+	return EXIT_SUCCESS;
+}
+
 /* For status, and for those who then look for the file from another folder. To be freed. */
 static char *make_absolute(const char *path)
 {
@@ -154,23 +203,23 @@ static char *make_absolute(const char *path)
 	return absolute;
 }
 
-static int serve(const char *path)
+static int serve(const char *path, char *const *argv)
 {
+	struct server_setting setting = {.config_path = path, .argv = argv};
 	struct config *config;
-	uint64_t limit;
 
 	if (ensure_standard_fds() < 0)
 		return EX_OSERR;
 	privilege_harden();
 	(void)signal(SIGPIPE, SIG_IGN); /* stderr and the control socket may lose their readers */
-	limit = raise_fd_limit();
-	config = load(path, limit);
+	setting.fd_limit = raise_fd_limit();
+	config = load(path, setting.fd_limit);
 	if (!config)
 		return EX_CONFIG;
-	return server_run(config, path, limit) < 0 ? EX_OSERR : EXIT_SUCCESS;
+	return server_run(config, &setting) < 0 ? EX_OSERR : EXIT_SUCCESS;
 }
 
-static int run(const char *path)
+static int run(const char *path, char *const *argv)
 {
 	char *absolute = make_absolute(path);
 	int status;
@@ -180,7 +229,7 @@ static int run(const char *path)
 			strerror(errno));
 		return EX_OSERR;
 	}
-	status = serve(absolute);
+	status = serve(absolute, argv);
 	free(absolute);
 	return status;
 }
@@ -192,5 +241,13 @@ int main(int argc, char **argv)
 
 	if (r != 0)
 		return r < 0 ? EX_USAGE : EXIT_SUCCESS;
-	return arguments.is_check ? check(arguments.config_path) : run(arguments.config_path);
+	switch (arguments.action) {
+	case ACTION_CHECK:
+		return check(arguments.config_path);
+	case ACTION_CHECK_STATE:
+		return check_state();
+	case ACTION_SERVE:
+		break;
+	}
+	return run(arguments.config_path, argv);
 }

@@ -3,43 +3,93 @@
 #include "notify.h"
 
 #include "background.h"
+#include "fd.h"
 
+#include <fcntl.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
 #include <systemd/sd-daemon.h>
 
-#define QUEUE_MAX 16
-
 struct message {
-	char text[NOTIFY_MAX_BYTES + 1];
+	char *text; /* from malloc */
+	int fd;	    /* a copy, or -EBADF */
 };
 
 static struct background *thread;
 static bool is_stopped; /* without an end of the thread in time */
-static uint64_t n_dropped;
+static atomic_uint_fast64_t n_dropped;
+static atomic_uint_fast64_t n_fds; /* the copies that there are now */
 
-/* By the thread. A manager that does not listen is its own loss. */
+static void message_done(struct message *message)
+{
+	if (message->fd >= 0)
+		n_fds--;
+	close_fd(message->fd);
+	free(message->text);
+}
+
+/* By the thread. */
 static void send_all(const void *items, size_t n, void *unused)
 {
 	const struct message *messages = items;
 
 	(void)unused;
-	for (size_t i = 0; i < n; i++)
-		(void)sd_notify(0, messages[i].text);
+	for (size_t i = 0; i < n; i++) {
+		struct message message = messages[i];
+
+		if (sd_pid_notify_with_fds(0, false, message.text, &message.fd, message.fd >= 0) <
+			0)
+			n_dropped++;
+		message_done(&message);
+	}
 }
 
 static const struct background_task task = {
 	.name = "usherd-notify",
 	.item_size = sizeof(struct message),
-	.capacity = QUEUE_MAX,
+	.capacity = NOTIFY_MAX_QUEUED,
 	.n_at_once = 1,
 	.work = send_all,
 };
 
-static bool has_manager(void)
+bool notify_has_manager(void)
 {
 	return getenv("NOTIFY_SOCKET") != NULL;
+}
+
+static bool may_copy_fd(void)
+{
+	struct rlimit limit;
+
+	return getrlimit(RLIMIT_NOFILE, &limit) == 0 && n_fds < limit.rlim_cur / 4;
+}
+
+/* The copy in *ret, or -EBADF if `fd` is none. */
+static bool copy_fd(int fd, int *ret)
+{
+	*ret = -EBADF;
+	if (fd < 0)
+		return true;
+	if (!may_copy_fd())
+		return false;
+	*ret = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if (*ret < 0)
+		return false;
+	n_fds++;
+	return true;
+}
+
+__attribute__((format(printf, 1, 0))) static char *format_text(
+	const char *format, va_list arguments)
+{
+	char text[NOTIFY_MAX_BYTES + 1];
+	int length = vsnprintf(text, sizeof(text), format, arguments);
+
+	return length < 0 || (size_t)length >= sizeof(text) ? NULL : strdup(text);
 }
 
 static bool push(const struct message *message)
@@ -48,21 +98,41 @@ static bool push(const struct message *message)
 	       background_push(thread, message, 1);
 }
 
-bool notify_send(const char *format, ...)
+__attribute__((format(printf, 2, 0))) static bool send_or_drop(
+	int fd, const char *format, va_list arguments)
 {
-	struct message message;
-	va_list arguments;
-	int length;
+	struct message message = {.fd = -EBADF};
 
-	if (!has_manager())
+	if (!notify_has_manager())
 		return true;
-	va_start(arguments, format);
-	length = vsnprintf(message.text, sizeof(message.text), format, arguments);
-	va_end(arguments);
-	if (length >= 0 && (size_t)length < sizeof(message.text) && push(&message))
+	message.text = format_text(format, arguments);
+	if (message.text && copy_fd(fd, &message.fd) && push(&message))
 		return true;
+	message_done(&message);
 	n_dropped++;
 	return false;
+}
+
+bool notify_send(const char *format, ...)
+{
+	va_list arguments;
+	bool is_queued;
+
+	va_start(arguments, format);
+	is_queued = send_or_drop(-EBADF, format, arguments);
+	va_end(arguments);
+	return is_queued;
+}
+
+bool notify_send_fd(int fd, const char *format, ...)
+{
+	va_list arguments;
+	bool is_queued;
+
+	va_start(arguments, format);
+	is_queued = send_or_drop(fd, format, arguments);
+	va_end(arguments);
+	return is_queued;
 }
 
 void notify_alive(void)
@@ -76,8 +146,14 @@ uint64_t notify_n_dropped(void)
 	return n_dropped;
 }
 
-void notify_stop(uint64_t timeout_usec)
+bool notify_wait(uint64_t timeout_usec)
+{
+	return !thread || background_wait(thread, timeout_usec);
+}
+
+bool notify_stop(uint64_t timeout_usec)
 {
 	thread = background_free(thread, timeout_usec);
 	is_stopped = thread != NULL;
+	return !is_stopped;
 }

@@ -35,28 +35,34 @@ void privilege_lower(void)
 	assert(r == 0); /* the real user id may always be taken */
 }
 
+/* The one that is kept. */
+static const cap_value_t net_bind = CAP_NET_BIND_SERVICE;
+
 /* Have exactly CAP_NET_BIND_SERVICE. */
 static int keep_net_bind_service(void)
 {
-	const cap_value_t kept = CAP_NET_BIND_SERVICE;
 	cap_t capabilities = cap_init();
 	int r = 0;
 
 	if (!capabilities)
 		return -errno;
-	if (cap_set_flag(capabilities, CAP_PERMITTED, 1, &kept, CAP_SET) < 0 ||
-		cap_set_flag(capabilities, CAP_EFFECTIVE, 1, &kept, CAP_SET) < 0 ||
+	if (cap_set_flag(capabilities, CAP_PERMITTED, 1, &net_bind, CAP_SET) < 0 ||
+		cap_set_flag(capabilities, CAP_EFFECTIVE, 1, &net_bind, CAP_SET) < 0 ||
 		cap_set_proc(capabilities) < 0)
 		r = -errno;
 	cap_free(capabilities);
 	return r;
 }
 
-/* A container may have taken CAP_SETPCAP from root: then PR_SET_NO_NEW_PRIVS must do. */
-static void empty_bounding_set(void)
+/*
+ * A container may have taken CAP_SETPCAP from root: then PR_SET_NO_NEW_PRIVS must do. What
+ * privilege_keep_over_exec() makes inheritable has to be in the set (capabilities(7)).
+ */
+static void reduce_bounding_set(void)
 {
 	for (cap_value_t capability = 0; cap_get_bound(capability) >= 0; capability++)
-		(void)cap_drop_bound(capability);
+		if (capability != net_bind)
+			(void)cap_drop_bound(capability);
 }
 
 int privilege_drop(void)
@@ -67,13 +73,30 @@ int privilege_drop(void)
 	if (!can_raise)
 		return 0;
 	privilege_raise();
-	empty_bounding_set();
+	reduce_bounding_set();
 	/* The permitted set survives the change of user only if asked for (prctl(2)). */
 	if (prctl(PR_SET_KEEPCAPS, 1L, 0L, 0L, 0L) < 0 || setresuid(uid, uid, uid) < 0)
 		return -errno;
 	can_raise = false;
 	r = keep_net_bind_service();
 	privilege_harden(); /* once more: the change of user has undone it */
+	return r;
+}
+
+int privilege_keep_over_exec(void)
+{
+	cap_t capabilities = cap_get_proc();
+	cap_flag_value_t is_permitted = CAP_CLEAR;
+	int r = 0;
+
+	if (!capabilities)
+		return -errno;
+	(void)cap_get_flag(capabilities, net_bind, CAP_PERMITTED, &is_permitted);
+	if (is_permitted == CAP_SET &&
+		(cap_set_flag(capabilities, CAP_INHERITABLE, 1, &net_bind, CAP_SET) < 0 ||
+			cap_set_proc(capabilities) < 0 || cap_set_ambient(net_bind, CAP_SET) < 0))
+		r = -errno;
+	cap_free(capabilities);
 	return r;
 }
 

@@ -32,6 +32,14 @@ void privilege_lower(void);
 int privilege_drop(void);
 
 /*
+ * Let the program that this process is about to execute have CAP_NET_BIND_SERVICE, if this process
+ * has it: by the ambient set, which is all that execve(2) leaves to an ordinary user without the
+ * help of the file (capabilities(7)). It stays so if execve(2) fails: usherd executes nothing
+ * else. Returns 0 or a negative errno.
+ */
+int privilege_keep_over_exec(void);
+
+/*
  * Gain nothing by execve(2), and keep other processes of the same user out: without this they could
  * take our descriptors by pidfd_getfd(2). The latter costs core dumps; the leak checker of a
  * sanitizer build must look into the process, so there it is left out.

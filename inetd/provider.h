@@ -15,6 +15,7 @@
 
 #include "dispatch.h"
 #include "rendezvous.h"
+#include "succession.h"
 #include "wire.h"
 #include <stdbool.h>
 #include <stddef.h>
@@ -32,13 +33,19 @@ struct provider_events {
 	void (*on_hello)(struct provider *p, const struct wire_hello *hello, void *userdata);
 	/* There is room now for what provider_owe_welcome() promised: provider_welcome() again. */
 	void (*on_welcome_owed)(struct provider *p, void *userdata);
+	/*
+	 * FORWARD: dispatch knows that *h is the provider's no more. h->fd (-EBADF if it was lost
+	 * on the way) is taken; the message has `n_bytes` of data.
+	 */
+	void (*on_forward)(struct provider *p, const struct wire_forward *forward, size_t n_bytes,
+		struct handoff *h, void *userdata);
 	/* Something was told to dispatch: carry out its actions. */
 	void (*on_change)(void *userdata);
 	/* The channel is over, dispatch knows; free the provider now. */
 	void (*on_gone)(struct provider *p, void *userdata);
 };
 
-/* Members are for reading only; provider.c changes them. */
+/* Members are for reading only; the provider*.c files change them. */
 struct provider {
 	struct provider *next;	     /* the service's list */
 	struct provider *dirty_next; /* the service's list of those with something in the outbox */
@@ -54,25 +61,38 @@ struct provider {
 	struct dispatch_provider *record; /* NULL until it is registered */
 
 	int fd;
+	bool may_forward; /* descriptors come through the channel, and WELCOME says so */
 	sd_event_source *io;
 	sd_event_source *death; /* of the process; NULL where the kernel can't tell */
 	sd_event_source
 		*timer; /* the HELLO deadline; later the pause after ETOOMANYREFS and the like */
+	bool is_reading_paused; /* because no descriptor is free: until the timer */
 	struct handoff *outbox[WIRE_MAX_CONNECTIONS];
 	uint32_t n_outbox;
 	uint32_t n_unsent; /* taken out of the outbox because the channel is full */
 	bool owes_welcome; /* WELCOME or DRAINING did not fit into the channel yet */
 	bool owes_draining;
+	enum wire_draining_reason draining_reason;
 
 	const struct provider_events *events;
 	void *userdata;
 };
 
 /*
- * Wait for HELLO on `fd`. Takes `fd`, also on failure. Returns 0 with *ret (free with
- * provider_free()) or a negative errno.
+ * Wait for HELLO on `fd`, a channel from rendezvous.h. Takes `fd`, also on failure. Returns 0 with
+ * *ret (free with provider_free()) or a negative errno.
  */
 int provider_new(struct provider **ret, sd_event *event, int fd, const struct rendezvous_peer *peer,
+	const char *service, struct dispatch *dispatch, const struct provider_events *events,
+	void *userdata);
+
+/*
+ * Go on with a registered provider of an earlier usherd, which does not notice: its channel, and
+ * its record with `dispatch`, which is being restored. saved->fd is taken. Its connections are the
+ * caller's to restore. Returns 0 with *ret (provider_free()) or a negative errno: -EINVAL if the
+ * record can't be one.
+ */
+int provider_restore(struct provider **ret, sd_event *event, struct saved_provider *saved,
 	const char *service, struct dispatch *dispatch, const struct provider_events *events,
 	void *userdata);
 
@@ -86,8 +106,8 @@ void provider_refuse_channel(int fd, int error, const char *reason);
 void provider_refuse(struct provider *p, int error, const char *reason);
 
 /*
- * Answer HELLO: yes; or say that the listeners have changed. `welcome` is complete but for header
- * and version, `size` its bytes. Returns 0 or a negative errno of sendmsg(2).
+ * Answer HELLO: yes; or say that the listeners have changed. `welcome` is complete but for header,
+ * version and flags, `size` its bytes. Returns 0 or a negative errno of sendmsg(2).
  */
 int provider_welcome(struct provider *p, struct wire_welcome *welcome, size_t size);
 
@@ -100,7 +120,7 @@ void provider_owe_welcome(struct provider *p, int error);
 /* Register with dispatch: after the first provider_welcome(). Returns 0 or -ENOMEM. */
 int provider_register(struct provider *p, const struct wire_hello *hello);
 
-/* Put a connection into the outbox; a full one is sent. */
+/* Put a connection into the outbox; a full one is sent, and one that was forwarded at once. */
 void provider_give(struct provider *p, struct handoff *h);
 
 /*
@@ -115,8 +135,12 @@ void provider_flush(struct provider *p);
  */
 uint32_t provider_take_unsent(struct provider *p);
 
-/* Tell the provider that no more will come. */
-void provider_drain(struct provider *p);
+/* Is it registered, and has it neither said nor been told that no more will come? */
+bool provider_is_serving(const struct provider *p);
+
+/* Tell the provider that no more will come. One that was told before hears the first reason again.
+ */
+void provider_drain(struct provider *p, enum wire_draining_reason reason);
 
 /*
  * Log about the provider: `format` is what follows "SERVICE: provider 1 (NAME, pid 42, uid 33) ",

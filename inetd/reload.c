@@ -3,8 +3,8 @@
  * From one configuration to the next: see reload.h.
  *
  * reload_prepare() makes a plan: for each configured service the running one or a new one, and for
- * each address a listener that is open already or a new one. Everything that a commit needs is
- * allocated then.
+ * each address a listener that is open already, an inherited one, or a new one. Everything that a
+ * commit needs is allocated then.
  */
 #include "reload.h"
 
@@ -32,13 +32,12 @@ struct planned_service {
 	const struct config_service *config;
 	struct service *service;
 	bool is_new;
-	struct listener **listeners; /* those that are open already, and new ones */
+	struct listener **listeners; /* as in its config: open already, inherited, or new */
 	bool *is_new_listener;
-	size_t n_listeners;
 };
 
 struct reload {
-	sd_event *event;
+	struct reload_setting setting;
 	const struct service_list *running;
 	struct config_errors *errors;
 	struct planned_service *planned; /* sorted by name, as in struct config */
@@ -48,8 +47,6 @@ struct reload {
 	bool *is_service_kept;	   /* for each of the running ones */
 	struct service **services; /* room for the list afterwards */
 	unsigned int n_searches;   /* for who holds an address: each takes a while */
-	service_on_ended on_ended;
-	void *userdata;
 };
 
 static void add_error(struct reload *reload, const struct config_listen *listen, const char *why)
@@ -215,6 +212,13 @@ static int bind_listener(const struct config_listen *listen, const struct config
 	return r;
 }
 
+static void plan_listener(
+	struct planned_service *planned, size_t i, struct listener *listener, bool is_new)
+{
+	planned->listeners[i] = listener;
+	planned->is_new_listener[i] = is_new;
+}
+
 /* Returns 0, also if the listener could not be opened and that was added to the errors; -ENOMEM. */
 static int plan_new_listener(struct reload *reload, struct planned_service *planned, size_t i)
 {
@@ -228,31 +232,53 @@ static int plan_new_listener(struct reload *reload, struct planned_service *plan
 		explain_bind_failure(reload, listen, planned->config, r);
 		return 0;
 	}
-	r = listener_new(
-		&listener, reload->event, &listen->address, &bound, &planned->config->socket, fd);
+	r = listener_new(&listener, reload->setting.event, &listen->address, &bound,
+		&planned->config->socket, fd);
 	if (r < 0)
 		return r;
-	planned->listeners[planned->n_listeners] = listener;
-	planned->is_new_listener[planned->n_listeners++] = true;
+	plan_listener(planned, i, listener, true);
 	return 0;
 }
 
-static int plan_listener(struct reload *reload, struct planned_service *planned, size_t i)
+/* The socket that an earlier usherd has left for this address. Returns whether there is one. */
+static bool take_inherited(struct reload *reload, const struct planned_service *planned, size_t i,
+	struct inherited *ret, struct address *ret_bound)
+{
+	return inheritance_take_listener(reload->setting.inherited, planned->config->name,
+		&planned->config->listen[i].address, planned->config->socket.v6only, ret,
+		ret_bound);
+}
+
+static int plan_inherited_listener(struct reload *reload, struct planned_service *planned, size_t i,
+	const struct inherited *inherited, const struct address *bound)
+{
+	struct listener *listener;
+	int r = listener_adopt(&listener, reload->setting.event,
+		&planned->config->listen[i].address, bound, &planned->config->socket, inherited);
+
+	if (r >= 0)
+		plan_listener(planned, i, listener, true);
+	return r;
+}
+
+/* Returns a negative errno; or 0, also if something is wrong that was added to the errors. */
+static int find_listener(struct reload *reload, struct planned_service *planned, size_t i)
 {
 	const struct config_listen *listen = &planned->config->listen[i];
 	struct open_listener *open = find_open(reload, &listen->address, planned->service);
+	struct inherited inherited;
+	struct address bound;
 
+	if (!open && take_inherited(reload, planned, i, &inherited, &bound))
+		return plan_inherited_listener(reload, planned, i, &inherited, &bound);
 	if (!open)
 		return plan_new_listener(reload, planned, i);
 	if (listen->address.sockaddr.sa_family == AF_INET6 &&
-		service_config(open->owner)->socket.v6only != planned->config->socket.v6only) {
+		service_config(open->owner)->socket.v6only != planned->config->socket.v6only)
 		add_error(reload, listen,
 			"v6only can't be changed while it is open, that needs a restart");
-		return 0;
-	}
 	open->is_kept = true;
-	planned->is_new_listener[planned->n_listeners] = false;
-	planned->listeners[planned->n_listeners++] = open->listener;
+	plan_listener(planned, i, open->listener, false);
 	return 0;
 }
 
@@ -279,6 +305,26 @@ static struct service *keep_running(struct reload *reload, const char *name)
 	return *found;
 }
 
+/* Returns 0, also if the service could not be made and that was added to the errors; -ENOMEM. */
+static int plan_new_service(
+	struct reload *reload, struct planned_service *planned, const char *run_dir)
+{
+	const struct config_service *config = planned->config;
+	int r = service_new(&planned->service, reload->setting.event, config, run_dir,
+		reload->setting.inherited, reload->setting.events, reload->setting.userdata);
+
+	planned->is_new = r >= 0;
+	if (r >= 0 && reload->setting.is_held)
+		service_hold(planned->service);
+	if (r >= 0 || r == -ENOMEM)
+		return r;
+	config_errors_add(reload->errors,
+		(struct config_place){.file = config->file, .line = config->line},
+		"cannot make the rendezvous %s/%s.sock of service '%s': %s", run_dir, config->name,
+		config->name, strerror(-r));
+	return 0;
+}
+
 static int plan_service(
 	struct reload *reload, const struct config_service *config, const char *run_dir)
 {
@@ -294,20 +340,8 @@ static int plan_service(
 	if (!planned->listeners || !planned->is_new_listener)
 		return -ENOMEM;
 	for (size_t i = 0; i < config->n_listen && r >= 0; i++)
-		r = plan_listener(reload, planned, i);
-	if (r < 0 || planned->service)
-		return r;
-	r = service_new(&planned->service, reload->event, config, run_dir, reload->on_ended,
-		reload->userdata);
-	planned->is_new = r >= 0;
-	if (r < 0 && r != -ENOMEM) {
-		config_errors_add(reload->errors,
-			(struct config_place){.file = config->file, .line = config->line},
-			"cannot make the rendezvous %s/%s.sock of service '%s': %s", run_dir,
-			config->name, config->name, strerror(-r));
-		r = 0;
-	}
-	return r;
+		r = find_listener(reload, planned, i);
+	return r < 0 || planned->service ? r : plan_new_service(reload, planned, run_dir);
 }
 
 static int plan(struct reload *reload, const struct config *config)
@@ -328,8 +362,8 @@ static int plan(struct reload *reload, const struct config *config)
 	return reload->errors->n_lines > 0 ? -EINVAL : 0;
 }
 
-int reload_prepare(struct reload **ret, sd_event *event, const struct service_list *running,
-	const struct config *config, service_on_ended on_ended, void *userdata,
+int reload_prepare(struct reload **ret, const struct reload_setting *setting,
+	const struct service_list *running, const struct config *config,
 	struct config_errors *errors)
 {
 	struct reload *reload = calloc(1, sizeof(*reload));
@@ -337,11 +371,7 @@ int reload_prepare(struct reload **ret, sd_event *event, const struct service_li
 
 	if (!reload)
 		return -ENOMEM;
-	*reload = (struct reload){.event = event,
-		.running = running,
-		.errors = errors,
-		.on_ended = on_ended,
-		.userdata = userdata};
+	*reload = (struct reload){.setting = *setting, .running = running, .errors = errors};
 	r = plan(reload, config);
 	if (r < 0) {
 		reload_abort(reload);
@@ -368,10 +398,12 @@ void reload_abort(struct reload *reload)
 {
 	if (!reload)
 		return;
+	if (reload->setting.inherited)
+		fdstore_freeze();
 	for (size_t i = 0; i < reload->n_planned; i++) {
 		struct planned_service *planned = &reload->planned[i];
 
-		for (size_t j = 0; j < planned->n_listeners; j++)
+		for (size_t j = 0; planned->is_new_listener && j < planned->config->n_listen; j++)
 			if (planned->is_new_listener[j])
 				listener_free(planned->listeners[j]);
 		if (planned->is_new)
@@ -386,6 +418,13 @@ static void close_unwanted(struct reload *reload)
 	for (size_t i = 0; i < reload->n_open; i++)
 		if (!reload->open[i].is_kept)
 			listener_free(reload->open[i].listener);
+}
+
+/* Its listeners are kept by the service manager from now on. */
+static void store_listeners(const struct planned_service *planned)
+{
+	for (size_t i = 0; i < planned->config->n_listen; i++)
+		listener_store(planned->listeners[i], planned->config->name);
 }
 
 void reload_commit(struct reload *reload, struct service_list *running, struct reload_counts *ret)
@@ -403,8 +442,9 @@ void reload_commit(struct reload *reload, struct service_list *running, struct r
 			counts.n_unchanged++;
 		else
 			counts.n_changed++;
+		store_listeners(planned);
 		service_configure(planned->service, planned->config, planned->listeners,
-			planned->n_listeners);
+			planned->config->n_listen);
 		planned->listeners = NULL;
 		services[n_services++] = planned->service;
 	}

@@ -11,6 +11,7 @@
 #pragma once
 
 #include "config.h"
+#include "inheritance.h"
 #include "service.h"
 #include <systemd/sd-event.h>
 
@@ -29,19 +30,33 @@ struct reload_counts {
 
 struct reload;
 
+/* What services are made with. */
+struct reload_setting {
+	sd_event *event;
+	const struct service_events *events;
+	void *userdata;
+	/* At the start what an earlier usherd has left, else NULL. The caller's, who closes the
+	 * rest after the commit. */
+	struct inheritance *inherited;
+	bool is_held; /* new services wait for service_go_on() */
+};
+
 /*
- * Open what `config` needs beyond what `running` has. Services made here tell their end to
- * `on_ended`.
+ * Open what `config` needs beyond what `running` has.
  *
  * Returns 0 with *ret, for reload_commit() or reload_abort(); -EINVAL with lines in *errors, each
  * with its file and line (and who holds a port in use, where that can be known); -ENOMEM.
  */
-int reload_prepare(struct reload **ret, sd_event *event, const struct service_list *running,
-	const struct config *config, service_on_ended on_ended, void *userdata,
+int reload_prepare(struct reload **ret, const struct reload_setting *setting,
+	const struct service_list *running, const struct config *config,
 	struct config_errors *errors);
 
-/* Carry it out: `running` becomes what `config` says. Frees the plan. */
+/* Carry it out: `running` becomes what `config` says, and the service manager gets its listeners to
+ * keep. Frees the plan. */
 void reload_commit(struct reload *reload, struct service_list *running, struct reload_counts *ret);
 
-/* Close what was opened. NULL is allowed. */
+/*
+ * Close what was opened. After a start that fails so, the service manager keeps what it had for the
+ * next one. NULL is allowed.
+ */
 void reload_abort(struct reload *reload);

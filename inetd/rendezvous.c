@@ -3,6 +3,7 @@
 #include "rendezvous.h"
 
 #include "acceptor.h"
+#include "closer.h"
 #include "fd.h"
 #include "unixsocket.h"
 #include <errno.h>
@@ -25,17 +26,20 @@
 #define MAX_GROUPS 65536u /* NGROUPS_MAX of the kernel */
 
 struct rendezvous {
+	const char *service;
 	int fd;
+	uint32_t number; /* in the service manager's store */
 	char *path;
+	bool passes_descriptors;
 	struct unixsocket_file file;
 	struct acceptor *acceptor;
 	rendezvous_on_peer on_peer;
 	void *userdata;
 };
 
-static mode_t mode_of(bool is_open_to_others)
+static mode_t mode_of(const struct rendezvous_access *access)
 {
-	return is_open_to_others ? 0666 : 0600;
+	return access->is_open_to_others ? 0666 : 0600;
 }
 
 /* The supplementary groups of the peer: *ret is to be freed, NULL if there are none. */
@@ -76,6 +80,17 @@ static int get_peer(int fd, struct rendezvous_peer *ret)
 	return get_groups(fd, &ret->groups, &ret->n_groups);
 }
 
+/*
+ * Where the kernel can, let it refuse descriptors to who sends them. Channels inherit this from the
+ * listening socket, so that nothing can be sent before they are accepted.
+ */
+static void set_passes_descriptors(int fd, bool passes)
+{
+	const int value = passes;
+
+	(void)setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &value, sizeof(value));
+}
+
 static void on_connections(void *userdata)
 {
 	struct rendezvous *r = userdata;
@@ -89,40 +104,58 @@ static void on_connections(void *userdata)
 			return;
 		if (get_peer(fd, &peer) < 0)
 			continue; /* nobody known: closed */
+		/* It connected before a reload, perhaps. */
+		set_passes_descriptors(fd, r->passes_descriptors);
+		peer.passes_descriptors = r->passes_descriptors;
 		r->on_peer(take_fd(&fd), &peer, r->userdata);
 		free(peer.groups);
 	}
 }
 
-/*
- * No message to usherd carries descriptors: where the kernel can, let it refuse them to the sender,
- * on every channel accepted from this socket. Where it can't, provider.c gets rid of them.
- */
-static void refuse_descriptors(int fd)
+/* Returns 0 with the socket in r->fd, or a negative errno. */
+static int open_socket(struct rendezvous *r, const struct rendezvous_access *access,
+	const struct inherited *inherited)
 {
-	const int no = 0;
+	int error;
 
-	(void)setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &no, sizeof(no));
+	if (inherited) {
+		r->fd = inherited->fd;
+		r->number = inherited->number;
+	} else {
+		error = unixsocket_listen(
+			r->path, SOCK_SEQPACKET, mode_of(access), BACKLOG, &r->fd);
+		if (error < 0)
+			return error;
+	}
+	r->file = unixsocket_identify(r->path);
+	if (r->number == 0)
+		r->number = fdstore_add(FDSTORE_RENDEZVOUS, r->service, r->fd);
+	return rendezvous_set_access(r, access);
 }
 
-int rendezvous_new(struct rendezvous **ret, sd_event *event, const char *path,
-	bool is_open_to_others, rendezvous_on_peer on_peer, void *userdata)
+int rendezvous_new(struct rendezvous **ret, sd_event *event, const char *service, const char *path,
+	const struct rendezvous_access *access, const struct inherited *inherited,
+	rendezvous_on_peer on_peer, void *userdata)
 {
+	_cleanup_close_ int inherited_fd = inherited ? inherited->fd : -EBADF;
 	struct rendezvous *r = calloc(1, sizeof(*r));
-	int error;
+	int error = -ENOMEM;
 
 	if (!r)
 		return -ENOMEM;
-	*r = (struct rendezvous){.fd = -EBADF, .on_peer = on_peer, .userdata = userdata};
-	error = unixsocket_listen(
-		path, SOCK_SEQPACKET, mode_of(is_open_to_others), BACKLOG, &r->fd);
-	if (error >= 0) {
-		refuse_descriptors(r->fd);
-		r->file = unixsocket_identify(path);
-		r->path = strdup(path);
-		error = r->path ? acceptor_new(&r->acceptor, event, r->fd, on_connections, r)
-				: -ENOMEM;
+	*r = (struct rendezvous){
+		.service = service,
+		.fd = -EBADF,
+		.path = strdup(path),
+		.on_peer = on_peer,
+		.userdata = userdata,
+	};
+	if (r->path) {
+		(void)take_fd(&inherited_fd);
+		error = open_socket(r, access, inherited);
 	}
+	if (error >= 0)
+		error = acceptor_new(&r->acceptor, event, r->fd, on_connections, r);
 	if (error >= 0)
 		error = acceptor_set_paused(r->acceptor, false);
 	if (error < 0) {
@@ -138,17 +171,19 @@ struct rendezvous *rendezvous_free(struct rendezvous *r)
 	if (!r)
 		return NULL;
 	acceptor_free(r->acceptor);
-	if (r->path)
+	if (!fdstore_remove(FDSTORE_RENDEZVOUS, r->service, r->number) && r->path)
 		unixsocket_unlink(r->path, &r->file);
-	close_fd(r->fd);
+	closer_close(r->fd); /* and with it what processes in its backlog have sent */
 	free(r->path);
 	free(r);
 	return NULL;
 }
 
-int rendezvous_set_open_to_others(struct rendezvous *r, bool is_open_to_others)
+int rendezvous_set_access(struct rendezvous *r, const struct rendezvous_access *access)
 {
-	return chmod(r->path, mode_of(is_open_to_others)) < 0 ? -errno : 0;
+	r->passes_descriptors = access->passes_descriptors;
+	set_passes_descriptors(r->fd, access->passes_descriptors);
+	return chmod(r->path, mode_of(access)) < 0 ? -errno : 0;
 }
 
 int rendezvous_open_process(int channel_fd, pid_t pid)
@@ -164,6 +199,16 @@ int rendezvous_open_process(int channel_fd, pid_t pid)
 const char *rendezvous_path(const struct rendezvous *r)
 {
 	return r->path;
+}
+
+int rendezvous_fd(const struct rendezvous *r)
+{
+	return r->fd;
+}
+
+uint32_t rendezvous_store_number(const struct rendezvous *r)
+{
+	return r->number;
 }
 
 static bool has_group(const struct rendezvous_peer *peer, gid_t group)

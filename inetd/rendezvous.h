@@ -9,6 +9,7 @@
 #pragma once
 
 #include "config.h"
+#include "inheritance.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
@@ -23,25 +24,43 @@ struct rendezvous_peer {
 	gid_t gid;
 	gid_t *groups; /* supplementary, valid during the callback */
 	size_t n_groups;
+	bool passes_descriptors; /* its messages may carry them */
+};
+
+/* What the configuration decides about the socket. */
+struct rendezvous_access {
+	/* The socket file can be connected to by everybody, and rendezvous_allows() decides;
+	 * otherwise by root and usherd's own user only. */
+	bool is_open_to_others;
+	/* Processes that connect may send descriptors. Otherwise the kernel refuses them, where it
+	 * can (SO_PASSRIGHTS, Linux 6.16). */
+	bool passes_descriptors;
 };
 
 /* A process has connected; `fd` is given away. */
 typedef void (*rendezvous_on_peer)(int fd, const struct rendezvous_peer *peer, void *userdata);
 
 /*
- * Listen at `path`. `is_open_to_others`: the socket file can be connected to by everybody, and
- * rendezvous_allows() decides; otherwise by root and usherd's own user only.
+ * Listen at `path` for `service`, or go on with a socket that an earlier usherd has left there
+ * (`inherited`, NULL: none; its descriptor is taken, also on failure). The service manager is given
+ * the socket to keep (fdstore.h). `service` must live as long.
  *
  * Returns 0 with *ret (free with rendezvous_free()) or the errors of unixsocket_listen().
  */
-int rendezvous_new(struct rendezvous **ret, sd_event *event, const char *path,
-	bool is_open_to_others, rendezvous_on_peer on_peer, void *userdata);
+int rendezvous_new(struct rendezvous **ret, sd_event *event, const char *service, const char *path,
+	const struct rendezvous_access *access, const struct inherited *inherited,
+	rendezvous_on_peer on_peer, void *userdata);
 
-/* Closes, and unlinks the path if that is still its own. NULL is allowed. Returns NULL. */
+/*
+ * Closes, and unlinks the path if that is still its own, unless the socket goes on living in the
+ * service manager's store. NULL is allowed. Returns NULL.
+ */
 struct rendezvous *rendezvous_free(struct rendezvous *r);
 
-/* After a reload: who can connect. Returns 0 or the negative errno of chmod(2). */
-int rendezvous_set_open_to_others(struct rendezvous *r, bool is_open_to_others);
+/*
+ * After a reload: for those who connect from now on. Returns 0 or the negative errno of chmod(2).
+ */
+int rendezvous_set_access(struct rendezvous *r, const struct rendezvous_access *access);
 
 /*
  * A descriptor for the process `pid` at the other end of a channel, which is readable when it has
@@ -51,6 +70,11 @@ int rendezvous_set_open_to_others(struct rendezvous *r, bool is_open_to_others);
 int rendezvous_open_process(int channel_fd, pid_t pid);
 
 const char *rendezvous_path(const struct rendezvous *r);
+
+/* The socket, which stays the rendezvous'; and its number in the service manager's store, 0: it is
+ * not there. */
+int rendezvous_fd(const struct rendezvous *r);
+uint32_t rendezvous_store_number(const struct rendezvous *r);
 
 /* May this process register? Root and usherd's own user always. */
 bool rendezvous_allows(

@@ -96,23 +96,29 @@ int rundir_lock(const char *path, int *ret_fd)
 	return r;
 }
 
-static bool is_socket_of_ours(int dir_fd, const char *name)
+/* *ret is the name without its ending. */
+static bool is_socket_of_ours(int dir_fd, const char *name, char ret[WIRE_NAME_SIZE])
 {
-	size_t length = strlen(name);
+	const char *ending = strrchr(name, '.');
 	struct stat status;
 
-	return length > 5 && strcmp(name + length - 5, ".sock") == 0 &&
-	       fstatat(dir_fd, name, &status, AT_SYMLINK_NOFOLLOW) == 0 && S_ISSOCK(status.st_mode);
+	if (!ending || ending == name || strcmp(ending, ".sock") != 0 ||
+		ending - name >= WIRE_NAME_SIZE)
+		return false;
+	(void)snprintf(ret, WIRE_NAME_SIZE, "%.*s", (int)(ending - name), name);
+	return fstatat(dir_fd, name, &status, AT_SYMLINK_NOFOLLOW) == 0 && S_ISSOCK(status.st_mode);
 }
 
-void rundir_sweep(const char *path)
+void rundir_sweep(const char *path, struct inheritance *inheritance)
 {
+	char service[WIRE_NAME_SIZE];
 	DIR *dir = opendir(path);
 
 	if (!dir)
 		return; /* what can't be read will not be bound in either, and that is told */
 	for (const struct dirent *entry; (entry = readdir(dir));)
-		if (is_socket_of_ours(dirfd(dir), entry->d_name))
+		if (is_socket_of_ours(dirfd(dir), entry->d_name, service) &&
+			!inheritance_has_rendezvous(inheritance, service))
 			(void)unlinkat(dirfd(dir), entry->d_name, 0);
 	(void)closedir(dir);
 }

@@ -8,6 +8,8 @@
  */
 #pragma once
 
+#include "inheritance.h"
+
 /*
  * Make `path` if there is nothing. What is there is never changed: it is refused unless it is a
  * folder (not a symbolic link) that belongs to us and that nobody else may write to.
@@ -23,6 +25,7 @@ int rundir_lock(const char *path, int *ret_fd);
 
 /*
  * Remove the sockets that a usherd left behind when it was killed: a provider that connects to one
- * would only be told that nobody listens there. To be called with the lock.
+ * would only be told that nobody listens there. Those that are in `inheritance` stay: there,
+ * providers wait in the backlog. To be called with the lock.
  */
-void rundir_sweep(const char *path);
+void rundir_sweep(const char *path, struct inheritance *inheritance);

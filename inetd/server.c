@@ -1,48 +1,31 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * usherd as a whole: see server.h.
+ * How usherd starts, turns and stops: see server-private.h.
  *
- * The start is a reload from nothing, and what SIGHUP and usherctl cause is the same function.
+ * A start goes on where an earlier usherd was, if there was one: with the sockets that the service
+ * manager has kept, or with everything, after an upgrade in place.
  */
-#include "server.h"
+#include "server-private.h"
 
 #include "closer.h"
-#include "control.h"
 #include "fd.h"
 #include "log.h"
 #include "notify.h"
 #include "privilege.h"
-#include "reload.h"
 #include "rundir.h"
-#include "service.h"
-#include "status.h"
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <systemd/sd-daemon.h>
-#include <systemd/sd-event.h>
 #include <unistd.h>
 
 /* How long the last messages and closes may take at the end, each. */
 #define STOP_USEC UINT64_C(1000000)
 
-struct server {
-	sd_event *event;
-	struct config *config;
-	const char *config_path;
-	uint64_t fd_limit;
-	struct service_list services;
-	struct control *control;
-	int lock_fd; /* of run_dir: held while we run */
-	uint64_t started_usec;
-	sd_event_source *watchdog;
-	uint64_t watchdog_usec; /* how often the service manager hears that the loop turns */
-};
-
-static uint64_t now_of(const struct server *server)
+uint64_t server_now(const struct server *server)
 {
 	uint64_t usec = 0;
 
@@ -50,23 +33,15 @@ static uint64_t now_of(const struct server *server)
 	return usec;
 }
 
-/* Log to where `config` says. If that can't be, the log stays as it was, and *errors says why. */
-static int open_log(const struct config *config, struct config_errors *errors)
+struct service *server_find_service(const struct server *server, const char *name)
 {
-	static const enum log_target targets[] = {
-		[CONFIG_LOG_JOURNAL] = LOG_TO_JOURNAL,
-		[CONFIG_LOG_SYSLOG] = LOG_TO_SYSLOG,
-		[CONFIG_LOG_STDERR] = LOG_TO_STDERR,
-		[CONFIG_LOG_FILE] = LOG_TO_FILE,
-	};
-	int r = log_open(targets[config->log], config->log_file);
+	for (size_t i = 0; i < server->services.n_services; i++) {
+		struct service *s = server->services.services[i];
 
-	if (r < 0 && config->log_file)
-		config_errors_add(errors, (struct config_place){.file = config->files[0]},
-			"cannot log to %s: %s; usherd, as uid %u, must be able to write to "
-			"the file and to its folder",
-			config->log_file, strerror(-r), geteuid());
-	return r;
+		if (!service_is_ending(s) && strcmp(service_name(s), name) == 0)
+			return s;
+	}
+	return NULL;
 }
 
 /* Services that have drained after a reload removed them. */
@@ -85,7 +60,7 @@ static void on_service_ended(struct service *s, void *userdata)
 	service_free(s);
 }
 
-static void notify_ready(const struct server *server)
+void server_notify_ready(const struct server *server)
 {
 	size_t n_listeners = 0;
 
@@ -99,148 +74,33 @@ static void notify_ready(const struct server *server)
 		server->services.n_services, n_listeners);
 }
 
-/* Open what `config` needs and the running services have not. Changes nothing yet. */
-static int prepare(struct server *server, const struct config *config, struct reload **ret,
-	struct config_errors *errors)
+/* A provider of `s` gives a connection on to another service. */
+static int on_forward(struct service *s, const char *to, struct handoff *h, void *userdata)
 {
-	return reload_prepare(
-		ret, server->event, &server->services, config, on_service_ended, server, errors);
+	struct service *target = server_find_service(userdata, to);
+
+	(void)s;
+	return target ? service_take_forwarded(target, h) : -ENOENT;
 }
 
-/* Make the services and the log what `config` says. On failure nothing has changed. */
-static int apply(struct server *server, const struct config *config, struct config_errors *errors,
-	struct reload_counts *ret)
+const struct service_events server_service_events = {
+	.on_ended = on_service_ended,
+	.on_forward = on_forward,
+};
+
+void server_notify_reloading(const struct server *server)
 {
-	struct reload *reload;
-	int r = prepare(server, config, &reload, errors);
-
-	if (r < 0)
-		return r;
-	r = open_log(config, errors);
-	if (r < 0) {
-		reload_abort(reload);
-		return r;
-	}
-	reload_commit(reload, &server->services, ret);
-	return 0;
-}
-
-/* What only a restart can change. */
-static void refuse_what_needs_restart(
-	const struct server *server, const struct config *config, struct config_errors *errors)
-{
-	const struct config_place place = {.file = config->files[0]};
-
-	if (strcmp(config->run_dir, server->config->run_dir) != 0)
-		config_errors_add(errors, place,
-			"run_dir is changed from %s to %s, which needs a restart",
-			server->config->run_dir, config->run_dir);
-	if (strcmp(config->user, server->config->user) != 0)
-		config_errors_add(errors, place,
-			"user is changed from %s to %s, which needs a restart",
-			server->config->user, config->user);
-}
-
-/* Load the configuration again and carry it out, or change nothing and say why in *errors. */
-static int reload(struct server *server, struct config_errors *errors, struct reload_counts *ret)
-{
-	struct config *config;
-	int r = config_load(server->config_path, server->fd_limit, &config, errors);
-
-	if (r < 0)
-		return r;
-	refuse_what_needs_restart(server, config, errors);
-	r = errors->n_lines > 0 ? -EINVAL : apply(server, config, errors, ret);
-	if (r < 0) {
-		config_free(config);
-		return r;
-	}
-	config_free(server->config);
-	server->config = config;
-	return 0;
-}
-
-/* Why something failed: the lines, or if there are none `error`. */
-static void log_errors(const struct config_errors *errors, int error)
-{
-	for (size_t i = 0; i < errors->n_lines; i++)
-		log_write(LOG_ERR, &(struct log_about){.reason = "config"}, "%s", errors->lines[i]);
-	if (errors->n_lines == 0)
-		log_write(LOG_ERR, &(struct log_about){.reason = "config", .error = error},
-			"cannot carry out the configuration: %s", strerror(-error));
-}
-
-static json_t *failed_reload_json(const struct config_errors *errors, int error)
-{
-	json_t *lines = json_array();
-
-	for (size_t i = 0; i < errors->n_lines; i++)
-		json_array_append_new(lines, status_text(errors->lines[i]));
-	if (errors->n_lines == 0)
-		json_array_append_new(lines, json_string(strerror(-error)));
-	return json_pack(
-		"{s:s, s:o}", "error", "the configuration was not changed", "lines", lines);
-}
-
-/* Reload with everything that belongs to it: the service manager and the log hear of it. */
-static json_t *reload_and_tell(struct server *server)
-{
-	struct config_errors errors = {0};
-	struct reload_counts counts;
-	json_t *answer;
-	int r;
-
-	(void)notify_send("RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)now_of(server));
-	r = reload(server, &errors, &counts);
-	if (r < 0) {
-		log_errors(&errors, r);
-		log_write(LOG_ERR, &(struct log_about){.reason = "config", .error = r},
-			"reload failed, the configuration was not changed");
-		answer = failed_reload_json(&errors, r);
-	} else {
-		char message[128];
-
-		snprintf(message, sizeof(message),
-			"services: %zu added, %zu removed, %zu changed, %zu unchanged",
-			counts.n_added, counts.n_removed, counts.n_changed, counts.n_unchanged);
-		log_write(LOG_INFO, NULL, "reloaded: %s", message);
-		answer = json_pack("{s:b, s:s}", "ok", true, "message", message);
-	}
-	notify_ready(server);
-	config_errors_done(&errors);
-	return answer;
-}
-
-static json_t *answer_status(const struct server *server)
-{
-	json_t *answer = status_json(&(struct status_source){
-		.config = server->config,
-		.services = &server->services,
-		.uptime_usec = now_of(server) - server->started_usec,
-	});
-
-	if (!answer)
-		log_write(LOG_ERR, NULL, "cannot tell usherctl the status: out of memory");
-	return answer;
-}
-
-static json_t *on_request(const char *request, void *userdata)
-{
-	struct server *server = userdata;
-
-	if (strcmp(request, "status") == 0)
-		return answer_status(server);
-	if (strcmp(request, "reload") == 0)
-		return reload_and_tell(server);
-	return json_pack(
-		"{s:s}", "error", "unknown request: this usherd knows 'status' and 'reload'");
+	(void)notify_send(
+		"RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)server_now(server));
 }
 
 static int on_reload_signal(
 	sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
 {
+	bool is_done;
+
 	(void)source, (void)info;
-	json_decref(reload_and_tell(userdata));
+	json_decref(server_reload(userdata, &is_done));
 	return 0;
 }
 
@@ -274,12 +134,14 @@ static int watch_signals(struct server *server)
 
 static int open_control(struct server *server)
 {
+	int inherited_fd = server->succession ? take_fd(&server->succession->control_fd) : -EBADF;
 	char *path;
 	int r;
 
 	if (asprintf(&path, "%s/control.sock", server->config->run_dir) < 0)
 		return -ENOMEM;
-	r = control_new(&server->control, server->event, path, on_request, server);
+	r = control_new(
+		&server->control, server->event, path, inherited_fd, server_on_request, server);
 	if (r < 0)
 		log_write(
 			LOG_ERR, NULL, "cannot make the control socket %s: %s", path, strerror(-r));
@@ -311,49 +173,6 @@ static int act_as_user(const struct server *server)
 	return r;
 }
 
-static int become_user(const struct server *server)
-{
-	int r = privilege_drop();
-
-	if (r < 0)
-		log_write(LOG_ERR, NULL, "cannot become user '%s' alone: %s", server->config->user,
-			strerror(-r));
-	return r;
-}
-
-/* Before the change of user the first message, which makes the log's thread, is one of failure. */
-static int start_log(const struct server *server)
-{
-	struct config_errors errors = {0};
-	int r = open_log(server->config, &errors);
-
-	if (r < 0)
-		log_errors(&errors, r);
-	config_errors_done(&errors);
-	return r;
-}
-
-/* Open the services as root where that is needed, then be root no more, then let them run. */
-static int start_services(struct server *server)
-{
-	struct config_errors errors = {0};
-	struct reload_counts counts;
-	struct reload *reload;
-	int r = prepare(server, server->config, &reload, &errors);
-
-	if (r < 0)
-		log_errors(&errors, r);
-	config_errors_done(&errors);
-	if (r < 0)
-		return r;
-	r = become_user(server);
-	if (r < 0)
-		reload_abort(reload);
-	else
-		reload_commit(reload, &server->services, &counts);
-	return r;
-}
-
 static int start_loop(struct server *server)
 {
 	int r = sd_event_default(&server->event);
@@ -363,7 +182,7 @@ static int start_loop(struct server *server)
 	if (r < 0)
 		log_write(LOG_ERR, NULL, "cannot make an event loop: %s", strerror(-r));
 	else
-		server->started_usec = now_of(server);
+		server->started_usec = server_now(server);
 	return r;
 }
 
@@ -403,23 +222,24 @@ static int start_watchdog(struct server *server)
 	return r;
 }
 
+/* Before the change of user the first message, which makes the log's thread, is one of failure. */
 static int start(struct server *server)
 {
-	const char *run_dir = server->config->run_dir;
-	int r = start_loop(server);
+	int r = server_receive_state(server);
 
+	log_set_echo(!server->succession); /* nobody watches the end of an upgrade there */
+	if (r >= 0)
+		r = start_loop(server);
 	if (r >= 0)
 		r = act_as_user(server);
 	if (r >= 0)
-		r = start_log(server);
+		r = server_open_log(server);
 	if (r >= 0)
-		r = rundir_make(run_dir);
+		r = rundir_make(server->config->run_dir);
 	if (r >= 0)
-		r = rundir_lock(run_dir, &server->lock_fd);
-	if (r >= 0) {
-		rundir_sweep(run_dir);
-		r = start_services(server);
-	}
+		r = server_inherit(server);
+	if (r >= 0)
+		r = server_start_services(server);
 	if (r >= 0)
 		r = open_control(server);
 	if (r >= 0)
@@ -429,16 +249,21 @@ static int start(struct server *server)
 	return r;
 }
 
+/* What the service manager keeps is left as it is: for the next start, or until it drops it. */
 static void stop(struct server *server)
 {
+	fdstore_freeze();
 	server->control = control_free(server->control);
 	for (size_t i = 0; i < server->services.n_services; i++)
 		service_free(server->services.services[i]);
 	free(server->services.services);
+	inheritance_free(server->inheritance);
+	succession_free(server->succession);
 	config_free(server->config);
 	sd_event_source_disable_unref(server->watchdog);
 	sd_event_unref(server->event);
 	close_fd(server->lock_fd);
+	free(server->program);
 }
 
 /* As sd_event_loop(3), but what a turn has closed is given to the closer before the next wait. */
@@ -456,32 +281,56 @@ static int loop(const struct server *server)
 	return r < 0 ? r : 0;
 }
 
-int server_run(struct config *config, const char *config_path, uint64_t fd_limit)
+/* Everything is open. */
+static void finish_start(struct server *server)
+{
+	log_set_echo(false);
+	if (server->succession)
+		server_finish_upgrade(server);
+	else
+		log_write(LOG_INFO, NULL, "started with %zu services from %s",
+			server->services.n_services, server->setting->config_path);
+	server_notify_ready(server);
+}
+
+static int serve(struct server *server)
+{
+	int r;
+
+	finish_start(server);
+	r = loop(server);
+	(void)notify_send("STOPPING=1\nSTATUS=stopping");
+	log_write(LOG_INFO, NULL, "stopping");
+	return r;
+}
+
+/* Of the file that this process executes now; it may be another one soon. */
+static char *find_program(void)
+{
+	char path[PATH_MAX];
+	ssize_t length = readlink("/proc/self/exe", path, sizeof(path));
+
+	return length > 0 && (size_t)length < sizeof(path) ? strndup(path, (size_t)length) : NULL;
+}
+
+int server_run(struct config *config, const struct server_setting *setting)
 {
 	struct server server = {
+		.setting = setting,
+		.program = find_program(),
 		.config = config,
-		.config_path = config_path,
-		.fd_limit = fd_limit,
 		.lock_fd = -EBADF,
 	};
 	int r;
 
-	log_set_echo(true);
 	r = start(&server);
-	if (r >= 0) {
-		log_set_echo(false);
-		log_write(LOG_INFO, NULL, "started with %zu services from %s",
-			server.services.n_services, config_path);
-		notify_ready(&server);
-		r = loop(&server);
-		(void)notify_send("STOPPING=1\nSTATUS=stopping");
-		log_write(LOG_INFO, NULL, "stopping");
-	} else {
+	if (r >= 0)
+		r = serve(&server);
+	else
 		(void)privilege_drop(); /* what is to be undone needs no root */
-	}
 	stop(&server);
-	closer_stop(STOP_USEC);
-	notify_stop(STOP_USEC);
+	(void)closer_stop(STOP_USEC);
+	(void)notify_stop(STOP_USEC);
 	log_close(STOP_USEC);
 	return r;
 }

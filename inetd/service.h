@@ -9,28 +9,42 @@
 
 #include "config.h"
 #include "dispatch.h"
+#include "inheritance.h"
 #include "intake.h"
 #include "listener.h"
 #include "provider.h"
 #include "rendezvous.h"
+#include "succession.h"
 #include <systemd/sd-event.h>
 
 struct service;
 
-/* The service has ended (see service_end()) and may be freed now. */
-typedef void (*service_on_ended)(struct service *s, void *userdata);
+struct service_events {
+	/* The service has ended (see service_end()) and may be freed now. */
+	void (*on_ended)(struct service *s, void *userdata);
+	/*
+	 * A provider of `s` gives *h on to the service `to`, which it may: call
+	 * service_take_forwarded() for that. Returns what that returned, or -ENOENT: no service of
+	 * that name runs. Nothing was taken when it is negative.
+	 */
+	int (*on_forward)(struct service *s, const char *to, struct handoff *h, void *userdata);
+};
 
 /*
- * Make the service and its rendezvous run_dir/NAME.sock. `config` must outlive it, or be replaced
- * by service_configure(). Returns 0 with *ret (free with service_free()), -ENOMEM, or the errors of
- * unixsocket_listen().
+ * Make the service with its rendezvous run_dir/NAME.sock. `config` must outlive it, or be replaced
+ * by service_configure(); `events` is static. What an earlier usherd left of this service is taken
+ * out of `inherited` (NULL: nothing): its rendezvous, and the connections it had parked.
+ *
+ * Returns 0 with *ret (free with service_free()), -ENOMEM, or the errors of unixsocket_listen().
  */
 int service_new(struct service **ret, sd_event *event, const struct config_service *config,
-	const char *run_dir, service_on_ended on_ended, void *userdata);
+	const char *run_dir, struct inheritance *inherited, const struct service_events *events,
+	void *userdata);
 
 /*
- * Close everything: providers keep what was sent to them, connections that wait are reset. NULL is
- * allowed. Returns NULL.
+ * Close everything: providers keep what was sent to them. Connections that wait are parked if the
+ * service manager keeps them for the next usherd (fdstore_freeze()), else reset. NULL is allowed.
+ * Returns NULL.
  */
 struct service *service_free(struct service *s);
 
@@ -50,6 +64,50 @@ void service_configure(struct service *s, const struct config_service *config,
  */
 void service_end(struct service *s);
 
+/*
+ * A connection that a provider of another service has forwarded: h->fd, h->forwarded, h->peer and
+ * h->accepted_ns count. It is offered to the providers of this service, or parked.
+ *
+ * Returns 0 with h->fd and h->forwarded taken, or a negative errno with nothing taken: -ESHUTDOWN
+ * (the service is ending), -ENOBUFS (it holds as many forwarded bytes as it may), -EUSERS
+ * (`instances` is reached).
+ */
+int service_take_forwarded(struct service *s, struct handoff *h);
+
+/*
+ * Tell providers on the administrator's behalf that they get no more: the one of that number, or
+ * all of that name, or all (NULL). Returns how many were told; those that are leaving already are
+ * not.
+ */
+unsigned int service_drain(struct service *s, const char *provider);
+
+/*
+ * While paused, clients wait in the backlog, whoever is registered. What was accepted is still
+ * handed over.
+ */
+void service_set_paused(struct service *s, bool is_paused);
+bool service_is_paused(const struct service *s);
+
+/*
+ * For an upgrade in place. service_save() writes down all that the next usherd has to know, into
+ * *ret (freed as part of a struct succession, also on failure); it may be called at any time
+ * between two events. Returns 0 or -ENOMEM.
+ *
+ * The next usherd makes the service with service_new(), holds it, configures it, restores it and
+ * lets it go on: between service_hold() and service_go_on() it decides nothing. service_restore()
+ * takes descriptors out of *saved, tells providers if the listeners are others now, and returns 0,
+ * -ENOMEM, or -EINVAL: connections contradict each other.
+ *
+ * A service that was ending has no configuration any more: service_new_ending() makes it of what
+ * was saved, held, and returns as service_new().
+ */
+int service_save(const struct service *s, struct saved_service *ret);
+void service_hold(struct service *s);
+int service_restore(struct service *s, struct saved_service *saved);
+void service_go_on(struct service *s);
+int service_new_ending(struct service **ret, sd_event *event, const struct saved_service *saved,
+	struct inheritance *inherited, const struct service_events *events, void *userdata);
+
 const char *service_name(const struct service *s);
 const struct config_service *service_config(const struct service *s);
 bool service_is_ending(const struct service *s);
@@ -59,3 +117,5 @@ const struct intake *service_intake(const struct service *s);
 const struct dispatch *service_dispatch(const struct service *s);
 const struct provider *service_providers(const struct service *s);
 const struct rendezvous *service_rendezvous(const struct service *s); /* NULL while ending */
+/* Connections that its providers gave on and nobody took: they were reset. */
+uint64_t service_n_forwards_refused(const struct service *s);

@@ -17,6 +17,7 @@ static const char *const intake_names[] = {
 	[INTAKE_RESETTING] = "resetting",
 	[INTAKE_FULL] = "full",
 	[INTAKE_SERVING] = "serving",
+	[INTAKE_PAUSED] = "paused",
 };
 
 static const char *const listener_names[] = {
@@ -95,13 +96,13 @@ static json_t *provider_json(const struct provider *p)
 {
 	const struct dispatch_provider *record = p->record;
 
-	return json_pack("{s:i, s:i, s:I, s:o, s:o, s:o, s:s, s:i, s:I, s:i, s:I, s:I}", "number",
-		(int)p->number, "pid", (int)p->pid, "uid", (json_int_t)p->uid, "unit",
+	return json_pack("{s:i, s:i, s:I, s:o, s:o, s:o, s:s, s:i, s:I, s:i, s:I, s:I, s:b}",
+		"number", (int)p->number, "pid", (int)p->pid, "uid", (json_int_t)p->uid, "unit",
 		unit_json(p->pid), "name", status_text(p->name), "status", status_text(p->status),
 		"state", provider_state_name(record), "weight", (int)record->weight, "credit",
 		(json_int_t)record->credit, "unclaimed", (int)record->unclaimed.n, "in_service",
 		(json_int_t)record->claimed.n + record->n_foreign, "served",
-		(json_int_t)record->n_served);
+		(json_int_t)record->n_served, "standby", record->is_standby);
 }
 
 static json_t *providers_json(const struct service *s)
@@ -118,13 +119,31 @@ static json_t *providers_json(const struct service *s)
 static json_t *totals_json(const struct service *s)
 {
 	const struct dispatch_totals *totals = dispatch_totals(service_dispatch(s));
+	const struct {
+		const char *name;
+		uint64_t n;
+	} members[] = {
+		{"accepted", totals->n_accepted},
+		{"taken_over", totals->n_taken_over},
+		{"claimed", totals->n_claimed},
+		{"released", totals->n_released},
+		{"forwarded", totals->n_forwarded},
+		{"redispatched", totals->n_redispatched},
+		{"declined", totals->n_declined},
+		{"parked", totals->n_parked},
+		{"expired", totals->n_expired},
+		{"given_up", totals->n_given_up},
+		{"reset", intake_n_reset(service_intake(s))},
+		{"forwards_refused", service_n_forwards_refused(s)},
+		{"lost", totals->n_lost},
+		{"touched", totals->n_touched},
+	};
+	json_t *object = json_object();
 
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "accepted",
-		(json_int_t)totals->n_accepted, "claimed", (json_int_t)totals->n_claimed,
-		"released", (json_int_t)totals->n_released, "redispatched",
-		(json_int_t)totals->n_redispatched, "declined", (json_int_t)totals->n_declined,
-		"reset", (json_int_t)intake_n_reset(service_intake(s)), "lost",
-		(json_int_t)totals->n_lost, "touched", (json_int_t)totals->n_touched);
+	for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++)
+		json_object_set_new(
+			object, members[i].name, json_integer((json_int_t)members[i].n));
+	return object;
 }
 
 static json_t *service_json(const struct service *s)
@@ -133,16 +152,17 @@ static json_t *service_json(const struct service *s)
 	const struct dispatch *d = service_dispatch(s);
 	const struct rendezvous *rendezvous = service_rendezvous(s);
 
-	return json_pack("{s:s, s:s, s:o, s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "name",
-		service_name(s), "state",
+	return json_pack("{s:s, s:s, s:b, s:o, s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}",
+		"name", service_name(s), "state",
 		service_is_ending(s) ? "draining" : intake_names[intake_state(service_intake(s))],
-		"listeners", listeners_json(s), "rendezvous",
+		"paused", service_is_paused(s), "listeners", listeners_json(s), "rendezvous",
 		rendezvous ? status_text(rendezvous_path(rendezvous)) : json_null(), "balance",
 		balance_names[config->providers.balance], "instances",
 		(json_int_t)config->instances, "max_providers", (json_int_t)config->providers.max,
 		"in_service", (json_int_t)dispatch_n_in_service(d), "unclaimed",
 		(json_int_t)dispatch_n_unclaimed(d), "waiting", (json_int_t)dispatch_n_waiting(d),
-		"providers", providers_json(s), "totals", totals_json(s));
+		"parked", (json_int_t)dispatch_n_parked(d), "providers", providers_json(s),
+		"totals", totals_json(s));
 }
 
 static json_t *services_json(const struct service_list *services)
@@ -168,11 +188,12 @@ json_t *status_json(const struct status_source *source)
 {
 	const struct config *config = source->config;
 
-	return json_pack("{s:s, s:i, s:I, s:s, s:o, s:o, s:I, s:I, s:o, s:o}", "version",
+	return json_pack("{s:s, s:i, s:I, s:o, s:I, s:o, s:o, s:I, s:I, s:o, s:o}", "version",
 		USHER_VERSION, "pid", (int)getpid(), "uptime_seconds",
-		(json_int_t)(source->uptime_usec / 1000000), "state", "running", "config",
-		status_text(config->files[0]), "run_dir", status_text(config->run_dir),
-		"log_messages_dropped", (json_int_t)log_n_dropped(), "notifications_dropped",
-		(json_int_t)notify_n_dropped(), "services", services_json(source->services),
-		"disabled", disabled_json(config));
+		(json_int_t)(source->uptime_usec / 1000000), "program",
+		source->program ? status_text(source->program) : json_null(), "upgrades",
+		(json_int_t)source->n_upgrades, "config", status_text(config->files[0]), "run_dir",
+		status_text(config->run_dir), "log_messages_dropped", (json_int_t)log_n_dropped(),
+		"notifications_dropped", (json_int_t)notify_n_dropped(), "services",
+		services_json(source->services), "disabled", disabled_json(config));
 }

@@ -14,6 +14,8 @@ struct status_source {
 	const struct config *config;
 	const struct service_list *services;
 	uint64_t uptime_usec;
+	const char *program;	 /* what an upgrade would execute; NULL: not known */
+	unsigned int n_upgrades; /* of this process */
 };
 
 /*

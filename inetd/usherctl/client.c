@@ -5,11 +5,9 @@
 #include "control.h"
 #include "fd.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
 
@@ -21,9 +19,9 @@ struct reader {
 };
 
 /* SO_SNDTIMEO bounds connect(2) too, when usherd's backlog is full: unix(7), socket(7). */
-static int set_timeout(int fd)
+static int set_timeout(int fd, unsigned int seconds)
 {
-	const struct timeval timeout = {.tv_sec = CLIENT_TIMEOUT_SECONDS};
+	const struct timeval timeout = {.tv_sec = (time_t)seconds};
 
 	if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) < 0 ||
 		setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) < 0)
@@ -37,7 +35,7 @@ static int timeout_or(int error)
 }
 
 /* Returns a descriptor, given away, or a negative errno. */
-static int connect_to(const char *run_dir)
+static int connect_to(const char *run_dir, unsigned int timeout_seconds)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int length =
@@ -50,7 +48,7 @@ static int connect_to(const char *run_dir)
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
-	r = set_timeout(fd);
+	r = set_timeout(fd, timeout_seconds);
 	if (r < 0)
 		return r;
 	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
@@ -63,7 +61,8 @@ static int send_line(int fd, const char *request)
 	char line[CONTROL_MAX_REQUEST];
 	int length = snprintf(line, sizeof(line), "%s\n", request);
 
-	assert(length > 0 && (size_t)length < sizeof(line));
+	if (length < 0 || (size_t)length >= sizeof(line) || strchr(request, '\n'))
+		return -EINVAL;
 	/* usherd may have answered and left already: a refusal needs no request. */
 	if (send(fd, line, (size_t)length, MSG_NOSIGNAL) < 0 && errno != EPIPE)
 		return timeout_or(errno);
@@ -90,18 +89,12 @@ static size_t read_some(void *buffer, size_t size, void *userdata)
 	return reader->error < 0 ? (size_t)-1 : (size_t)n;
 }
 
-int client_ask(const char *run_dir, const char *request, json_t **ret)
+/* The end of client_ask(): `fd` is the caller's. */
+static int receive_answer(int fd, json_t **ret)
 {
-	_cleanup_close_ int fd = connect_to(run_dir);
 	struct reader reader = {.fd = fd};
 	json_t *answer;
-	int r;
 
-	if (fd < 0)
-		return fd;
-	r = send_line(fd, request);
-	if (r < 0)
-		return r;
 	answer = json_load_callback(read_some, &reader, 0, NULL);
 	if (reader.error == 0 && reader.n_read == 0)
 		reader.error = -ECONNRESET;
@@ -111,6 +104,21 @@ int client_ask(const char *run_dir, const char *request, json_t **ret)
 	}
 	*ret = answer;
 	return 0;
+}
+
+int client_ask(const char *run_dir, const char *request, unsigned int timeout_seconds, json_t **ret,
+	struct ucred *ret_usherd)
+{
+	_cleanup_close_ int fd = connect_to(run_dir, timeout_seconds);
+	socklen_t length = sizeof(*ret_usherd);
+	int r;
+
+	if (fd < 0)
+		return fd;
+	if (ret_usherd && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, ret_usherd, &length) < 0)
+		return -errno;
+	r = send_line(fd, request);
+	return r < 0 ? r : receive_answer(fd, ret);
 }
 
 const char *client_explain(int error, const char *run_dir, char *text, size_t size)
@@ -136,9 +144,10 @@ const char *client_explain(int error, const char *run_dir, char *text, size_t si
 			run_dir);
 		break;
 	case ETIMEDOUT:
-		snprintf(text, size,
-			"usherd did not answer within %d s; what it does is in its log",
-			CLIENT_TIMEOUT_SECONDS);
+		snprintf(text, size, "usherd did not answer in time; what it does is in its log");
+		break;
+	case EINVAL:
+		snprintf(text, size, "names have no line ends and at most 63 bytes");
 		break;
 	case ENAMETOOLONG:
 		snprintf(text, size, "%s/control.sock: the path is too long for a socket", run_dir);

@@ -8,6 +8,7 @@
 
 #include <jansson.h>
 #include <stddef.h>
+#include <sys/socket.h>
 
 /* How long usherd may be silent. It answers at once, or at the latest when it is done with
  * reloading. */
@@ -18,14 +19,16 @@
 
 /*
  * Ask the usherd that has its control socket in `run_dir`: `request` is one short line without its
- * newline. Blocks until the whole answer is there.
+ * newline. Blocks until the whole answer is there, or usherd has been silent for `timeout_seconds`.
  *
- * Returns 0 with a new reference in *ret, an object; else the negative errno of connect(2), send(2)
- * or recv(2), among them -ENOENT and -ECONNREFUSED (usherd is not running), -EACCES, and
- * -ETIMEDOUT; or -ENAMETOOLONG (the path does not fit sun_path, unix(7)), -EBADMSG (the answer is
- * no JSON object).
+ * Returns 0 with a new reference in *ret, an object, and in *ret_usherd, unless that is NULL, as
+ * whom usherd runs (SO_PEERCRED of unix(7)). Else the negative errno of connect(2), send(2) or
+ * recv(2), among them -ENOENT and -ECONNREFUSED (usherd is not running), -EACCES, and -ETIMEDOUT;
+ * or -ECONNRESET (the connection ended without an answer), -EINVAL (the request is no short line),
+ * -ENAMETOOLONG (the path does not fit sun_path, unix(7)), -EBADMSG (the answer is no JSON object).
  */
-int client_ask(const char *run_dir, const char *request, json_t **ret);
+int client_ask(const char *run_dir, const char *request, unsigned int timeout_seconds, json_t **ret,
+	struct ucred *ret_usherd);
 
 /* A sentence for an error of client_ask(), saying what to do. Returns `text`. */
 const char *client_explain(int error, const char *run_dir, char *text, size_t size);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* The commands of usherctl: see commands.h. */
+/* The commands of usherctl, except upgrade: see commands.h. */
 #include "commands.h"
 
 #include "build-config.h"
-#include "client.h"
 #include "config.h"
+#include "control.h"
+#include "request.h"
 #include "status.h"
 #include "table.h"
 
@@ -15,56 +16,6 @@
 #include <string.h>
 #include <sysexits.h>
 #include <unistd.h>
-
-/* Print a line whose text came from somewhere else. */
-static void print_line(FILE *file, const char *before, const char *text)
-{
-	char printable[1024];
-
-	text_copy(printable, sizeof(printable), text);
-	fprintf(file, "%s%s\n", before, printable);
-}
-
-/* Report an error object, { "error": "sentence" }, after the "lines" that explain it, if there are
- * any. Returns the exit status: its "exit_status", or what follows from the lines, which are about
- * a file. */
-static int report_error_object(const json_t *answer)
-{
-	const json_t *exit_status = json_object_get(answer, "exit_status");
-	const json_t *lines = json_object_get(answer, "lines");
-
-	for (size_t i = 0; i < json_array_size(lines); i++) {
-		const char *line = json_string_value(json_array_get(lines, i));
-
-		print_line(stderr, "", line ? line : "-");
-	}
-	print_line(stderr, "usherctl: ", json_string_value(json_object_get(answer, "error")));
-	if (json_is_integer(exit_status))
-		return (int)json_integer_value(exit_status);
-	return json_array_size(lines) > 0 ? EX_CONFIG : EXIT_FAILURE;
-}
-
-/* Ask usherd. Returns 0 with a new reference in *ret; else the exit status, and the error was
- * reported. */
-static int ask(const struct options *options, const char *request, json_t **ret)
-{
-	char why[512];
-	json_t *answer;
-	int r = client_ask(options->run_dir, request, &answer);
-
-	if (r < 0) {
-		fprintf(stderr, "usherctl: %s\n",
-			client_explain(r, options->run_dir, why, sizeof(why)));
-		return r == -EACCES || r == -EPERM ? EX_NOPERM : EXIT_FAILURE;
-	}
-	if (json_is_string(json_object_get(answer, "error"))) {
-		r = report_error_object(answer);
-		json_decref(answer);
-		return r;
-	}
-	*ret = answer;
-	return 0;
-}
 
 static bool is_named(const json_t *service, char **names)
 {
@@ -148,7 +99,7 @@ static int print_status(const struct options *options, json_t *status, char **na
 int command_status(const struct options *options, char **arguments)
 {
 	json_t *status;
-	int r = ask(options, "status", &status);
+	int r = request_ask(options, "status", &status);
 
 	if (r > 0)
 		return r;
@@ -216,7 +167,7 @@ static int check_running_config(const struct options *options)
 	struct config *config;
 	json_t *status;
 	const char *path;
-	int r = ask(options, "status", &status);
+	int r = request_ask(options, "status", &status);
 
 	if (r > 0)
 		return r;
@@ -232,18 +183,39 @@ static int check_running_config(const struct options *options)
 
 int command_reload(const struct options *options, char **arguments)
 {
-	const char *message;
-	json_t *answer;
-	int r;
+	int r = check_running_config(options);
 
 	(void)arguments;
-	r = check_running_config(options);
-	if (r == 0)
-		r = ask(options, "reload", &answer);
-	if (r > 0)
-		return r;
-	message = json_string_value(json_object_get(answer, "message"));
-	print_line(stdout, "", message ? message : "reloaded");
-	json_decref(answer);
-	return 0;
+	return r > 0 ? r : request_tell(options, "reload");
+}
+
+/* One request for each argument; those that come after one that failed are asked all the same. */
+static int tell_each(const struct options *options, const char *verb, char **arguments)
+{
+	int status = 0;
+
+	for (; *arguments; arguments++) {
+		char request[2 * CONTROL_MAX_REQUEST]; /* what is cut is refused as too long */
+		int r;
+
+		snprintf(request, sizeof(request), "%s %s", verb, *arguments);
+		r = request_tell(options, request);
+		status = r > 0 ? r : status;
+	}
+	return status;
+}
+
+int command_drain(const struct options *options, char **arguments)
+{
+	return tell_each(options, "drain", arguments);
+}
+
+int command_pause(const struct options *options, char **arguments)
+{
+	return tell_each(options, "pause", arguments);
+}
+
+int command_resume(const struct options *options, char **arguments)
+{
+	return tell_each(options, "resume", arguments);
 }

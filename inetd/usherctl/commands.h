@@ -16,3 +16,7 @@ struct options {
 int command_status(const struct options *options, char **arguments);
 int command_check(const struct options *options, char **arguments);
 int command_reload(const struct options *options, char **arguments);
+int command_drain(const struct options *options, char **arguments);
+int command_pause(const struct options *options, char **arguments);
+int command_resume(const struct options *options, char **arguments);
+int command_upgrade(const struct options *options, char **arguments);

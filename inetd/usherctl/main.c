@@ -17,16 +17,24 @@ static const struct command {
 	const char *name;
 	const char *arguments; /* for the help */
 	const char *help;
+	int min_arguments;
 	int max_arguments; /* -1: any number */
 	bool has_json;
 	int (*run)(const struct options *options, char **arguments);
 } commands[] = {
-	{"status", "[SERVICE...]", "show what the running usherd is doing", -1, true,
+	{"status", "[SERVICE...]", "show what the running usherd is doing", 0, -1, true,
 		command_status},
-	{"check", "[FILE]", "check a configuration; its disabled services are listed", 1, false,
+	{"check", "[FILE]", "check a configuration; its disabled services are listed", 0, 1, false,
 		command_check},
-	{"reload", "", "check the configuration, then let usherd read it again", 0, false,
+	{"reload", "", "check the configuration, then let usherd read it again", 0, 0, false,
 		command_reload},
+	{"drain", "SERVICE[/PROVIDER]...", "let providers finish what they have, and end", 1, -1,
+		false, command_drain},
+	{"pause", "SERVICE...", "let clients of a service wait in the backlog", 1, -1, false,
+		command_pause},
+	{"resume", "SERVICE...", "serve them again", 1, -1, false, command_resume},
+	{"upgrade", "", "let usherd become the program that is installed now", 0, 0, false,
+		command_upgrade},
 };
 
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
@@ -47,7 +55,7 @@ static int print_help(void)
 {
 	printf("usherctl [-r RUN_DIR] [--json] COMMAND [ARGUMENT...]\n\nCommands:\n");
 	for (size_t i = 0; i < N_COMMANDS; i++)
-		printf("  %-6s %-14s %s\n", commands[i].name, commands[i].arguments,
+		printf("  %-7s %-21s %s\n", commands[i].name, commands[i].arguments,
 			commands[i].help);
 	printf("\nOptions:\n"
 	       "  -r, --run-dir RUN_DIR   where usherd's control socket is\n"
@@ -96,6 +104,8 @@ static int run_command(const struct options *options, char **arguments, int n_ar
 		return fail_usage("--json does not go with ", arguments[0]);
 	if (command->max_arguments >= 0 && n_arguments - 1 > command->max_arguments)
 		return fail_usage("too many arguments for ", arguments[0]);
+	if (n_arguments - 1 < command->min_arguments)
+		return fail_usage("no service was given for ", arguments[0]);
 	return command->run(options, arguments + 1);
 }
 

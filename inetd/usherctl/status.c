@@ -69,8 +69,10 @@ static const struct {
 } state_colours[] = {
 	{"serving", COLOUR_GREEN},
 	{"ready", COLOUR_GREEN},
+	{"standby", COLOUR_GREEN},
 	{"full", COLOUR_YELLOW},
 	{"waiting", COLOUR_YELLOW},
+	{"paused", COLOUR_YELLOW},
 	{"blocked", COLOUR_YELLOW},
 	{"draining", COLOUR_YELLOW},
 	{"refusing", COLOUR_RED},
@@ -80,8 +82,24 @@ static const struct {
 };
 
 /* In the order of a connection's life. */
-static const char *const total_names[] = {
-	"accepted", "claimed", "released", "redispatched", "declined", "reset", "lost", "touched"};
+static const struct {
+	const char *key, *words;
+} totals_shown[] = {
+	{"accepted", "accepted"},
+	{"taken_over", "taken over"},
+	{"claimed", "claimed"},
+	{"released", "released"},
+	{"forwarded", "forwarded"},
+	{"redispatched", "redispatched"},
+	{"declined", "declined"},
+	{"parked", "parked"},
+	{"expired", "expired"},
+	{"given_up", "given up"},
+	{"reset", "reset"},
+	{"forwards_refused", "forwards refused"},
+	{"lost", "lost"},
+	{"touched", "touched"},
+};
 
 struct view {
 	struct table services;
@@ -109,9 +127,14 @@ static void set_text(struct table_cell *cell, const json_t *object, const char *
 	text_of(object, key, cell->text, sizeof(cell->text));
 }
 
+static void print_number(struct table_cell *cell, json_int_t number)
+{
+	snprintf(cell->text, sizeof(cell->text), "%" JSON_INTEGER_FORMAT, number);
+}
+
 static void set_number(struct table_cell *cell, const json_t *object, const char *key)
 {
-	snprintf(cell->text, sizeof(cell->text), "%" JSON_INTEGER_FORMAT, number_of(object, key));
+	print_number(cell, number_of(object, key));
 }
 
 static enum colour state_colour(const char *state)
@@ -122,9 +145,20 @@ static enum colour state_colour(const char *state)
 	return COLOUR_NONE;
 }
 
-static void set_state(struct table_cell *cell, const json_t *object)
+static bool is_state(const json_t *object, const char *state)
 {
-	set_text(cell, object, "state");
+	const char *text = json_string_value(json_object_get(object, "state"));
+
+	return text && strcmp(text, state) == 0;
+}
+
+/* `flag`: the member that says more than the state does, if it is true; NULL: none does. */
+static void set_state(struct table_cell *cell, const json_t *object, const char *flag)
+{
+	if (json_is_true(json_object_get(object, flag)))
+		text_copy(cell->text, sizeof(cell->text), flag);
+	else
+		set_text(cell, object, "state");
 	cell->colour = state_colour(cell->text);
 }
 
@@ -132,13 +166,12 @@ static void set_state(struct table_cell *cell, const json_t *object)
 static void append_listener(char *text, size_t size, const json_t *listener)
 {
 	size_t length = strlen(text);
-	const char *state = json_string_value(json_object_get(listener, "state"));
 
 	if (length > 0)
 		length += (size_t)snprintf(text + length, size - length, ", ");
 	text_of(listener, "address", text + length, size - length);
 	length = strlen(text);
-	if (state && strcmp(state, "retrying") == 0)
+	if (is_state(listener, "retrying"))
 		snprintf(text + length, size - length, " (retrying)");
 }
 
@@ -148,7 +181,7 @@ static void set_addresses(struct table_cell *cell, const json_t *listeners)
 	size_t n = json_array_size(listeners);
 	size_t n_shown = n > MAX_ADDRESSES ? MAX_ADDRESSES - 1 : n, length;
 
-	cell->text[0] = '\0';
+	snprintf(cell->text, sizeof(cell->text), "%s", n > 0 ? "" : "none");
 	for (size_t i = 0; i < n_shown; i++)
 		append_listener(cell->text, sizeof(cell->text), json_array_get(listeners, i));
 	length = strlen(cell->text);
@@ -164,12 +197,13 @@ static void make_service_row(struct table_cell *row, const json_t *service)
 	memset(row, 0, N_SERVICE_COLUMNS * sizeof(*row));
 	set_text(&row[SERVICE_NAME], service, "name");
 	row[SERVICE_NAME].colour = COLOUR_BOLD;
-	set_state(&row[SERVICE_STATE], service);
+	set_state(&row[SERVICE_STATE], service, is_state(service, "draining") ? NULL : "paused");
 	snprintf(in_service->text, sizeof(in_service->text),
 		"%" JSON_INTEGER_FORMAT "/%" JSON_INTEGER_FORMAT, number_of(service, "in_service"),
 		number_of(service, "instances"));
 	set_number(&row[SERVICE_IN_HAND], service, "unclaimed");
-	set_number(&row[SERVICE_WAITING], service, "waiting");
+	print_number(&row[SERVICE_WAITING],
+		number_of(service, "waiting") + number_of(service, "parked"));
 	set_addresses(&row[SERVICE_ADDRESSES], json_object_get(service, "listeners"));
 }
 
@@ -203,7 +237,7 @@ static void make_provider_row(struct table_cell *row, const json_t *provider)
 	set_number(&row[PROVIDER_PID], provider, "pid");
 	set_user(&row[PROVIDER_USER], provider);
 	set_unit(&row[PROVIDER_UNIT], provider);
-	set_state(&row[PROVIDER_STATE], provider);
+	set_state(&row[PROVIDER_STATE], provider, is_state(provider, "ready") ? "standby" : NULL);
 	set_number(&row[PROVIDER_CREDIT], provider, "credit");
 	set_number(&row[PROVIDER_IN_HAND], provider, "unclaimed");
 	set_number(&row[PROVIDER_IN_SERVICE], provider, "in_service");
@@ -223,16 +257,15 @@ static void print_uptime(json_int_t seconds)
 		printf("up %jd s", (intmax_t)seconds);
 }
 
-static void print_head(const json_t *status, bool has_colours)
+static void print_head(const json_t *status)
 {
 	char text[TABLE_CELL_SIZE];
 
 	printf("usherd %s, pid %" JSON_INTEGER_FORMAT ", ",
 		text_of(status, "version", text, sizeof(text)), number_of(status, "pid"));
 	print_uptime(number_of(status, "uptime_seconds"));
-	printf(", ");
-	text_of(status, "state", text, sizeof(text));
-	colour_print(text, state_colour(text), has_colours);
+	if (number_of(status, "upgrades") > 0)
+		printf(", upgrades: %" JSON_INTEGER_FORMAT, number_of(status, "upgrades"));
 	printf(", %s\n", text_of(status, "config", text, sizeof(text)));
 	if (number_of(status, "log_messages_dropped") > 0)
 		printf("%" JSON_INTEGER_FORMAT
@@ -245,12 +278,12 @@ static void print_totals(const json_t *totals)
 {
 	const char *separator = "  totals: ";
 
-	for (size_t i = 0; i < sizeof(total_names) / sizeof(total_names[0]); i++) {
-		json_int_t n = number_of(totals, total_names[i]);
+	for (size_t i = 0; i < sizeof(totals_shown) / sizeof(totals_shown[0]); i++) {
+		json_int_t n = number_of(totals, totals_shown[i].key);
 
 		if (n == 0)
 			continue;
-		printf("%s%" JSON_INTEGER_FORMAT " %s", separator, n, total_names[i]);
+		printf("%s%" JSON_INTEGER_FORMAT " %s", separator, n, totals_shown[i].words);
 		separator = ", ";
 	}
 	if (*separator == ',')
@@ -346,7 +379,7 @@ void status_print(const json_t *status, bool has_colours)
 	for (size_t i = 0; i < n; i++)
 		fit_service(&view, json_array_get(services, i));
 
-	print_head(status, has_colours);
+	print_head(status);
 	if (n > 0)
 		print_titles(&view);
 	for (size_t i = 0; i < n; i++)

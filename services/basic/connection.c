@@ -135,7 +135,7 @@ int connection_open(struct connections *all, const struct protocol *protocol, st
 		connection_close(c);
 		return error;
 	}
-	if (protocol->on_open && protocol->on_open(c) != 0)
+	if (protocol->on_open && protocol->on_open(c, accepted->data, accepted->data_size) != 0)
 		connection_close(c);
 	return 0;
 }

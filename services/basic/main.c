@@ -229,10 +229,9 @@ static int next_timeout_ms(const struct basic *b)
 	return deadline_ms > now_ms ? (int)(deadline_ms - now_ms) : 0; /* seconds at most */
 }
 
+/* After a signal every service is drained; usherd may drain them too, without a deadline. */
 static bool is_finished(const struct basic *b)
 {
-	if (b->stop_at_ms == NO_DEADLINE)
-		return false;
 	for (size_t i = 0; i < b->n_services; i++)
 		if (!service_is_finished(&b->services[i]))
 			return monotonic_ms() >= b->stop_at_ms;
@@ -240,9 +239,9 @@ static bool is_finished(const struct basic *b)
 }
 
 /*
- * Until a signal came and every service is finished, or its time is over. An event ends no
- * connection but its own, so that the events after it are for something that still exists. Returns
- * 0 or an exit status.
+ * Until every service is finished, or the time after a signal is over. An event ends no connection
+ * but its own, so that the events after it are for something that still exists. Returns 0 or an
+ * exit status.
  */
 static int run(struct basic *b)
 {

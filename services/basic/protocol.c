@@ -27,6 +27,11 @@
 #define LINE_SIZE	(LINE_CHARACTERS + 2)
 #define PATTERN_SIZE	(N_PRINTING * LINE_SIZE)
 
+static int echo_on_open(struct connection *c, const char *data, size_t size)
+{
+	return size > 0 ? connection_send(c, data, size) : 0;
+}
+
 /* The end of the client's half is not lost on it: all that was read before has been sent back. */
 static int echo_on_readable(struct connection *c)
 {
@@ -64,12 +69,13 @@ static int send_answer(struct connection *c, const void *answer, size_t size)
  * "Weekday, Month Day, Year Time-Zone" of RFC 867. UTC, as the line says, so that it means the same
  * moment to a client anywhere; the inetd servers sent local time without naming the zone.
  */
-static int daytime_on_open(struct connection *c)
+static int daytime_on_open(struct connection *c, const char *data, size_t size)
 {
 	time_t now = time(NULL);
 	struct tm utc;
 	char line[80];
 
+	(void)data, (void)size;
 	if (!gmtime_r(&now, &utc))
 		return -errno;
 	return send_answer(
@@ -77,10 +83,11 @@ static int daytime_on_open(struct connection *c)
 }
 
 /* 32 bits wrap on 2036-02-07 06:28:16 UTC, and go on from 0; the RFC knows no better. */
-static int time_on_open(struct connection *c)
+static int time_on_open(struct connection *c, const char *data, size_t size)
 {
 	uint32_t answer = htonl((uint32_t)(time(NULL) + SECONDS_1900_TO_1970));
 
+	(void)data, (void)size;
 	return send_answer(c, &answer, sizeof(answer));
 }
 
@@ -101,8 +108,9 @@ static const char *chargen_pattern(void)
 	return pattern;
 }
 
-static int chargen_on_open(struct connection *c)
+static int chargen_on_open(struct connection *c, const char *data, size_t size)
 {
+	(void)data, (void)size;
 	return connection_watch(c, EPOLLIN | EPOLLOUT);
 }
 
@@ -128,7 +136,7 @@ static int chargen_on_writable(struct connection *c)
 }
 
 const struct protocol protocols[] = {
-	{"echo", NULL, echo_on_readable, connection_send_waiting},
+	{"echo", echo_on_open, echo_on_readable, connection_send_waiting},
 	{"discard", NULL, discard_on_readable, NULL},
 	{"daytime", daytime_on_open, discard_on_readable, NULL},
 	{"chargen", chargen_on_open, chargen_on_readable, chargen_on_writable},

@@ -5,15 +5,18 @@
  */
 #pragma once
 
+#include <stddef.h>
+
 struct connection;
 
 /*
  * A handler does a bounded amount of work and returns 0, or anything else to have the connection
- * closed (see connection.h).
+ * closed (see connection.h). on_open has what another service has read of the connection before it
+ * was forwarded here, mostly nothing.
  */
 struct protocol {
 	const char *name;
-	int (*on_open)(struct connection *c); /* may be NULL */
+	int (*on_open)(struct connection *c, const char *data, size_t size); /* may be NULL */
 	int (*on_readable)(struct connection *c);
 	int (*on_writable)(struct connection *c); /* may be NULL if nothing is ever left unsent */
 };

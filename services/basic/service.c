@@ -83,6 +83,12 @@ static void service_serve(struct service *s, struct usher_connection *accepted)
 /* From now on usher_fd() is always readable. */
 static void service_end(struct service *s)
 {
+	char reason[256];
+
+	if (!s->is_stopping) {
+		(void)usher_error(s->usher, reason, sizeof(reason));
+		service_say(s, "takes no more connections", reason);
+	}
 	s->is_over = true;
 	(void)epoll_ctl(s->connections->epoll_fd, EPOLL_CTL_DEL, usher_fd(s->usher), NULL);
 }
@@ -130,6 +136,7 @@ int service_init(struct service *s, struct connections *connections,
 
 void service_drain(struct service *s)
 {
+	s->is_stopping = true;
 	(void)usher_drain(s->usher);
 }
 

@@ -23,7 +23,8 @@ struct service {
 	const char *name;
 	struct usher *usher;
 	bool is_registered; /* as it was last seen */
-	bool is_over;	    /* after service_drain(): no more connections will come */
+	bool is_stopping;   /* service_drain() was called */
+	bool is_over;	    /* no more connections will come */
 	char said[SERVICE_WORDS_SIZE];
 	int64_t said_at_ms;
 };
@@ -40,7 +41,7 @@ int service_init(struct service *s, struct connections *connections,
 /* Take no more connections. */
 void service_drain(struct service *s);
 
-/* Was it drained, and are its connections closed? */
+/* Was it drained, here or by usherd for good, and are its connections closed? */
 bool service_is_finished(const struct service *s);
 
 /* Leave. The connections must be closed. A service that is all zero is allowed. */

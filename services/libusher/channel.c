@@ -126,20 +126,54 @@ int channel_flush(struct channel *channel, struct held *held)
 	return r;
 }
 
+int channel_forward(
+	struct channel *channel, const struct wire_forward *message, size_t n_bytes, int fd)
+{
+	int r;
+
+	if (!channel->is_welcome || channel->is_peer_gone)
+		return -ENOTCONN;
+	if (!channel->may_forward)
+		return -EPERM;
+	r = fdpass_send(channel->fd, message, sizeof(*message) + n_bytes, &fd, 1);
+	if (is_gone(r)) {
+		channel->is_peer_gone = true;
+		return -ENOTCONN;
+	}
+	if (r == -EAGAIN)
+		channel->is_blocked = true;
+	return r == -ETOOMANYREFS ? -EAGAIN : r;
+}
+
+/* The sequence of the first connection in a message, 0 if it brings none. */
+static uint64_t first_sequence(const union wire_message *message)
+{
+	switch (message->header.type) {
+	case WIRE_CONNECTIONS:
+		return message->connections.connections[0].sequence;
+	case WIRE_FORWARDED:
+		return message->forwarded.connection.sequence;
+	default:
+		return 0;
+	}
+}
+
 static const char *check(const struct channel *channel, const union wire_message *message,
 	const struct fdpass_received *received)
 {
 	const char *why;
+	uint64_t sequence;
 
 	if (received->is_data_truncated)
 		return "it is too long";
 	if (wire_check(message, received->size, received->n_fds, WIRE_FROM_USHERD, &why) < 0)
 		return why;
-	if (message->header.type != WIRE_CONNECTIONS)
+	sequence = first_sequence(message);
+	if (sequence == 0)
 		return NULL;
 	if (!channel->is_welcome)
 		return "connections come before the welcome";
-	if (message->connections.connections[0].sequence != channel->sequence + 1)
+	if (sequence != channel->sequence + 1)
 		return "connections are missing before it";
 	return NULL;
 }

@@ -33,9 +33,14 @@ struct channel {
 	uint32_t number;   /* counts the channels of this registration from 1 */
 	bool is_welcome;   /* WELCOME came: only now anything but HELLO may be sent */
 	bool is_peer_gone; /* nothing more can be sent; what was sent to us is still to be read */
-	bool is_blocked;   /* the last channel_flush() could not send everything */
+	bool is_blocked;   /* something is to be sent when there is room: channel_flush() then */
 	uint64_t sequence; /* of the last connection received, 0: none yet */
 	uint32_t owed;	   /* which of these messages are to be sent, as they are then */
+
+	/* What WELCOME has said. */
+	char service[WIRE_NAME_SIZE];
+	bool may_forward;
+
 	struct wire_credit credit;
 	struct wire_claim claim;
 	struct wire_decline decline;
@@ -65,6 +70,17 @@ void channel_close(struct channel *channel);
  * sendmsg(2).
  */
 int channel_flush(struct channel *channel, struct held *held);
+
+/*
+ * Send FORWARD with `n_bytes` bytes (0 to WIRE_MAX_FORWARDED_BYTES) behind it and the descriptor
+ * `fd`, which stays the caller's. What is owed may follow later: connections are claimed before
+ * anybody can forward them.
+ *
+ * Returns 0; -EAGAIN: the channel is full, or too many descriptors of this user are in flight;
+ * -ENOTCONN: nobody is there; -EPERM: usherd does not allow it; or another errno of sendmsg(2).
+ */
+int channel_forward(
+	struct channel *channel, const struct wire_forward *message, size_t n_bytes, int fd);
 
 /*
  * Receive one message, checked. Returns 1 with *ret_message and *ret_received filled, whose

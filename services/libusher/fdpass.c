@@ -58,8 +58,8 @@ static void collect_fds(struct fdpass_received *ret, const struct cmsghdr *heade
 	ret->n_fds += n;
 }
 
-int fdpass_receive(
-	int socket_fd, void *data, size_t size, size_t max_fds, struct fdpass_received *ret)
+static int receive(int socket_fd, void *data, size_t size, size_t max_fds, int flags,
+	struct fdpass_received *ret)
 {
 	union control control;
 	struct iovec iov = {.iov_base = data, .iov_len = size};
@@ -72,7 +72,7 @@ int fdpass_receive(
 		message.msg_controllen = CMSG_LEN(max_fds * sizeof(int));
 	}
 	do
-		n = recvmsg(socket_fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+		n = recvmsg(socket_fd, &message, flags | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return -errno;
@@ -85,6 +85,17 @@ int fdpass_receive(
 		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
 			collect_fds(ret, c);
 	return 0;
+}
+
+int fdpass_receive(
+	int socket_fd, void *data, size_t size, size_t max_fds, struct fdpass_received *ret)
+{
+	return receive(socket_fd, data, size, max_fds, 0, ret);
+}
+
+int fdpass_peek(int socket_fd, void *data, size_t size, size_t max_fds, struct fdpass_received *ret)
+{
+	return receive(socket_fd, data, size, max_fds, MSG_PEEK, ret);
 }
 
 void fdpass_close(struct fdpass_received *received, size_t first)

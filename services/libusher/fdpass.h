@@ -58,5 +58,12 @@ struct fdpass_received {
 int fdpass_receive(
 	int socket_fd, void *data, size_t size, size_t max_fds, struct fdpass_received *ret);
 
+/*
+ * As fdpass_receive(), but the message stays where it is, with its descriptors: those in *ret are
+ * further copies. At the descriptor limit nothing is lost by this.
+ */
+int fdpass_peek(
+	int socket_fd, void *data, size_t size, size_t max_fds, struct fdpass_received *ret);
+
 /* Close the descriptors of `received` from index `first` on, and forget them. */
 void fdpass_close(struct fdpass_received *received, size_t first);

@@ -14,6 +14,8 @@
 
 void held_done(struct held *held)
 {
+	for (uint32_t i = 0; i < held->n_slots; i++)
+		free(held->slots[i].message);
 	free(held->slots);
 	*held = (struct held){0};
 }
@@ -48,7 +50,7 @@ int held_reserve(struct held *held, uint32_t n)
 	return 0;
 }
 
-uint64_t held_add(struct held *held, uint64_t wire_id, uint32_t channel)
+uint64_t held_add(struct held *held, uint64_t wire_id, uint32_t channel, void *message)
 {
 	uint32_t index = held->first_free;
 	struct held_slot *slot;
@@ -61,27 +63,57 @@ uint64_t held_add(struct held *held, uint64_t wire_id, uint32_t channel)
 	slot->wire_id = wire_id;
 	slot->channel = channel;
 	slot->is_held = true;
+	slot->message = message;
 	if (++slot->counter == 0)
 		slot->counter = 1; /* a handle is never 0 */
 	return (uint64_t)slot->counter << 32 | index;
 }
 
-int held_release(struct held *held, uint64_t handle)
+const struct held_slot *held_find(const struct held *held, uint64_t handle)
 {
 	uint32_t index = (uint32_t)handle;
-	struct held_slot *slot;
+	const struct held_slot *slot;
 
 	if (index >= held->n_slots)
-		return -EINVAL;
+		return NULL;
 	slot = &held->slots[index];
-	if (!slot->is_held || slot->counter != handle >> 32)
-		return -EINVAL;
+	return slot->is_held && slot->counter == handle >> 32 ? slot : NULL;
+}
+
+uint64_t held_wire_id(const struct held_slot *slot, uint32_t channel)
+{
+	return slot->channel == channel ? slot->wire_id : 0;
+}
+
+/* Take it from the application. Returns the slot's index, which is in neither list. */
+static uint32_t end_holding(struct held *held, uint64_t handle)
+{
+	uint32_t index = (uint32_t)handle;
+	struct held_slot *slot = &held->slots[index];
+
+	free(slot->message);
+	slot->message = NULL;
 	slot->is_held = false;
-	slot->next = held->first_released;
+	held->n_held--;
+	return index;
+}
+
+int held_release(struct held *held, uint64_t handle)
+{
+	uint32_t index;
+
+	if (!held_find(held, handle))
+		return -EINVAL;
+	index = end_holding(held, handle);
+	held->slots[index].next = held->first_released;
 	held->first_released = index;
 	held->n_released++;
-	held->n_held--;
 	return 0;
+}
+
+void held_give_on(struct held *held, uint64_t handle)
+{
+	push_free(held, end_holding(held, handle));
 }
 
 size_t held_peek_released(const struct held *held, uint32_t channel, uint64_t *ret_ids, size_t max)
@@ -92,7 +124,7 @@ size_t held_peek_released(const struct held *held, uint32_t channel, uint64_t *r
 	for (size_t i = 0; i < n; i++) {
 		const struct held_slot *slot = &held->slots[index];
 
-		ret_ids[i] = slot->channel == channel ? slot->wire_id : 0;
+		ret_ids[i] = held_wire_id(slot, channel);
 		index = slot->next;
 	}
 	return n;

@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What to do when: connecting and its pauses, the messages of usherd, descriptors that did not
- * arrive. See registration.h for the contract.
- *
- * No descriptor is kept in reserve for receiving: connections that find no free one are declined,
- * and usherd, which still has its own copies, gives them to somebody else.
+ * What to do when: connecting and its pauses, sending and receiving, what epoll watches. See
+ * registration.h for the contract, registration-messages.c for what usherd says.
  */
-#include "registration.h"
+#include "registration-private.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -27,7 +24,7 @@
 #define RESTORE_NS     (1 * NS_PER_SECOND)
 #define RESUME_NS      (1 * NS_PER_SECOND)
 
-static uint64_t now_ns(void)
+uint64_t registration_now_ns(void)
 {
 	struct timespec now;
 
@@ -35,7 +32,7 @@ static uint64_t now_ns(void)
 	return (uint64_t)now.tv_sec * NS_PER_SECOND + (uint64_t)now.tv_nsec;
 }
 
-static struct timespec to_timespec(uint64_t ns)
+struct timespec registration_timespec(uint64_t ns)
 {
 	return (struct timespec){
 		.tv_sec = (time_t)(ns / NS_PER_SECOND),
@@ -52,13 +49,21 @@ void registration_init(struct usher *u)
 	u->backoff_ns = BACKOFF_MIN_NS;
 }
 
+int registration_make_room(struct usher *u)
+{
+	if (!u->message)
+		u->message = malloc(sizeof(*u->message));
+	return u->message ? 0 : -ENOMEM;
+}
+
 int registration_open(struct usher *u)
 {
 	struct epoll_event unwatched = {0};
 
-	u->message = malloc(sizeof(*u->message));
-	if (!u->message)
-		return -ENOMEM;
+	int r = registration_make_room(u);
+
+	if (r < 0)
+		return r;
 	u->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (u->epoll_fd < 0)
 		return -errno;
@@ -68,9 +73,7 @@ int registration_open(struct usher *u)
 	return epoll_ctl(u->epoll_fd, EPOLL_CTL_ADD, u->timer_fd, &unwatched) < 0 ? -errno : 0;
 }
 
-/* Keep a sentence for usher_error(). */
-static void explain(struct usher *u, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void explain(struct usher *u, const char *format, ...)
+void registration_explain(struct usher *u, const char *format, ...)
 {
 	va_list arguments;
 
@@ -95,15 +98,25 @@ static void watch_channel(struct usher *u, uint32_t events)
 	else if (events == 0)
 		operation = EPOLL_CTL_DEL;
 	if (epoll_ctl(u->epoll_fd, operation, u->channel.fd, &event) < 0)
-		u->resume_ns = now_ns() + RESUME_NS;
+		u->resume_ns = registration_now_ns() + RESUME_NS;
 	else
 		u->channel_events = events;
+}
+
+/*
+ * Did the channel serve its purpose? Then its end says that usherd died, not that it does not want
+ * us: it may be back already, and clients wait.
+ */
+static bool was_useful(const struct usher *u)
+{
+	return u->channel.is_welcome &&
+	       (u->channel.sequence > 0 || registration_now_ns() - u->welcome_ns >= STEADY_NS);
 }
 
 /* End the channel, if there is one. */
 static void end_channel(struct usher *u)
 {
-	if (u->channel.is_welcome && now_ns() - u->welcome_ns >= STEADY_NS)
+	if (was_useful(u))
 		u->backoff_ns = BACKOFF_MIN_NS;
 	watch_channel(u, 0);
 	channel_close(&u->channel);
@@ -117,11 +130,10 @@ static void leave_channel_for(struct usher *u, uint64_t pause_ns)
 {
 	end_channel(u);
 	u->is_drained = u->is_draining;
-	u->retry_ns = u->is_draining ? 0 : now_ns() + pause_ns;
+	u->retry_ns = u->is_draining ? 0 : registration_now_ns() + pause_ns;
 }
 
-/* The same with a pause that doubles, until a channel holds. */
-static void leave_channel(struct usher *u)
+void registration_leave(struct usher *u)
 {
 	uint64_t pause_ns;
 
@@ -131,14 +143,29 @@ static void leave_channel(struct usher *u)
 	leave_channel_for(u, pause_ns);
 }
 
+void registration_leave_for_long(struct usher *u)
+{
+	leave_channel_for(u, BACKOFF_MAX_NS);
+}
+
+void registration_restore_later(struct usher *u)
+{
+	u->restore_ns = registration_now_ns() + RESTORE_NS;
+}
+
+void registration_leave_soon(struct usher *u)
+{
+	if (u->retry_ns == 0)
+		u->retry_ns = registration_now_ns() + BACKOFF_MAX_NS;
+}
+
 /* usherd may be starting, stopping, or busy: no news for the application. */
 static bool is_usherd_away(int error)
 {
 	return error == -ENOENT || error == -ECONNREFUSED || error == -EAGAIN;
 }
 
-/* How many more to ask for. Releases that were not sent yet will each bring one by themselves. */
-static int32_t credit_left(const struct usher *u)
+int32_t registration_credit_left(const struct usher *u)
 {
 	int64_t credit = (int64_t)u->credit - u->held.n_held - u->held.n_released;
 
@@ -147,7 +174,7 @@ static int32_t credit_left(const struct usher *u)
 
 static int open_channel(struct usher *u)
 {
-	int32_t credit = credit_left(u);
+	int32_t credit = registration_credit_left(u);
 
 	u->hello.credit = credit > 0 ? credit : 0;
 	u->hello.holding = u->held.n_held < WIRE_MAX_CREDIT ? u->held.n_held : WIRE_MAX_CREDIT;
@@ -162,166 +189,14 @@ static void connect_to_usherd(struct usher *u)
 	r = open_channel(u);
 	if (r >= 0)
 		return;
-	explain(u, "%s: %s%s", u->address.sun_path, strerrordesc_np(-r),
+	registration_explain(u, "%s: %s%s", u->address.sun_path, strerrordesc_np(-r),
 		r == -EACCES ? " (does the service name this user in providers { users }?)" : "");
 	if (is_usherd_away(r)) {
-		leave_channel(u);
+		registration_leave(u);
 	} else {
 		u->error = r;
-		leave_channel_for(u, BACKOFF_MAX_NS);
+		registration_leave_for_long(u);
 	}
-}
-
-static void on_welcome(struct usher *u, size_t n_listeners)
-{
-	size_t size = n_listeners * sizeof(*u->listeners);
-	struct wire_listener *listeners = malloc(size ? size : 1);
-
-	if (!listeners) {
-		u->error = -ENOMEM;
-		leave_channel(u);
-		return;
-	}
-	memcpy(listeners, u->message->welcome.listeners, size);
-	free(u->listeners);
-	u->listeners = listeners;
-	u->n_listeners = n_listeners;
-	if (u->channel.is_welcome) /* again, because the listeners have changed */
-		return;
-	u->channel.is_welcome = true;
-	u->welcome_ns = now_ns();
-	/* Whatever was in the way is so no more. */
-	u->error_text[0] = '\0';
-	if (credit_left(u) < 0) /* HELLO could not say this */
-		u->channel.owed |= CHANNEL_OWES_CREDIT;
-	if (u->channel.status.text[0] != '\0')
-		u->channel.owed |= CHANNEL_OWES_STATUS;
-}
-
-static void on_refused(struct usher *u)
-{
-	const struct wire_refused *refused = &u->message->refused;
-
-	explain(u, "%s", refused->reason);
-	switch (refused->error) {
-	case EAGAIN:
-	case EINTR:
-	case EINVAL:
-	case EMFILE:
-	case EPROTO:
-	case ESHUTDOWN: /* these mean something else to the callers of usher_accept() */
-		u->error = -ECONNREFUSED;
-		break;
-	default:
-		u->error = -(int)refused->error;
-	}
-	leave_channel_for(u, BACKOFF_MAX_NS);
-}
-
-static void enqueue(struct usher *u, const struct wire_connection *record, int fd)
-{
-	struct usher_connection *connection = &u->queue[u->n_queued++];
-
-	*connection = (struct usher_connection){
-		.fd = fd,
-		.listener = record->listener,
-		.id = held_add(&u->held, record->id, u->channel.number),
-		.accepted = to_timespec(record->accepted_ns),
-	};
-	connection->peer_length = wire_address_to_sockaddr(&record->peer, &connection->peer);
-}
-
-/* From the connection `first` on the descriptors did not arrive: none until there is room again. */
-static void decline(struct usher *u, uint64_t first, uint64_t last)
-{
-	u->channel.decline.first = first;
-	u->channel.decline.last = last;
-	u->channel.owed |= CHANNEL_OWES_DECLINE | CHANNEL_OWES_CREDIT;
-	u->restore_ns = now_ns() + RESTORE_NS;
-	u->error = -EMFILE;
-	explain(u,
-		"%llu connections did not arrive and were handed back: this process is at its "
-		"descriptor limit, or a security module refused them",
-		(unsigned long long)(last - first + 1));
-}
-
-static void on_connections(struct usher *u, size_t n, const struct fdpass_received *received)
-{
-	const struct wire_connection *records = u->message->connections.connections;
-	size_t n_arrived = received->n_fds;
-
-	u->first_queued = 0;
-	for (size_t i = 0; i < n_arrived; i++)
-		enqueue(u, &records[i], received->fds[i]);
-	u->channel.sequence = records[n - 1].sequence;
-	if (n_arrived > 0) {
-		u->channel.claim.sequence = records[n_arrived - 1].sequence;
-		u->channel.owed |= CHANNEL_OWES_CLAIM;
-	}
-	if (n_arrived < n)
-		decline(u, records[n_arrived].sequence, records[n - 1].sequence);
-	(void)registration_flush(u); /* if it can't be sent now it stays owed */
-}
-
-/*
- * Nothing more comes on this channel. If that was not asked for, the service was removed or usherd
- * is about to go, and either may be back: wait for the end of the file, but not for ever.
- */
-static void on_draining(struct usher *u)
-{
-	if (u->is_draining) {
-		u->is_drained = true;
-	} else if (u->retry_ns == 0) {
-		explain(u, "usherd gives no more connections to this registration");
-		u->retry_ns = now_ns() + BACKOFF_MAX_NS;
-	}
-}
-
-static void on_message(struct usher *u, const struct fdpass_received *received)
-{
-	size_t n_records = wire_n_records(u->message, received->size);
-
-	switch (u->message->header.type) {
-	case WIRE_WELCOME:
-		on_welcome(u, n_records);
-		break;
-	case WIRE_REFUSED:
-		on_refused(u);
-		break;
-	case WIRE_CONNECTIONS:
-		on_connections(u, n_records, received);
-		break;
-	case WIRE_DRAINING:
-		on_draining(u);
-		break;
-	}
-}
-
-static int receive(struct usher *u)
-{
-	struct fdpass_received received;
-	const char *why;
-	int r = held_reserve(&u->held, WIRE_MAX_CONNECTIONS);
-
-	if (r < 0)
-		return r;
-	r = channel_receive(&u->channel, u->message, &received, &why);
-	if (r == -EAGAIN)
-		return 0;
-	if (r == -EPROTO) {
-		explain(u, "usherd sent a message that makes no sense: %s", why);
-		u->error = r;
-	} else if (r < 0) {
-		return r;
-	}
-	if (r > 0) {
-		on_message(u, &received);
-		return 1;
-	}
-	if (r == 0)
-		explain(u, "usherd has closed the channel");
-	leave_channel(u);
-	return 1;
 }
 
 static bool is_claim_owed(const struct usher *u)
@@ -339,10 +214,37 @@ bool registration_has_news(const struct usher *u)
 int registration_flush(struct usher *u)
 {
 	u->channel.credit.sequence = u->channel.sequence;
-	u->channel.credit.credit = credit_left(u);
+	u->channel.credit.credit = registration_credit_left(u);
 	if (u->restore_ns != 0 && u->channel.credit.credit > 0)
 		u->channel.credit.credit = 0; /* each release brings one, meanwhile */
 	return channel_flush(&u->channel, &u->held);
+}
+
+int registration_forward(
+	struct usher *u, uint64_t id, int fd, const char *service, const void *data, size_t size)
+{
+	const struct held_slot *slot = held_find(&u->held, id);
+	int r = slot ? registration_make_room(u) : -EINVAL;
+	struct wire_forward *message;
+
+	if (r < 0)
+		return r;
+	message = &u->message->forward;
+	*message = (struct wire_forward){
+		.header.type = WIRE_FORWARD,
+		.id = held_wire_id(slot, u->channel.number),
+	};
+	wire_set_text(message->service, sizeof(message->service), service);
+	if (size > 0)
+		memcpy(message->data, data, size);
+	r = channel_forward(&u->channel, message, size, fd);
+	if (r < 0)
+		return r;
+	held_give_on(&u->held, id);
+	/* Handed back: usherd has withdrawn the credit, so that it finds somebody else. */
+	if (service[0] == '\0' || strcmp(service, u->channel.service) == 0)
+		registration_restore_later(u);
+	return 0;
 }
 
 /* Send and receive. Returns as registration_step(). */
@@ -354,7 +256,7 @@ static int use_channel(struct usher *u)
 		return r;
 	if (is_claim_owed(u) || u->n_queued > 0)
 		return !is_claim_owed(u);
-	return receive(u);
+	return registration_receive(u);
 }
 
 /* Is there no channel, or not now? */
@@ -374,7 +276,7 @@ static bool take_time(uint64_t *time_ns, uint64_t now)
 
 int registration_step(struct usher *u)
 {
-	uint64_t now = now_ns();
+	uint64_t now = registration_now_ns();
 	int r;
 
 	if (take_time(&u->retry_ns, now)) {
@@ -388,7 +290,8 @@ int registration_step(struct usher *u)
 		return 0;
 	r = use_channel(u);
 	if (r < 0) {
-		explain(u, "the channel to usherd cannot be used: %s", strerrordesc_np(-r));
+		registration_explain(
+			u, "the channel to usherd cannot be used: %s", strerrordesc_np(-r));
 		u->resume_ns = now + RESUME_NS;
 	}
 	return r;
@@ -439,7 +342,7 @@ static void watch_timer(struct usher *u, uint64_t wake_ns)
 	struct epoll_event event = {.events = wake_ns != 0 ? EPOLLIN : 0};
 
 	if (wake_ns != 0 && wake_ns != u->armed_ns) {
-		struct itimerspec timer = {.it_value = to_timespec(wake_ns)};
+		struct itimerspec timer = {.it_value = registration_timespec(wake_ns)};
 
 		u->armed_ns = wake_ns;
 		(void)timerfd_settime(u->timer_fd, TFD_TIMER_ABSTIME, &timer, NULL);

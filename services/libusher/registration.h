@@ -30,7 +30,7 @@ struct usher {
 	int timer_fd;
 	uint32_t flags;
 	struct sockaddr_un address;
-	union wire_message *message; /* room to receive one: too large for a thread's stack */
+	union wire_message *message; /* room for one, too large for a thread's stack; or NULL */
 
 	struct wire_hello hello;
 	uint32_t credit; /* most connections to hold */
@@ -50,7 +50,7 @@ struct usher {
 
 	uint64_t welcome_ns; /* when the channel got its WELCOME */
 	uint64_t backoff_ns; /* the next pause before connecting */
-	bool is_draining;    /* usher_drain() was called ... */
+	bool is_draining;    /* usher_drain() was called, or usherd wants no more of us ... */
 	bool is_drained;     /* ... and nothing more comes */
 
 	uint32_t channel_events; /* what epoll_fd watches the channel for; 0: it does not */
@@ -67,6 +67,9 @@ void registration_init(struct usher *u);
 /* Open and allocate what it needs. Returns 0, or a negative errno with part of it done. */
 int registration_open(struct usher *u);
 
+/* Allocate u->message if it was given away. Returns 0 or -ENOMEM. */
+int registration_make_room(struct usher *u);
+
 /* May the application hear something now: a queued connection, u->error, or that it is drained? */
 bool registration_has_news(const struct usher *u);
 
@@ -75,6 +78,13 @@ bool registration_has_news(const struct usher *u);
  * is nothing to do for now, or a negative errno of a send or receive, which is tried again later.
  */
 int registration_step(struct usher *u);
+
+/*
+ * Forward the held connection `id`, as usher_forward() does after its arguments were looked at.
+ * `service` is "" for the own one. The descriptor stays the caller's.
+ */
+int registration_forward(
+	struct usher *u, uint64_t id, int fd, const char *service, const void *data, size_t size);
 
 /* Send what is owed, as far as possible now. As channel_flush(). */
 int registration_flush(struct usher *u);

@@ -27,6 +27,7 @@
 #define FIRST_OPTIONS_SIZE (offsetof(struct usher_options, name) + sizeof(char *))
 
 _Static_assert(USHER_MAX_CREDIT == WIRE_MAX_CREDIT, "the protocol's");
+_Static_assert(USHER_MAX_FORWARD == WIRE_MAX_FORWARDED_BYTES, "the protocol's");
 
 /* As usher.conf(5) has it: letters, digits, '.', '_', '-', and not '.' first. */
 static bool is_service_name(const char *text)
@@ -78,7 +79,7 @@ static int copy_options(struct usher_options *ret, const struct usher_options *o
 
 static int check_options(const struct usher_options *options)
 {
-	if (options->flags & ~USHER_NONBLOCK)
+	if (options->flags & ~(USHER_NONBLOCK | USHER_STANDBY))
 		return -EINVAL;
 	if (options->credit > USHER_MAX_CREDIT || options->weight > WIRE_MAX_WEIGHT)
 		return -EINVAL;
@@ -103,6 +104,7 @@ static void set_options(struct usher *u, const struct usher_options *options)
 	u->credit = options->credit ? options->credit : default_credit();
 	u->hello = (struct wire_hello){
 		.header.type = WIRE_HELLO,
+		.header.flags = options->flags & USHER_STANDBY ? WIRE_HELLO_STANDBY : 0,
 		.version_lowest = WIRE_VERSION,
 		.version_highest = WIRE_VERSION,
 		.weight = options->weight ? options->weight : 1,
@@ -139,13 +141,21 @@ int usher_new(struct usher **ret, const char *service, const struct usher_option
 	return 0;
 }
 
+/* It is not the caller's any more. */
+static void close_connection(struct usher_connection *connection)
+{
+	connection->fd = close_fd(connection->fd);
+	connection->forwarded_by = NULL;
+	connection->data = NULL;
+	connection->data_size = 0;
+}
+
 /* The client sees the end at once, although usherd has a copy until it reads our claim. */
 static void end_connection(struct usher_connection *connection)
 {
-	if (connection->fd < 0)
-		return;
-	(void)shutdown(connection->fd, SHUT_RDWR);
-	connection->fd = close_fd(connection->fd);
+	if (connection->fd >= 0)
+		(void)shutdown(connection->fd, SHUT_RDWR);
+	close_connection(connection);
 }
 
 /* What is not claimed yet goes to the next provider, as it is. */
@@ -293,6 +303,29 @@ int usher_release(struct usher *u, uint64_t id)
 	r = release(u, id);
 	unlock(u);
 	return r;
+}
+
+int usher_forward(struct usher *u, struct usher_connection *connection, const char *service,
+	const void *data, size_t size)
+{
+	int r;
+
+	if (service && (!is_service_name(service) || strlen(service) >= WIRE_NAME_SIZE))
+		return -EINVAL;
+	if (size > USHER_MAX_FORWARD)
+		return -EMSGSIZE;
+	lock(u);
+	r = registration_forward(
+		u, connection->id, connection->fd, service ? service : "", data, size);
+	unlock(u);
+	if (r >= 0) /* no shutdown(2), which would be for its next owner too */
+		close_connection(connection);
+	return r;
+}
+
+int usher_decline(struct usher *u, struct usher_connection *connection)
+{
+	return usher_forward(u, connection, NULL, connection->data, connection->data_size);
 }
 
 int usher_set_credit(struct usher *u, uint32_t credit)

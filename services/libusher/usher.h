@@ -37,6 +37,12 @@ struct usher;
 /* Never wait in usher_accept(): for event loops. */
 #define USHER_NONBLOCK 0x1u
 
+/* Serve only while no other provider of the service can take a connection. */
+#define USHER_STANDBY 0x2u
+
+/* Most bytes that usher_forward() sends along. */
+#define USHER_MAX_FORWARD 32768
+
 /* Most connections that a registration can hold. */
 #define USHER_MAX_CREDIT 1048576
 
@@ -48,7 +54,7 @@ struct usher_options {
 	/* sizeof(struct usher_options): tells which members the caller knows. */
 	size_t size;
 
-	/* USHER_NONBLOCK. */
+	/* USHER_NONBLOCK, USHER_STANDBY. */
 	uint32_t flags;
 
 	/* Most connections to hold at once: 1 to USHER_MAX_CREDIT. Default: half of the soft
@@ -71,7 +77,7 @@ struct usher_connection {
 	int fd;
 
 	/* On which of the service's listeners it came: an index for usher_listener(). UINT32_MAX:
-	 * on one that a reload of usherd has removed since. */
+	 * on one that a reload of usherd has removed since, or by way of another service. */
 	uint32_t listener;
 
 	/* Names the connection to this registration, for usher_release(). Never 0. */
@@ -79,6 +85,17 @@ struct usher_connection {
 
 	/* When usherd accepted it: CLOCK_REALTIME. */
 	struct timespec accepted;
+
+	/*
+	 * Of a connection that a provider has forwarded, or handed back: the service that it was
+	 * registered for, and what was read of the connection already, which comes before all that
+	 * can be read from `fd`. NULL and 0 otherwise; `data` is NULL also if nothing was read.
+	 * Both are the registration's, and valid until the connection is closed, released or
+	 * forwarded, or usher_free().
+	 */
+	const char *forwarded_by;
+	const void *data;
+	size_t data_size; /* bytes, 0 to USHER_MAX_FORWARD */
 
 	/* The client's address. IPv4 is AF_INET, never IPv4-mapped; AF_UNIX has no path. */
 	struct sockaddr_storage peer;
@@ -128,8 +145,10 @@ int usher_fd(const struct usher *u);
  *
  *   -EAGAIN      nothing to return now (only with USHER_NONBLOCK);
  *   -EINTR       a signal handler ran while waiting, or the process was stopped and continued;
- *   -ESHUTDOWN   usher_drain() was called, nothing more will come, and nothing is left to return.
- *                So it stays, and usher_fd() stays readable: stop watching it;
+ *   -ESHUTDOWN   nothing more will come, and nothing is left to return: usher_drain() was called,
+ *                or a newer provider has taken over the service, or the administrator has drained
+ *                this one (usher_error() has a sentence then). So it stays, and usher_fd() stays
+ *                readable: stop watching it, finish what is here, then usher_free();
  *   -EMFILE      this process was at its descriptor limit, or a security module objected, and
  *                connections did not arrive. None is lost: they were handed back to usherd, which
  *                gives them to somebody else. More are asked for as connections are released, and
@@ -149,8 +168,9 @@ int usher_accept(struct usher *u, struct usher_connection *ret, int flags);
 /*
  * End a connection: shutdown(2), close(2) and usher_release(). The client sees the end at once. The
  * shutdown matters: a plain close(2) lets the client wait for as long as usherd keeps its own copy.
- * Sets connection->fd to a negative value. As with close(2), what the client sent and nobody has
- * read makes TCP reset the connection: read to its end what must not be lost.
+ * Sets connection->fd to a negative value, and its pointers to NULL. As with close(2), what the
+ * client sent and nobody has read makes TCP reset the connection: read to its end what must not be
+ * lost.
  *
  * Returns 0, or the error of usher_release().
  */
@@ -168,6 +188,37 @@ int usher_close(struct usher *u, struct usher_connection *connection);
  * Returns 0, also when usherd is away just now, or -EINVAL: no connection of this id is held.
  */
 int usher_release(struct usher *u, uint64_t id);
+
+/*
+ * Give a connection on to another service, NULL: to somebody else of the same one. Its providers
+ * get it with `data`, `size` bytes (0 to USHER_MAX_FORWARD) that were read of it and that they
+ * should have: begin with what is left of connection->data. On success the socket is theirs: it is
+ * closed here, unlike by usher_close(), connection->fd is negative and the connection released.
+ * Never waits.
+ *
+ * The connection is lost, and its client sees a reset, if usherd does not allow this target, or
+ * knows none of that name, or if it was forwarded 8 times before: its log says why.
+ *
+ * Returns 0, or with the connection still the caller's, to be served, closed or tried again:
+ *
+ *   -EAGAIN    usherd does not read just now. Try again when usher_accept() has returned once more
+ *              (usher_fd() becomes readable for that), or a little later;
+ *   -ENOTCONN  usherd is away;
+ *   -EPERM     the providers of this service may not forward: see `forward` in usher.conf(5);
+ *   -EINVAL    not the name of a service, or the connection is not held;
+ *   -EMSGSIZE  `size` is too large;
+ *   another negative errno of sendmsg(2), or -ENOMEM.
+ */
+int usher_forward(struct usher *u, struct usher_connection *connection, const char *service,
+	const void *data, size_t size);
+
+/*
+ * Hand back a connection of which nothing was used: usherd gives it to another provider of the
+ * service, with the bytes that it came with. This one gets no more for a second, but one for each
+ * that it releases. Returns as usher_forward(), and counts as one: the service has to be named in
+ * its own `forward`.
+ */
+int usher_decline(struct usher *u, struct usher_connection *connection);
 
 /*
  * Change the most connections to hold at once, 0 (pause) to USHER_MAX_CREDIT. Takes effect with the

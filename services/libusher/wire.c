@@ -27,6 +27,17 @@ _Static_assert(sizeof(struct wire_credit) == 24, "CREDIT");
 _Static_assert(sizeof(struct wire_decline) == 24, "DECLINE");
 _Static_assert(sizeof(struct wire_status) == 264, "STATUS");
 _Static_assert(sizeof(struct wire_drain) == 8, "DRAIN");
+_Static_assert(sizeof(struct wire_draining) == 16, "DRAINING");
+_Static_assert(sizeof(struct wire_forward) == 104, "FORWARD");
+_Static_assert(sizeof(struct wire_forwarded) == 136, "FORWARDED");
+
+/* The longest messages of each side. */
+_Static_assert(WIRE_MAX_FROM_PROVIDER >= sizeof(struct wire_release) + WIRE_MAX_RELEASES * 8,
+	"FORWARD is longer than RELEASE");
+_Static_assert(WIRE_MAX_FROM_USHERD >= sizeof(struct wire_welcome) +
+					       WIRE_MAX_LISTENERS * sizeof(struct wire_listener),
+	"FORWARDED is longer than WELCOME");
+_Static_assert(WIRE_MAX_FROM_USHERD >= WIRE_MAX_FROM_PROVIDER, "union wire_message has room");
 
 static const char reserved_not_zero[] = "a reserved field is not zero";
 static const char sequence_is_zero[] = "a sequence is 0";
@@ -125,7 +136,7 @@ static const char *check_welcome(const union wire_message *message)
 
 	if (welcome->version != WIRE_VERSION)
 		return "the version chosen is not spoken here";
-	if (welcome->reserved != 0)
+	if ((welcome->flags & ~WIRE_WELCOME_MAY_FORWARD) != 0)
 		return reserved_not_zero;
 	if (welcome->service[0] == '\0')
 		return "the service has no name";
@@ -187,6 +198,22 @@ static const char *check_connections(const union wire_message *message, size_t n
 	return why;
 }
 
+static const char *check_forwarded(const union wire_message *message)
+{
+	const struct wire_forwarded *forwarded = &message->forwarded;
+	const char *why = check_connection(&forwarded->connection, forwarded->connection.sequence);
+
+	if (why)
+		return why;
+	if (forwarded->from[0] == '\0')
+		return "the service that forwarded a connection has no name";
+	if (forwarded->n_hops == 0)
+		return "a connection was forwarded 0 times";
+	if (forwarded->reserved != 0)
+		return reserved_not_zero;
+	return check_text(forwarded->from, sizeof(forwarded->from));
+}
+
 static const char *check_claim(const union wire_message *message)
 {
 	return message->claim.sequence == 0 ? sequence_is_zero : NULL;
@@ -209,9 +236,23 @@ static const char *check_decline(const union wire_message *message)
 							      : NULL;
 }
 
+static const char *check_forward(const union wire_message *message)
+{
+	const char *why = check_text(message->forward.service, sizeof(message->forward.service));
+
+	return why ? why : check_address(&message->forward.peer);
+}
+
 static const char *check_status(const union wire_message *message)
 {
 	return check_text(message->status.text, sizeof(message->status.text));
+}
+
+static const char *check_draining(const union wire_message *message)
+{
+	if (message->draining.reason > WIRE_DRAINING_ADMINISTRATOR)
+		return "the reason of draining is out of range";
+	return message->draining.reserved != 0 ? reserved_not_zero : NULL;
 }
 
 /* One row for each type; a type without a name is unknown. */
@@ -225,23 +266,33 @@ static const struct rule {
 		const char *(*check)(const union wire_message *message, size_t n_records);
 		bool has_fds; /* one for each record */
 	} record;
+	struct {
+		size_t min, max; /* besides those of the records */
+	} fds;
+	uint16_t flags; /* that may be set in the header */
 } rules[] = {
-	[WIRE_HELLO] = {"HELLO", WIRE_FROM_PROVIDER, sizeof(struct wire_hello), check_hello},
+	[WIRE_HELLO] = {"HELLO", WIRE_FROM_PROVIDER, sizeof(struct wire_hello), check_hello,
+		.flags = WIRE_HELLO_STANDBY},
 	[WIRE_WELCOME] = {"WELCOME", WIRE_FROM_USHERD, sizeof(struct wire_welcome), check_welcome,
-		{sizeof(struct wire_listener), 0, WIRE_MAX_LISTENERS, check_listeners}},
+		.record = {sizeof(struct wire_listener), 0, WIRE_MAX_LISTENERS, check_listeners}},
 	[WIRE_REFUSED] = {"REFUSED", WIRE_FROM_USHERD, sizeof(struct wire_refused), check_refused},
 	[WIRE_CONNECTIONS] = {"CONNECTIONS", WIRE_FROM_USHERD, sizeof(struct wire_connections),
-		NULL,
-		{sizeof(struct wire_connection), 1, WIRE_MAX_CONNECTIONS, check_connections, true}},
+		.record = {sizeof(struct wire_connection), 1, WIRE_MAX_CONNECTIONS,
+			check_connections, true}},
+	[WIRE_FORWARDED] = {"FORWARDED", WIRE_FROM_USHERD, sizeof(struct wire_forwarded),
+		check_forwarded, .record = {1, 0, WIRE_MAX_FORWARDED_BYTES}, .fds = {0, 1}},
 	[WIRE_CLAIM] = {"CLAIM", WIRE_FROM_PROVIDER, sizeof(struct wire_claim), check_claim},
-	[WIRE_RELEASE] = {"RELEASE", WIRE_FROM_PROVIDER, sizeof(struct wire_release), NULL,
-		{sizeof(uint64_t), 1, WIRE_MAX_RELEASES}},
+	[WIRE_RELEASE] = {"RELEASE", WIRE_FROM_PROVIDER, sizeof(struct wire_release),
+		.record = {sizeof(uint64_t), 1, WIRE_MAX_RELEASES}},
 	[WIRE_CREDIT] = {"CREDIT", WIRE_FROM_PROVIDER, sizeof(struct wire_credit), check_credit},
 	[WIRE_DECLINE] = {"DECLINE", WIRE_FROM_PROVIDER, sizeof(struct wire_decline),
 		check_decline},
+	[WIRE_FORWARD] = {"FORWARD", WIRE_FROM_PROVIDER, sizeof(struct wire_forward), check_forward,
+		.record = {1, 0, WIRE_MAX_FORWARDED_BYTES}, .fds = {1, 1}},
 	[WIRE_STATUS] = {"STATUS", WIRE_FROM_PROVIDER, sizeof(struct wire_status), check_status},
 	[WIRE_DRAIN] = {"DRAIN", WIRE_FROM_PROVIDER, sizeof(struct wire_drain)},
-	[WIRE_DRAINING] = {"DRAINING", WIRE_FROM_USHERD, sizeof(struct wire_drain)},
+	[WIRE_DRAINING] = {"DRAINING", WIRE_FROM_USHERD, sizeof(struct wire_draining),
+		check_draining},
 };
 
 /* The row of that type, or NULL. */
@@ -272,6 +323,13 @@ static bool is_size_right(const struct rule *rule, size_t size)
 	return n_records >= rule->record.min && n_records <= rule->record.max;
 }
 
+static const char *check_fds(const struct rule *rule, size_t n_records, size_t n_fds)
+{
+	if (n_fds > rule->fds.max + (rule->record.has_fds ? n_records : 0))
+		return "the message carries more descriptors than it may";
+	return n_fds < rule->fds.min ? "the message lacks its descriptor" : NULL;
+}
+
 static const char *check_body(
 	const struct rule *rule, const union wire_message *message, size_t n_records)
 {
@@ -288,6 +346,7 @@ static const char *check_message(
 	const union wire_message *message, size_t size, size_t n_fds, enum wire_sender sender)
 {
 	const struct rule *rule;
+	const char *why;
 	size_t n_records;
 
 	if (size < sizeof(message->header))
@@ -299,12 +358,11 @@ static const char *check_message(
 		return "only the other side sends messages of this type";
 	if (!is_size_right(rule, size))
 		return "the length of the message does not fit its type";
-	if (message->header.flags != 0 || message->header.reserved != 0)
+	if ((message->header.flags & ~rule->flags) != 0 || message->header.reserved != 0)
 		return reserved_not_zero;
 	n_records = wire_n_records(message, size);
-	if (n_fds > (rule->record.has_fds ? n_records : 0))
-		return "the message carries more descriptors than it may";
-	return check_body(rule, message, n_records);
+	why = check_fds(rule, n_records, n_fds);
+	return why ? why : check_body(rule, message, n_records);
 }
 
 int wire_check(const union wire_message *message, size_t size, size_t n_fds,

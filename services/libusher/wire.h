@@ -16,18 +16,20 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-#define WIRE_VERSION	     1
+#define WIRE_VERSION		 1
 
-#define WIRE_MAX_CONNECTIONS 16		/* records of one CONNECTIONS message, and so descriptors */
-#define WIRE_MAX_RELEASES    512	/* ids of one RELEASE message */
-#define WIRE_MAX_LISTENERS   1024	/* records of WELCOME: listeners of one service */
-#define WIRE_NO_LISTENER     UINT32_MAX /* of a connection whose listener is no more */
-#define WIRE_MAX_CREDIT	     (1 << 20)	/* and the least is minus that */
-#define WIRE_MAX_WEIGHT	     1000
-#define WIRE_MAX_ERROR	     4095 /* of REFUSED: the kernel has no larger errno */
-#define WIRE_NAME_SIZE	     64	  /* with the NUL */
-#define WIRE_REASON_SIZE     256  /* with the NUL */
-#define WIRE_STATUS_SIZE     256  /* with the NUL */
+#define WIRE_MAX_CONNECTIONS	 16   /* records of one CONNECTIONS message, and so descriptors */
+#define WIRE_MAX_RELEASES	 512  /* ids of one RELEASE message */
+#define WIRE_MAX_LISTENERS	 1024 /* records of WELCOME: listeners of one service */
+#define WIRE_NO_LISTENER	 UINT32_MAX /* of a connection whose listener is no more */
+#define WIRE_MAX_CREDIT		 (1 << 20)  /* and the least is minus that */
+#define WIRE_MAX_WEIGHT		 1000
+#define WIRE_MAX_ERROR		 4095 /* of REFUSED: the kernel has no larger errno */
+#define WIRE_NAME_SIZE		 64   /* with the NUL */
+#define WIRE_REASON_SIZE	 256  /* with the NUL */
+#define WIRE_STATUS_SIZE	 256  /* with the NUL */
+
+#define WIRE_MAX_FORWARDED_BYTES 32768 /* that a forwarded connection brings with it */
 
 enum wire_type {
 	WIRE_HELLO = 1,
@@ -38,10 +40,12 @@ enum wire_type {
 	WIRE_RELEASE = 7,
 	WIRE_CREDIT = 8,
 	WIRE_DECLINE = 9,
+	WIRE_FORWARD = 10,
 	WIRE_STATUS = 11,
 	WIRE_DRAIN = 12,
 	WIRE_DRAINING = 13,
-	/* 5 LISTENERS and 10 FORWARD are reserved. */
+	WIRE_FORWARDED = 14,
+	/* 5 LISTENERS is reserved. */
 };
 
 enum wire_sender {
@@ -49,10 +53,10 @@ enum wire_sender {
 	WIRE_FROM_USHERD,
 };
 
-/* Every message begins so. In version 1 no message has flags: they are zero. */
+/* Every message begins so. In version 1 only HELLO has a flag: all others are zero. */
 struct wire_header {
 	uint16_t type;	   /* enum wire_type */
-	uint16_t flags;	   /* zero */
+	uint16_t flags;	   /* of HELLO: WIRE_HELLO_... */
 	uint32_t reserved; /* zero */
 };
 
@@ -66,6 +70,9 @@ struct wire_address {
 	uint32_t scope_id;   /* AF_INET6: interface index of a link-local address, else zero */
 	uint8_t address[16]; /* network byte order; AF_INET: the first 4 bytes, the rest zero */
 };
+
+/* In the header of HELLO: it wants connections only while no other provider can take them. */
+#define WIRE_HELLO_STANDBY 0x1u
 
 struct wire_hello {
 	struct wire_header header;
@@ -83,6 +90,9 @@ struct wire_listener {
 	struct wire_address address; /* as bound */
 };
 
+/* In WELCOME: FORWARD may be sent on this channel. */
+#define WIRE_WELCOME_MAY_FORWARD 0x1u
+
 /*
  * The answer to HELLO. It comes again whenever the listeners of the service changed: the index in a
  * CONNECTIONS record counts in the latest WELCOME before it.
@@ -90,7 +100,7 @@ struct wire_listener {
 struct wire_welcome {
 	struct wire_header header;
 	uint16_t version; /* chosen */
-	uint16_t reserved;
+	uint16_t flags;	  /* WIRE_WELCOME_...; they never change on a channel */
 	uint32_t n_listeners;
 	char service[WIRE_NAME_SIZE];
 	struct wire_listener listeners[];
@@ -116,6 +126,19 @@ struct wire_connection {
 struct wire_connections {
 	struct wire_header header;
 	struct wire_connection connections[];
+};
+
+/*
+ * One connection that a provider has forwarded, with its descriptor. Otherwise as a record of
+ * CONNECTIONS, and counted by the same sequence.
+ */
+struct wire_forwarded {
+	struct wire_header header;
+	struct wire_connection connection; /* WIRE_NO_LISTENER if it is from another service */
+	char from[WIRE_NAME_SIZE];	   /* the service whose provider forwarded it last */
+	uint32_t n_hops;		   /* how often it was forwarded, at least 1 */
+	uint32_t reserved;		   /* zero */
+	uint8_t data[];			   /* what was read of it already */
 };
 
 /* All connections up to this sequence that were not declined are the provider's now. */
@@ -149,19 +172,46 @@ struct wire_decline {
 	uint64_t last;
 };
 
+/*
+ * This claimed connection, whose descriptor comes along, is another service's from now on, or
+ * somebody else's of the same service. It gives its credit back, but handing it back to the same
+ * service withdraws what credit is left, as DECLINE does.
+ */
+struct wire_forward {
+	struct wire_header header;
+	uint64_t id;		      /* 0: one of those in `holding` */
+	char service[WIRE_NAME_SIZE]; /* empty: this channel's own */
+	struct wire_address peer;     /* what the client's address is; all zero: as it was */
+	uint8_t data[];		      /* what was read of it already */
+};
+
 struct wire_status {
 	struct wire_header header;
 	char text[WIRE_STATUS_SIZE]; /* UTF-8, no control characters; may be empty */
 };
 
-/* DRAIN (provider: "send me no more") and DRAINING (usherd: "you get no more"). */
+/* "Send me no more." */
 struct wire_drain {
 	struct wire_header header;
 };
 
-#define WIRE_MAX_FROM_PROVIDER (sizeof(struct wire_release) + WIRE_MAX_RELEASES * sizeof(uint64_t))
-#define WIRE_MAX_FROM_USHERD                                                                       \
-	(sizeof(struct wire_welcome) + WIRE_MAX_LISTENERS * sizeof(struct wire_listener))
+/* Why a provider gets no more connections on this channel. */
+enum wire_draining_reason {
+	WIRE_DRAINING_ASKED = 0,	 /* it said DRAIN */
+	WIRE_DRAINING_ENDING = 1,	 /* the service or usherd ends; either may be back */
+	WIRE_DRAINING_REPLACED = 2,	 /* a newer provider has taken over: for good */
+	WIRE_DRAINING_ADMINISTRATOR = 3, /* usherctl drain: for good */
+};
+
+/* "You get no more." */
+struct wire_draining {
+	struct wire_header header;
+	uint32_t reason;   /* enum wire_draining_reason */
+	uint32_t reserved; /* zero */
+};
+
+#define WIRE_MAX_FROM_PROVIDER (sizeof(struct wire_forward) + WIRE_MAX_FORWARDED_BYTES)
+#define WIRE_MAX_FROM_USHERD   (sizeof(struct wire_forwarded) + WIRE_MAX_FORWARDED_BYTES)
 
 /* Room for any message of either side, aligned for all of them. */
 union wire_message {
@@ -170,12 +220,15 @@ union wire_message {
 	struct wire_welcome welcome;
 	struct wire_refused refused;
 	struct wire_connections connections;
+	struct wire_forwarded forwarded;
 	struct wire_claim claim;
 	struct wire_release release;
 	struct wire_credit credit;
 	struct wire_decline decline;
+	struct wire_forward forward;
 	struct wire_status status;
 	struct wire_drain drain;
+	struct wire_draining draining;
 	uint8_t bytes[WIRE_MAX_FROM_USHERD];
 };
 
@@ -186,7 +239,8 @@ const char *wire_type_name(uint16_t type);
  * Is this a well-formed message of that sender? Checks type, length, reserved fields, texts, ranges
  * that need no state (versions in order, credit, weight, sequences not 0 and in order) and that
  * `n_fds` is what the type carries. Texts are UTF-8 without control characters, C0 and C1. For
- * CONNECTIONS `n_fds` may be less than the records: the rest was lost on the way (see fdpass.h).
+ * CONNECTIONS and FORWARDED `n_fds` may be less than were sent: the rest was lost on the way (see
+ * fdpass.h). FORWARD carries exactly one: count the one that was lost, if one was.
  *
  * `size` is the number of bytes received. Returns 0, or -EBADMSG and a static clause in *ret_why
  * for a log line ("the length of the message does not fit its type").
@@ -194,7 +248,10 @@ const char *wire_type_name(uint16_t type);
 int wire_check(const union wire_message *message, size_t size, size_t n_fds,
 	enum wire_sender sender, const char **ret_why);
 
-/* How many trailing records (listeners, connections, ids) a checked message of `size` bytes has. */
+/*
+ * How many trailing records a checked message of `size` bytes has: listeners, connections, ids, or
+ * bytes of `data`.
+ */
 size_t wire_n_records(const union wire_message *message, size_t size);
 
 /*

@@ -11,6 +11,16 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+/* What usherd relies on without looking. */
+static void check_service(const struct config *config, const struct config_service *service)
+{
+	assert(config_find_service(config, service->name) == service);
+	assert(config_service_equal(service, service));
+	assert(service->n_listen > 0);
+	for (size_t i = 0; i < service->providers.n_forward; i++)
+		assert(config_find_service(config, service->providers.forward[i]));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct config_errors errors = {0};
@@ -28,6 +38,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	(void)fclose(file);
 	r = config_load(path, 1000, &config, &errors);
 	assert(r == 0 ? config && errors.n_lines == 0 : r == -ENOMEM || errors.n_lines > 0);
+	for (size_t i = 0; r == 0 && i < config->n_services; i++)
+		check_service(config, config->services[i]);
 	config_free(config);
 	config_errors_done(&errors);
 	(void)unlink(path);

@@ -60,8 +60,10 @@ class Usherd:
     """One usherd with a configuration of its own, in `folder`."""
 
     def __init__(self, folder, services, *, user=USHERD_USER, as_user=None, wrapper=(), inject=None,
-                 before_exec=None):
-        """`user` is for the configuration, `as_user` who starts it, `inject` a fault for strace(1)."""
+                 before_exec=None, manager=None):
+        """`user` is for the configuration, `as_user` who starts it, `inject` a fault for strace(1),
+        `manager` a FakeManager that keeps its sockets; without one nobody does.
+        """
         self.folder = Path(folder)
         self.run_dir = self.folder / "run"
         self.config = self.folder / "usher.conf"
@@ -70,18 +72,20 @@ class Usherd:
         self.wrapper = list(wrapper)
         self.environment = {**os.environ, "NOTIFY_SOCKET": str(self.folder / "notify")}
         if inject:
-            self.wrapper = ["strace", "-D", "-f", "-qq", "-o", "/dev/null",
+            self.wrapper = ["strace", "-D", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null",
                             "-e", f"trace={inject.split(':')[0]}", "-e", f"inject={inject}"]
             self.environment["ASAN_OPTIONS"] = "detect_leaks=0"  # a traced process cannot look for them
         self.before_exec = before_exec
         self.as_user = as_user
+        self.pass_fds = ()  # descriptors of the test's that it starts with
         self.program = USHERD
         self.process = None
         self.is_over = True  # nothing runs, or the test has waited for the end of what ran
         self.log = ""
         self.notifications = []
         self.fds_ready = None
-        self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.manager = manager
+        self.notify = manager or socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.notify.bind(str(self.folder / "notify"))
         os.chmod(self.folder / "notify", 0o777)
 
@@ -103,11 +107,14 @@ class Usherd:
         """Start, without waiting for anything."""
         self.notifications = []
         self.log = ""
+        command = [*self.wrapper, str(self.program), "-c", str(self.config)]
+        before_exec = self.before_exec
+        if self.manager:
+            before_exec = self.manager.prepare(command, self.environment, before_exec)
         self.process = subprocess.Popen(
-            [*self.wrapper, str(self.program), "-c", str(self.config)],
-            stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, pass_fds=self.pass_fds,
             env=self.environment, user=self.as_user, group=self.as_user and group_id(self.as_user),
-            extra_groups=[] if self.as_user else None, preexec_fn=self.before_exec)
+            extra_groups=[] if self.as_user else None, preexec_fn=before_exec)
         os.set_blocking(self.process.stderr.fileno(), False)
         self.pid = self.process.pid
         self.is_over = False
@@ -143,6 +150,15 @@ class Usherd:
         status = self.wait_end()
         if status != 0:
             raise AssertionError(f"usherd ended with status {status}:\n{self.log}")
+
+    def restart(self, number=signal.SIGTERM):
+        """End it by this signal and start it again, as the service manager does."""
+        if number == signal.SIGKILL:
+            self.kill()
+        else:
+            self.stop()
+            self.process.stderr.close()
+        return self.start()
 
     def close(self):
         """Whatever happened, leave nothing behind."""

@@ -12,9 +12,9 @@ import socket
 import struct
 
 NUMBERS = {  # of system calls
-    "x86_64": {"socket": 41, "setsockopt": 54, "getsockopt": 55},
-    "aarch64": {"socket": 198, "setsockopt": 208, "getsockopt": 209},
-    "riscv64": {"socket": 198, "setsockopt": 208, "getsockopt": 209},
+    "x86_64": {"socket": 41, "setsockopt": 54, "getsockopt": 55, "pidfd_open": 434},
+    "aarch64": {"socket": 198, "setsockopt": 208, "getsockopt": 209, "pidfd_open": 434},
+    "riscv64": {"socket": 198, "setsockopt": 208, "getsockopt": 209, "pidfd_open": 434},
 }
 SO_PEERPIDFD, SO_PASSRIGHTS = 77, 83
 
@@ -30,9 +30,17 @@ def without_ipv6():
 
 def linux_6_1():
     """That of Debian 12: neither SO_PEERPIDFD (6.5) nor SO_PASSRIGHTS (6.16)."""
-    _install(
-        _rule("getsockopt", {1: socket.SOL_SOCKET, 2: SO_PEERPIDFD}, errno.ENOPROTOOPT)
-        + _rule("setsockopt", {1: socket.SOL_SOCKET, 2: SO_PASSRIGHTS}, errno.ENOPROTOOPT))
+    _install(_linux_6_1_rules())
+
+
+def without_pidfd():
+    """Linux 6.1 in a sandbox without pidfd_open(2): only its channel tells of a provider's death."""
+    _install(_linux_6_1_rules() + _rule("pidfd_open", {}, errno.EPERM))
+
+
+def _linux_6_1_rules():
+    return (_rule("getsockopt", {1: socket.SOL_SOCKET, 2: SO_PEERPIDFD}, errno.ENOPROTOOPT)
+            + _rule("setsockopt", {1: socket.SOL_SOCKET, 2: SO_PASSRIGHTS}, errno.ENOPROTOOPT))
 
 
 def _rule(name, arguments, error):

@@ -14,9 +14,15 @@ from dataclasses import dataclass
 from processes import DEADLINE, find_readable
 
 HELLO, WELCOME, REFUSED, CONNECTIONS, CLAIM, RELEASE, CREDIT, DECLINE = 1, 2, 3, 4, 6, 7, 8, 9
-STATUS, DRAIN, DRAINING = 11, 12, 13
+FORWARD, STATUS, DRAIN, DRAINING, FORWARDED = 10, 11, 12, 13, 14
 
+HELLO_STANDBY = 1
+WELCOME_MAY_FORWARD = 1
+ASKED, ENDING, REPLACED, ADMINISTRATOR = 0, 1, 2, 3  # the reasons of DRAINING
+
+NO_LISTENER = 0xffffffff
 MAX_CONNECTIONS = 16
+MAX_FORWARDED_BYTES = 32768
 ROOM = 65536
 
 HEADER = struct.Struct("=HHI")
@@ -25,14 +31,18 @@ WELCOME_BODY = struct.Struct("=HHI64s")
 LISTENER = struct.Struct("=II24s")
 REFUSED_BODY = struct.Struct("=II256s")
 CONNECTION = struct.Struct("=QQQII24s")
+FORWARD_BODY = struct.Struct("=Q64s24s")  # the bytes follow
+FORWARDED_BODY = struct.Struct("=64sII")  # behind one CONNECTION; the bytes follow
+DRAINING_BODY = struct.Struct("=II")
 
 
 def message(message_type, body=b"", flags=0, reserved=0):
     return HEADER.pack(message_type, flags, reserved) + body
 
 
-def hello(credit=16, weight=1, holding=0, name="test", lowest=1, highest=1):
-    return message(HELLO, HELLO_BODY.pack(lowest, highest, credit, weight, holding, name.encode()))
+def hello(credit=16, weight=1, holding=0, name="test", lowest=1, highest=1, standby=False):
+    return message(HELLO, HELLO_BODY.pack(lowest, highest, credit, weight, holding, name.encode()),
+                   flags=HELLO_STANDBY if standby else 0)
 
 
 def claim(sequence):
@@ -51,12 +61,24 @@ def decline(first, last):
     return message(DECLINE, struct.pack("=QQ", first, last))
 
 
+def forward(number, service="", data=b"", peer=None):
+    """To be sent with the connection's descriptor. An empty service: back to the own one."""
+    address = pack_address(*peer) if peer else b""
+    return message(FORWARD, FORWARD_BODY.pack(number, service.encode(), address) + data)
+
+
 def status(text):
     return message(STATUS, struct.pack("=256s", text.encode()))
 
 
 def text(field):
     return field.split(b"\0", 1)[0].decode()
+
+
+def pack_address(host, port):
+    """The other way round: a struct wire_address."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return struct.pack("=H", family) + struct.pack("!H4x16s", port, socket.inet_pton(family, host))
 
 
 def host_and_port(address):
@@ -72,7 +94,7 @@ def host_and_port(address):
 
 @dataclass
 class Connection:
-    """One record of CONNECTIONS with its socket."""
+    """One record of CONNECTIONS with its socket, or what FORWARDED says."""
 
     sequence: int
     id: int
@@ -80,6 +102,9 @@ class Connection:
     listener: int
     peer: tuple
     socket: socket.socket
+    data: bytes = b""
+    forwarded_by: str = ""
+    hops: int = 0
 
     def close(self):
         """As libusher does: the client sees the end although usherd may still hold a copy."""
@@ -90,6 +115,10 @@ class Connection:
 
 class Closed(Exception):
     """usherd closed the channel."""
+
+
+class Draining(Exception):
+    """usherd will send no more connections."""
 
 
 class Refused(Exception):
@@ -107,7 +136,8 @@ class Provider:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.socket.settimeout(DEADLINE)
         self.socket.connect(path)
-        self.batches = []  # the number of connections of each CONNECTIONS message
+        self.batches = []  # the number of connections of each message that brought some
+        self.may_forward = False  # as the latest WELCOME says
         self.kept = []  # descriptors of connections that the test did not take
 
     def fileno(self):
@@ -136,13 +166,13 @@ class Provider:
             raise AssertionError(f"message {message_type} where WELCOME was due")
         return self.read_welcome(body)
 
-    @staticmethod
-    def read_welcome(body):
-        version, _, n_listeners, service = WELCOME_BODY.unpack_from(body)
+    def read_welcome(self, body):
+        version, flags, n_listeners, service = WELCOME_BODY.unpack_from(body)
         listeners = [host_and_port(address) for _, _, address
                      in LISTENER.iter_unpack(body[WELCOME_BODY.size:])]
         if version != 1 or len(listeners) != n_listeners:
             raise AssertionError(f"a strange WELCOME: {body!r}")
+        self.may_forward = bool(flags & WELCOME_MAY_FORWARD)
         return text(service), listeners
 
     # Hearing
@@ -167,21 +197,44 @@ class Provider:
         return bool(find_readable([self.socket], seconds))
 
     def receive_connections(self):
-        """The connections of the next message, which has to be CONNECTIONS; a reload's WELCOME is skipped."""
+        """The connections of the next message, which has to bring some; a reload's WELCOME is skipped."""
         message_type, body, fds = self.receive()
         while message_type == WELCOME:
             message_type, body, fds = self.receive()
-        if message_type != CONNECTIONS:
-            raise AssertionError(f"message {message_type} where CONNECTIONS was due")
+        if message_type == CONNECTIONS:
+            connections = self.read_connections(body, fds)
+        elif message_type == FORWARDED:
+            connections = self.read_connections(body[:CONNECTION.size], fds)
+            self.read_forwarded(body[CONNECTION.size:], *connections)
+        elif message_type == DRAINING:
+            raise Draining
+        else:
+            raise AssertionError(f"message {message_type} where connections were due")
+        self.batches.append(len(connections))
+        return connections
+
+    @staticmethod
+    def read_connections(body, fds):
         records = list(CONNECTION.iter_unpack(body))
         if len(records) != len(fds):
             raise AssertionError(f"{len(records)} records and {len(fds)} descriptors")
-        self.batches.append(len(records))
-        connections = []
-        for (sequence, number, accepted_ns, listener, _, peer), fd in zip(records, fds):
-            connections.append(Connection(sequence, number, accepted_ns, listener, host_and_port(peer),
-                                          socket.socket(fileno=fd)))
-        return connections
+        return [Connection(sequence, number, accepted_ns, listener, host_and_port(peer), socket.socket(fileno=fd))
+                for (sequence, number, accepted_ns, listener, _, peer), fd in zip(records, fds)]
+
+    @staticmethod
+    def read_forwarded(body, connection):
+        forwarded_by, connection.hops, _ = FORWARDED_BODY.unpack_from(body)
+        connection.forwarded_by = text(forwarded_by)
+        connection.data = body[FORWARDED_BODY.size:]
+
+    def receive_draining(self):
+        """The reason of the next message, which has to be DRAINING; a reload's WELCOME is skipped."""
+        message_type, body, _ = self.receive()
+        while message_type == WELCOME:
+            message_type, body, _ = self.receive()
+        if message_type != DRAINING:
+            raise AssertionError(f"message {message_type} where DRAINING was due")
+        return DRAINING_BODY.unpack(body)[0]
 
     def take(self, n):
         """Receive exactly n connections, without claiming them."""
@@ -197,6 +250,11 @@ class Provider:
         connections = self.take(n)
         self.send(claim(connections[-1].sequence))
         return connections
+
+    def forward(self, connection, service="", data=b"", peer=None):
+        """Give a claimed connection on, with bytes that were read of it."""
+        self.send(forward(connection.id, service, data, peer), [connection.socket.fileno()])
+        connection.socket.close()
 
     def finish(self, *connections):
         """Close connections and say so."""
@@ -219,11 +277,11 @@ class Provider:
 
 
 def tell_name(provider, name):
-    """Serve for ever: tell each client `name` and hang up."""
+    """Serve until usherd sends no more: tell each client `name` and hang up."""
     while True:
         try:
             connections = provider.receive_connections()
-        except Closed:
+        except (Closed, Draining):
             return
         provider.send(claim(connections[-1].sequence))
         for connection in connections:

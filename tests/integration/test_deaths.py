@@ -40,7 +40,7 @@ class ProviderDies(harness.UsherTest):
         clients = [self.connect(self.address) for _ in range(10)]
         self.usherd.wait_service("one", unclaimed=10)
         victim.kill()
-        self.usherd.wait_service("one", n_providers=0, waiting=10)
+        self.usherd.wait_service("one", n_providers=0, parked=10)
         self.serving_child(self.usherd, "one", "heir")
         self.assertEqual([network.read_all(client) for client in clients], [b"heir\n"] * 10)
 

@@ -310,5 +310,120 @@ class HostileOnLinux61(Hostile):
     make_kernel = staticmethod(kernels.linux_6_1)
 
 
+FORWARDING = """
+service victim { listen = {"tcp:127.0.0.1:0"} providers { forward = {"target", "victim"} } }
+service target { listen = {"tcp:127.0.0.1:0"} }
+service bystander { listen = {"tcp:127.0.0.1:0"} }
+"""
+WORDS = bytes(protocol.MAX_FORWARDED_BYTES)
+
+
+class HostileForward(harness.UsherTest):
+    """Those who may send descriptors to usherd."""
+
+    def setUp(self):
+        super().setUp()
+        processes.raise_own_limit(4096)
+        self.usherd = self.start_usherd(FORWARDING)
+        self.serving_child(self.usherd, "bystander", "bystander")
+
+    def check_bystander(self):
+        client = self.connect(self.usherd.addresses("bystander")[0])
+        self.assertEqual(network.read_all(client), b"bystander\n")
+
+    def claim_some(self, n):
+        provider = self.provider(self.usherd, "victim", credit=n)
+        for _ in range(n):
+            self.connect(self.usherd.addresses("victim")[0])
+        return provider, provider.take_and_claim(n)
+
+    def check_thrown_out(self, provider):
+        provider.wait_closed()
+        provider.close()
+        self.usherd.wait_service("victim", n_providers=0)
+        self.check_bystander()
+
+    def test_broken_forwards_close_the_channel(self):
+        for name, fds, number, options in (
+                ("no_descriptor", 0, 0, {}),
+                ("two_descriptors", 2, 0, {}),
+                ("hundreds_of_descriptors", 250, 0, {}),
+                ("foreign_id", 1, 0x1234567890, {}),
+                ("holding_that_was_never_said", 1, None, {}),
+                ("too_many_bytes", 1, 0, {"data": WORDS + b"x"}),
+                ("service_with_control_characters", 1, 0, {"service": "\x1b[2J"})):
+            with self.subTest(name):
+                provider, (connection,) = self.claim_some(1)
+                number = 0 if number is None else connection.id + number
+                provider.send(protocol.forward(number, **options), [connection.socket.fileno()] * fds)
+                self.check_thrown_out(provider)
+
+    def test_descriptors_with_other_messages(self):
+        provider, (connection,) = self.claim_some(1)
+        provider.send(protocol.status("x"), [connection.socket.fileno()])
+        self.check_thrown_out(provider)
+
+    def test_forwarding_twice(self):
+        provider, (connection,) = self.claim_some(1)
+        for _ in range(2):
+            provider.send(protocol.forward(connection.id, "target"), [connection.socket.fileno()])
+        self.check_thrown_out(provider)
+        self.usherd.wait_service("target", taken_over=1)
+        self.provider(self.usherd, "target").take_and_claim(1)
+
+    def test_more_bytes_than_a_service_may_hold(self):
+        """512 connections with 32 KiB each are 16 MiB; the next ones are reset."""
+        provider, connections = self.claim_some(520)
+        for connection in connections:
+            provider.forward(connection, "target", WORDS)
+        self.usherd.wait_service("victim", forwards_refused=8)
+        self.usherd.wait_service("target", parked=512)
+        self.usherd.wait_log("that service holds 16 MiB of forwarded bytes already")
+        self.check_bystander()
+        target = self.provider(self.usherd, "target", credit=512)
+        target.take_and_claim(512)
+        self.usherd.wait_service("target", unclaimed=0)
+        self.connect(self.usherd.addresses("victim")[0])  # and there is room again
+        provider.send(protocol.credit(520, 1))
+        connection, = provider.take_and_claim(1)
+        provider.forward(connection, "target", WORDS)
+        target.send(protocol.credit(512, 1))
+        target.take_and_claim(1)
+
+    def test_refusals_do_not_fill_the_log(self):
+        provider, connections = self.claim_some(200)
+        for connection in connections:
+            provider.forward(connection, "nowhere", WORDS)
+        self.usherd.wait_service("victim", forwards_refused=200, in_service=0)
+        self.check_bystander()
+        self.assertLessEqual(self.usherd.read_log().count("forwarded a connection to nowhere"), 20)
+
+    def test_references_to_usherd_itself(self):
+        """Its own channel, another's, and a socket in whose queue the channel lies."""
+        provider, connections = self.claim_some(3)
+        other = self.stranger(self.usherd, "victim")
+        near, far = (self.closing(end) for end in socket.socketpair())
+        near.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", provider.fileno()))])
+        for thing, connection in zip((provider, other, far), connections):
+            provider.send(protocol.forward(connection.id, "target"), [thing.fileno()])
+        self.usherd.wait_service("victim", forwards_refused=2)
+        far.close()
+        other.close()
+        target = self.provider(self.usherd, "target")
+        connection, = target.take_and_claim(1)
+        connection.close()
+        self.check_bystander()
+
+    def test_handing_back_for_ever(self):
+        """Only eight times: then the client is reset."""
+        provider, (connection,) = self.claim_some(1)
+        for number in range(8):
+            provider.forward(connection)
+            provider.send(protocol.credit(number + 1, 1))
+            connection, = provider.take_and_claim(1)
+        provider.forward(connection)
+        self.usherd.wait_service("victim", forwards_refused=1)
+
+
 if __name__ == "__main__":
     tap.main()

@@ -109,6 +109,55 @@ class Usherctl(harness.UsherTest):
         self.assertNotEqual(result.returncode, 0)
         self.assertIn("root", result.stderr)
 
+    def tell(self, *arguments):
+        result = self.usherctl(*arguments)
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        return result.stdout
+
+    def test_paused_service_lets_clients_wait_until_it_is_resumed(self):
+        provider = self.provider(self.usherd, "one")
+        self.assertIn("one", self.tell("pause", "one"))
+        self.assertRegex(self.tell("status"), "(?m)^one +paused ")
+        client = self.connect(self.usherd.addresses("one")[0])
+        self.assertEqual(self.usherd.service("one")["totals"]["accepted"], 0)
+        self.assertEqual(self.usherd.service("one")["listeners"][0]["state"], "paused")
+        self.assertIn("one", self.tell("resume", "one"))
+        connection, = provider.take_and_claim(1)
+        self.assertEqual(connection.peer, client.getsockname()[:2])
+        self.assertNotIn("paused", self.tell("status"))
+
+    def test_pause_survives_a_reload(self):
+        self.tell("pause", "one")
+        self.tell("reload")
+        self.assertTrue(self.usherd.service("one")["paused"])
+
+    def test_drain_by_number_by_name_and_all(self):
+        named, numbered, last = (self.provider(self.usherd, "one", name=name) for name in ("a", "b", "c"))
+        number = self.usherd.provider("one", "b")["number"]
+        for target, provider in ((f"one/{number}", numbered), ("one/a", named), ("one", last)):
+            self.assertFalse(provider.has_message())
+            self.assertIn("1", self.tell("drain", target))
+            self.assertEqual(provider.receive_draining(), protocol.ADMINISTRATOR)
+        self.assertEqual({entry["state"] for entry in self.usherd.service("one")["providers"]}, {"draining"})
+
+    def test_what_is_not_there_cannot_be_told_anything(self):
+        for arguments in (("pause", "none"), ("resume", "none"), ("drain", "none"), ("drain", "one/none"),
+                          ("pause", "two")):
+            with self.subTest(arguments):
+                result = self.usherctl(*arguments)
+                self.assertEqual((result.returncode, result.stdout), (1, ""))
+                self.assertRegex(result.stderr, "^usherctl: .*" + arguments[1].partition("/")[0])
+
+    def test_upgrade_keeps_process_and_provider(self):
+        provider = self.provider(self.usherd, "one", name="stays")
+        before = self.usherd.status()
+        self.assertRegex(self.tell("upgrade"), r"(?m)^upgraded from \d+\.\d+\.\d+ to \d+\.\d+\.\d+")
+        after = self.usherd.status()
+        self.assertEqual((after["pid"], after["upgrades"]), (before["pid"], before["upgrades"] + 1))
+        self.assertEqual(after["services"][0]["providers"], before["services"][0]["providers"])
+        self.connect(self.usherd.addresses("one")[0])
+        provider.take_and_claim(1)
+
     def test_unknown_command_is_a_usage_error(self):
         result = self.usherctl("frobnicate")
         self.assertEqual(result.returncode, 64)

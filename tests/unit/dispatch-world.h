@@ -25,6 +25,8 @@ struct world {
 	size_t n_providers;
 	uint64_t ids[MAX_CONNECTIONS + 1]; /* by the number of the connection */
 	int n_offered;
+	int parked[MAX_CONNECTIONS]; /* their numbers, oldest first */
+	int n_parked;
 	uint64_t now_usec; /* the time of the next event */
 };
 
@@ -33,17 +35,31 @@ void begin(struct world *w, enum dispatch_balance balance, uint32_t instances);
 /* Everybody goes; the totals must add up and nothing be left over. */
 void finish(struct world *w);
 
-/* Register a provider; `name` is one letter. join(): of weight 1, holding nothing. */
+/* Register a provider; `name` is one letter. join(): no standby, of weight 1, holding nothing. */
 struct dispatch_provider *join(struct world *w, const char *name, int32_t credit);
+struct dispatch_provider *join_standby(struct world *w, const char *name, int32_t credit);
 struct dispatch_provider *join_as(
 	struct world *w, const char *name, int32_t credit, uint32_t weight, uint32_t n_foreign);
 void leave(struct world *w, struct dispatch_provider *p);
 
-/* Offer `n` connections; their descriptors are their numbers. */
+/* Offer `n` connections, or one that somebody has forwarded; their descriptors are their numbers.
+ */
 void offer(struct world *w, int n);
+void take_over(struct world *w);
+
+/*
+ * Find `n` parked at the start; put `n` aside that wait, the oldest first; take `n` out again,
+ * oldest first; close the oldest.
+ */
+void find_parked(struct world *w, int n);
+void park(struct world *w, int n);
+void unpark(struct world *w, int n);
+void expire(struct world *w);
 
 void claim(struct world *w, struct dispatch_provider *p, uint64_t sequence);
 void release(struct world *w, struct dispatch_provider *p, int number);
+void forward(struct world *w, struct dispatch_provider *p, int number);
+void hand_back(struct world *w, struct dispatch_provider *p, int number);
 void set_credit(struct world *w, struct dispatch_provider *p, uint64_t sequence, int32_t how_many);
 void decline(struct world *w, struct dispatch_provider *p, uint64_t first, uint64_t last);
 void set_state(struct world *w, struct dispatch_provider *p, enum provider_state state);
@@ -52,8 +68,9 @@ void set_state(struct world *w, struct dispatch_provider *p, enum provider_state
 void happens(struct world *w, const char *expected);
 void happens_whatever(struct world *w);
 
-/* The name that the provider joined with. */
+/* The name that the provider joined with, and the provider of that name. */
 char letter(const struct dispatch_provider *p);
+struct dispatch_provider *named(const struct world *w, const char *name);
 
 /* RELEASE of one id. */
 static inline int release_one(

@@ -137,7 +137,7 @@ void fake_start(void)
 
 static void make_fake(void)
 {
-	fake = (struct fake){.listen_fd = -EBADF, .channel_fd = -EBADF};
+	fake = (struct fake){.listen_fd = -EBADF, .channel_fd = -EBADF, .received_fd = -EBADF};
 	fake.message = malloc(sizeof(*fake.message));
 	assert_non_null(fake.message);
 	strcpy(fake.dir, "/tmp/usher-test.XXXXXX");
@@ -162,6 +162,7 @@ void fake_stop(void)
 static void remove_fake(void)
 {
 	fake_stop();
+	fake.received_fd = close_fd(fake.received_fd);
 	assert_int_equal(rmdir(fake.dir), 0);
 	unsetenv("USHER_RUN_DIR");
 	free(fake.message);
@@ -197,11 +198,13 @@ void fake_receive(void)
 
 	wait_readable(fake.channel_fd);
 	assert_int_equal(
-		fdpass_receive(fake.channel_fd, fake.message, sizeof(*fake.message), 0, &received),
+		fdpass_receive(fake.channel_fd, fake.message, sizeof(*fake.message), 1, &received),
 		0);
 	assert_true(received.size > 0);
 	fake.size = received.size;
-	if (wire_check(fake.message, received.size, 0, WIRE_FROM_PROVIDER, &why) < 0)
+	close_fd(fake.received_fd);
+	fake.received_fd = received.n_fds > 0 ? received.fds[0] : -EBADF;
+	if (wire_check(fake.message, received.size, received.n_fds, WIRE_FROM_PROVIDER, &why) < 0)
 		fail_msg("libusher sent a bad message: %s", why);
 }
 
@@ -224,13 +227,14 @@ void fake_welcome(void)
 {
 	struct {
 		struct wire_header header;
-		uint16_t version, reserved;
+		uint16_t version, flags;
 		uint32_t n_listeners;
 		char service[WIRE_NAME_SIZE];
 		struct wire_listener listener;
 	} welcome = {
 		.header.type = WIRE_WELCOME,
 		.version = WIRE_VERSION,
+		.flags = fake.welcome_flags,
 		.n_listeners = 1,
 		.service = "test",
 		.listener = {.type = SOCK_STREAM,
@@ -299,9 +303,12 @@ void fake_send_refused(int error, const char *reason)
 	fake_hang_up();
 }
 
-void fake_send_draining(void)
+void fake_send_draining(enum wire_draining_reason reason)
 {
-	const struct wire_drain draining = {.header.type = WIRE_DRAINING};
+	const struct wire_draining draining = {
+		.header.type = WIRE_DRAINING,
+		.reason = reason,
+	};
 
 	fake_send(&draining, sizeof(draining), NULL, 0);
 }
@@ -346,6 +353,35 @@ int fake_give_one(void)
 
 	fake_give(1, &client, NULL);
 	return client;
+}
+
+int fake_give_forwarded(const void *data, size_t size, int *ret_copy)
+{
+	struct wire_forwarded *message = &fake.message->forwarded;
+	int pair[2];
+
+	assert_int_equal(
+		socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+	*message = (struct wire_forwarded){
+		.header.type = WIRE_FORWARDED,
+		.connection =
+			{
+				.sequence = ++fake.sequence,
+				.id = ++fake.id,
+				.listener = WIRE_NO_LISTENER,
+				.peer = {.family = AF_INET, .address = {192, 0, 2, 99}},
+			},
+		.from = "front",
+		.n_hops = 1,
+	};
+	if (size > 0)
+		memcpy(message->data, data, size);
+	fake_send(message, sizeof(*message) + size, &pair[1], 1);
+	if (ret_copy)
+		*ret_copy = pair[1];
+	else
+		close(pair[1]);
+	return pair[0];
 }
 
 struct usher *new_usher(uint32_t credit)
@@ -421,6 +457,15 @@ void fake_skip_filling(void)
 	do
 		fake_receive();
 	while (fake.message->header.type == WIRE_STATUS);
+}
+
+void assert_shut_down(struct usher *u)
+{
+	struct usher_connection connection;
+
+	wait_readable(usher_fd(u));
+	assert_int_equal(usher_accept(u, &connection, 0), -ESHUTDOWN);
+	assert_int_equal(usher_accept(u, &connection, 0), -ESHUTDOWN);
 }
 
 void assert_nothing_to_accept(struct usher *u)

@@ -24,8 +24,10 @@ struct fake {
 	int channel_fd;
 	uint64_t sequence;	     /* of the last connection given on this channel */
 	uint64_t id;		     /* of the last connection given; a test may begin again */
-	union wire_message *message; /* the last one received ... */
-	size_t size;		     /* ... and its length */
+	union wire_message *message; /* the last one received, ... */
+	size_t size;		     /* ... its length ... */
+	int received_fd;	     /* ... and its descriptor; -EBADF: none */
+	uint16_t welcome_flags;	     /* for the next WELCOME */
 };
 
 /* The only one. */
@@ -67,7 +69,7 @@ void fake_expect_nothing(void);
 /* Send bytes, with descriptors. */
 void fake_send(const void *data, size_t size, const int *fds, size_t n_fds);
 void fake_send_refused(int error, const char *reason);
-void fake_send_draining(void);
+void fake_send_draining(enum wire_draining_reason reason);
 
 /*
  * Give `n` connections of AF_UNIX in one message, from 192.0.2.1 and up. The clients' ends are the
@@ -77,6 +79,12 @@ void fake_give(size_t n, int *ret_clients, int *ret_copies);
 
 /* As fake_give() for one connection. Returns the client's end. */
 int fake_give_one(void);
+
+/*
+ * Give a connection of AF_UNIX that a provider of the service "front" has forwarded with these
+ * bytes. Returns the client's end, and our copy if `ret_copy` is not NULL.
+ */
+int fake_give_forwarded(const void *data, size_t size, int *ret_copy);
 
 /* A registration with USHER_NONBLOCK and this credit for the service "test". */
 struct usher *new_usher(uint32_t credit);
@@ -100,6 +108,9 @@ void fill_channel(struct usher *u);
 
 /* Receive until a message comes that is no STATUS; it is left in fake.message. */
 void fake_skip_filling(void);
+
+/* usher_accept() must return -ESHUTDOWN, and so for ever. */
+void assert_shut_down(struct usher *u);
 
 /* usher_accept() must return -EAGAIN. */
 void assert_nothing_to_accept(struct usher *u);

@@ -24,6 +24,7 @@ void begin(struct world *w)
 				.instances = 1024,
 				.providers = {.max = 16},
 				.claim_timeout_usec = 10 * UINT64_C(1000000),
+				.park = {.max = 1024, .timeout_usec = 300 * UINT64_C(1000000)},
 				.socket = {.backlog = 256},
 			},
 	};
@@ -36,6 +37,18 @@ static void on_ended(struct service *s, void *userdata)
 	assert_ptr_equal(s, w->service);
 	w->n_ended++;
 }
+
+/* To itself only, under any name but that of no service. */
+static int on_forward(struct service *s, const char *to, struct handoff *h, void *userdata)
+{
+	struct world *w = userdata;
+
+	assert_ptr_equal(s, w->service);
+	assert_int_equal(h->listener, WIRE_NO_LISTENER);
+	return strcmp(to, "none") == 0 ? -ENOENT : service_take_forwarded(s, h);
+}
+
+static const struct service_events events = {.on_ended = on_ended, .on_forward = on_forward};
 
 static struct listener *open_listener(const struct world *w, const char *text)
 {
@@ -57,8 +70,9 @@ void open_service_on(struct world *w, const char *text)
 	struct listener **listeners = calloc(1, sizeof(struct listener *));
 
 	assert_non_null(listeners);
-	assert_int_equal(
-		service_new(&w->service, loop, &w->config, in_folder("."), on_ended, w), 0);
+	assert_int_equal(service_new(&w->service, loop, &w->config, in_folder("."), w->inherited,
+				 &events, w),
+		0);
 	listeners[0] = open_listener(w, text);
 	service_configure(w->service, &w->config, listeners, 1);
 }
@@ -147,7 +161,10 @@ void connect_peer(struct world *w, struct peer *p)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 
-	*p = (struct peer){.fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)};
+	*p = (struct peer){
+		.fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0),
+		.last_fd = -EBADF,
+	};
 	strcpy(address.sun_path, rendezvous_path(service_rendezvous(w->service)));
 	assert_int_equal(connect(p->fd, (struct sockaddr *)&address, sizeof(address)), 0);
 }
@@ -158,21 +175,36 @@ void say(struct peer *p, uint16_t type, union wire_message *message, size_t size
 	assert_int_equal(fdpass_send(p->fd, message, size, NULL, 0), 0);
 }
 
+static void say_hello_with(struct peer *p, int32_t how_many, uint16_t flags)
+{
+	const struct wire_hello hello = {
+		.header = {.type = WIRE_HELLO, .flags = flags},
+		.version_lowest = WIRE_VERSION,
+		.version_highest = WIRE_VERSION,
+		.credit = how_many,
+		.weight = 1,
+		.name = "tester",
+	};
+
+	assert_int_equal(fdpass_send(p->fd, &hello, sizeof(hello), NULL, 0), 0);
+}
+
 void say_hello(struct peer *p, int32_t how_many)
 {
-	union wire_message m = {.hello = {.version_lowest = WIRE_VERSION,
-					.version_highest = WIRE_VERSION,
-					.credit = how_many,
-					.weight = 1,
-					.name = "tester"}};
-
-	say(p, WIRE_HELLO, &m, sizeof(m.hello));
+	say_hello_with(p, how_many, 0);
 }
 
 void join(struct world *w, struct peer *p, int32_t how_many)
 {
 	connect_peer(w, p);
 	say_hello(p, how_many);
+	expect(p, WIRE_WELCOME);
+}
+
+void join_as_standby(struct world *w, struct peer *p, int32_t how_many)
+{
+	connect_peer(w, p);
+	say_hello_with(p, how_many, WIRE_HELLO_STANDBY);
 	expect(p, WIRE_WELCOME);
 }
 
@@ -212,23 +244,52 @@ void drain(struct peer *p)
 	say(p, WIRE_DRAIN, &m, sizeof(m.drain));
 }
 
-/* The letters of what came, and close it. */
-static void note_connections(struct peer *p)
+/* The letter of one that came; the test's is the last one that was kept. */
+static void note_connection(struct peer *p, int *fd, const struct wire_connection *record)
 {
 	size_t n_letters = strlen(p->letters);
 
-	assert_int_equal(wire_n_records(&heard, p->received.size), p->received.n_fds);
-	for (size_t i = 0; i < p->received.n_fds; i++) {
-		const struct wire_connection *record = &heard.connections.connections[i];
-
-		assert_true(n_letters < sizeof(p->letters) - 1);
-		assert_int_equal(
-			recv(p->received.fds[i], &p->letters[n_letters++], 1, MSG_PEEK), 1);
-		assert_int_equal(record->sequence, p->last_sequence + 1);
-		p->last_sequence = record->sequence;
-		p->last_id = record->id;
+	assert_true(n_letters < sizeof(p->letters) - 1);
+	assert_int_equal(recv(*fd, &p->letters[n_letters], 1, MSG_PEEK), 1);
+	assert_int_equal(record->sequence, p->last_sequence + 1);
+	p->last_sequence = record->sequence;
+	p->last_id = record->id;
+	if (p->keeps_last) {
+		close_fd(p->last_fd);
+		p->last_fd = take_fd(fd);
 	}
+}
+
+static void note_connections(struct peer *p)
+{
+	bool is_forwarded = heard.header.type == WIRE_FORWARDED;
+
+	assert_int_equal(
+		is_forwarded ? 1 : wire_n_records(&heard, p->received.size), p->received.n_fds);
+	for (size_t i = 0; i < p->received.n_fds; i++)
+		note_connection(p, &p->received.fds[i],
+			is_forwarded ? &heard.forwarded.connection
+				     : &heard.connections.connections[i]);
 	fdpass_close(&p->received, 0);
+}
+
+void forward_message(union wire_message *ret, uint64_t id, const char *service)
+{
+	memset(ret, 0, sizeof(ret->forward));
+	ret->header.type = WIRE_FORWARD;
+	ret->forward.id = id;
+	wire_set_text(ret->forward.service, sizeof(ret->forward.service), service);
+}
+
+void forward(struct peer *p, uint64_t id, const char *service, const char *bytes)
+{
+	union wire_message m;
+	size_t size = strlen(bytes);
+
+	forward_message(&m, id, service);
+	memcpy(m.forward.data, bytes, size);
+	assert_int_equal(fdpass_send(p->fd, &m, sizeof(m.forward) + size, &p->last_fd, 1), 0);
+	p->last_fd = close_fd(p->last_fd);
 }
 
 /* Returns whether there was a message, or the end. */
@@ -248,7 +309,7 @@ static bool has_heard(struct peer *p)
 		return true;
 	if (wire_check(&heard, p->received.size, p->received.n_fds, WIRE_FROM_USHERD, &why) < 0)
 		fail_msg("usherd broke the protocol: %s", why);
-	if (heard.header.type == WIRE_CONNECTIONS)
+	if (heard.header.type == WIRE_CONNECTIONS || heard.header.type == WIRE_FORWARDED)
 		note_connections(p);
 	return true;
 }
@@ -285,10 +346,21 @@ void expect_end(struct peer *p)
 
 void expect_connections(struct peer *p, const char *letters)
 {
-	while (strlen(p->letters) < strlen(letters))
-		expect(p, WIRE_CONNECTIONS);
+	while (strlen(p->letters) < strlen(letters)) {
+		uint16_t type = hear(p);
+
+		if (type != WIRE_CONNECTIONS && type != WIRE_FORWARDED)
+			fail_msg("heard %s, expected connections",
+				type ? wire_type_name(type) : "the end");
+	}
 	assert_string_equal(p->letters, letters);
 	memset(p->letters, 0, sizeof(p->letters));
+}
+
+void expect_draining(struct peer *p, enum wire_draining_reason reason)
+{
+	expect(p, WIRE_DRAINING);
+	assert_int_equal(heard.draining.reason, reason);
 }
 
 void expect_nothing(struct peer *p)
@@ -301,6 +373,7 @@ void expect_nothing(struct peer *p)
 void leave(struct peer *p)
 {
 	p->fd = close_fd(p->fd);
+	p->last_fd = close_fd(p->last_fd);
 }
 
 void make_narrow(const struct world *w, unsigned int number)

@@ -4,7 +4,8 @@
  *
  * A client writes one letter when it connects, so that a provider (which looks at it and leaves it
  * there) can say whom it got: expect_connections(&p, "abc"). What a provider here receives it
- * closes at once: from then on a client sees an end as soon as usherd's own copy is closed.
+ * closes at once, unless it keeps the last one: from then on a client sees an end as soon as
+ * usherd's own copy is closed.
  */
 #pragma once
 
@@ -16,7 +17,8 @@
 #define MAX_CLIENTS 512
 
 struct world {
-	struct config_service config; /* to be changed before open_service(), or reconfigure() */
+	struct config_service config;  /* to be changed before open_service(), or reconfigure() */
+	struct inheritance *inherited; /* NULL, or what open_service() takes from */
 	struct service *service;
 	int n_ended;
 	int clients[MAX_CLIENTS];
@@ -31,6 +33,8 @@ struct peer {
 	char letters[MAX_CLIENTS]; /* of all connections it got and nobody expected yet */
 	uint64_t last_sequence;
 	uint64_t last_id;
+	bool keeps_last; /* the socket of the connection that came last, for forward() */
+	int last_fd;
 };
 
 /* The message that was heard last, by whoever. */
@@ -67,6 +71,7 @@ bool is_connected(const struct world *w, size_t i);
 void connect_peer(struct world *w, struct peer *p);
 void say_hello(struct peer *p, int32_t credit);
 void join(struct world *w, struct peer *p, int32_t credit);
+void join_as_standby(struct world *w, struct peer *p, int32_t credit);
 
 /* Send a message as it is; its header is completed from `type`. */
 void say(struct peer *p, uint16_t type, union wire_message *message, size_t size);
@@ -76,15 +81,20 @@ void credit(struct peer *p, uint64_t sequence, int32_t how_many);
 void decline(struct peer *p, uint64_t first, uint64_t last);
 void drain(struct peer *p);
 
+/* FORWARD without data, to be completed and sent; or with p->last_fd, which is closed then. */
+void forward_message(union wire_message *ret, uint64_t id, const char *service);
+void forward(struct peer *p, uint64_t id, const char *service, const char *bytes);
+
 /* Turn the loop until there is a message; returns its type, 0 for the end of the channel. */
 uint16_t hear(struct peer *p);
 
 /* Hear exactly this. */
 void expect(struct peer *p, uint16_t type);
 void expect_refused(struct peer *p, int error, const char *reason);
+void expect_draining(struct peer *p, enum wire_draining_reason reason);
 void expect_end(struct peer *p);
 
-/* Hear CONNECTIONS, in as many messages as they come, of exactly these. */
+/* Hear CONNECTIONS and FORWARDED, in as many messages as they come, of exactly these. */
 void expect_connections(struct peer *p, const char *letters);
 
 /* Nothing happens any more, and nothing has come. */

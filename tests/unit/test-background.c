@@ -19,6 +19,7 @@
 #include <time.h>
 
 #define LONG_ENOUGH_USEC (30 * UINT64_C(1000000))
+#define FOR_EVER_USEC	 (3600 * UINT64_C(1000000)) /* longer than a test may take */
 #define N_NOTED		 5000
 
 /* What the thread saw. */
@@ -230,6 +231,37 @@ static void test_stuck_thread_is_left_and_found_again(void **state)
 	assert_counted_up(&notes, 2);
 }
 
+static void test_wait_is_for_what_is_worked_on_too(void **state)
+{
+	struct notes notes;
+	struct background *b = make_held(&notes, 4, 1);
+
+	(void)state;
+	assert_false(background_wait(b, 20000));
+	background_push(b, &(int){1}, 1);
+	assert_false(background_wait(b, 20000));
+	open_gate(&notes);
+	assert_true(background_wait(b, FOR_EVER_USEC));
+	assert_counted_up(&notes, 2);
+	assert_true(background_wait(b, 0));
+	background_push(b, &(int){2}, 1);
+	assert_true(background_wait(b, FOR_EVER_USEC));
+	assert_counted_up(&notes, 3);
+	assert_null(background_free(b, LONG_ENOUGH_USEC));
+}
+
+static void test_wait_for_nothing_makes_no_thread(void **state)
+{
+	int n_before = n_threads_made;
+	struct notes notes;
+	struct background *b = make(&notes, 4, 1);
+
+	(void)state;
+	assert_true(background_wait(b, FOR_EVER_USEC));
+	assert_int_equal(n_threads_made, n_before);
+	assert_null(background_free(b, 0));
+}
+
 static void test_work_may_push_also_at_the_end(void **state)
 {
 	static const int expected[] = {0, 1, 2, -1, -2};
@@ -307,6 +339,8 @@ int main(void)
 		check_test(test_thread_is_made_at_the_first_push),
 		check_test(test_free_without_a_push_and_of_nothing),
 		check_test(test_stuck_thread_is_left_and_found_again),
+		check_test(test_wait_is_for_what_is_worked_on_too),
+		check_test(test_wait_for_nothing_makes_no_thread),
 		check_test(test_work_may_push_also_at_the_end),
 		check_test(test_items_wait_until_a_thread_can_be_had),
 		check_test(test_many_threads_push),

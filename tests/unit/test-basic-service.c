@@ -312,6 +312,24 @@ static void test_drained_service_is_watched_no_more(void **state)
 	connections_close_all(&all);
 	assert_int_equal(epoll_wait(all.epoll_fd, &event, 1, 0), 0);
 	assert_true(service_is_finished(&service));
+	assert_said("");
+	end();
+}
+
+/* Because a newer provider has taken over, or the administrator wished it. */
+static void test_service_that_usherd_drains_says_why_and_finishes(void **state)
+{
+	(void)state;
+	begin();
+	registration.n_pending = 1;
+	strcpy(registration.error_text, "a newer provider has taken over this service");
+	registration.is_over = true;
+	turn();
+	assert_said("usher-basic: test: takes no more connections: a newer provider has taken "
+		    "over this service\n");
+	assert_false(service_is_finished(&service));
+	connections_close_all(&all);
+	assert_true(service_is_finished(&service));
 	end();
 }
 
@@ -327,6 +345,7 @@ int main(void)
 		check_test(test_stalled_reader_of_messages_stops_nothing),
 		check_test(test_turn_takes_sixty_four_connections),
 		check_test(test_drained_service_is_watched_no_more),
+		check_test(test_service_that_usherd_drains_says_why_and_finishes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

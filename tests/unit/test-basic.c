@@ -93,11 +93,17 @@ static void connect_tcp(int *ret_client_fd, int *ret_server_fd)
 	*ret_client_fd = client_fd;
 }
 
-static int serve(const char *protocol, int server_fd)
+static int serve_with(const char *protocol, int server_fd, const char *data, size_t size)
 {
-	struct usher_connection accepted = {.fd = server_fd, .id = 42};
+	struct usher_connection accepted = {
+		.fd = server_fd, .id = 42, .data = data, .data_size = size};
 
 	return connection_open(&all, protocol_find(protocol), NULL, &accepted);
+}
+
+static int serve(const char *protocol, int server_fd)
+{
+	return serve_with(protocol, server_fd, NULL, 0);
 }
 
 /* A client in conversation. */
@@ -212,6 +218,22 @@ static void test_echo_returns_what_it_reads(void **state)
 	assert_int_equal(send(client_fd, "hello", 5, 0), 5);
 	assert_int_equal(client_read(client_fd, answer, 5), 5);
 	assert_memory_equal(answer, "hello", 5);
+	assert_int_equal(n_closed, 0);
+	end(client_fd);
+}
+
+static void test_echo_returns_what_was_read_before_it_was_forwarded(void **state)
+{
+	int client_fd, server_fd;
+	char answer[10];
+
+	(void)state;
+	begin();
+	connect_tcp(&client_fd, &server_fd);
+	assert_int_equal(send(client_fd, "world", 5, 0), 5);
+	assert_int_equal(serve_with("echo", server_fd, "hello", 5), 0);
+	assert_int_equal(client_read(client_fd, answer, 10), 10);
+	assert_memory_equal(answer, "helloworld", 10);
 	assert_int_equal(n_closed, 0);
 	end(client_fd);
 }
@@ -534,6 +556,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		check_test(test_echo_returns_what_it_reads),
+		check_test(test_echo_returns_what_was_read_before_it_was_forwarded),
 		check_test(test_echo_after_half_close_returns_all_then_ends),
 		check_test(test_echo_slow_reader_is_not_read_from),
 		check_test(test_echo_without_memory_for_slow_reader_closes),

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
@@ -316,6 +317,67 @@ static void test_no_room_closes_directly(void **state)
 	closer_stop(LONG_ENOUGH_USEC);
 }
 
+/* Wait until nobody has the other end any more. */
+static void wait_hangup(int fd)
+{
+	struct pollfd poll_fd = {.fd = fd};
+
+	while (poll(&poll_fd, 1, -1) < 0)
+		assert_int_equal(errno, EINTR);
+	assert_int_equal(poll_fd.revents, POLLHUP);
+}
+
+static void test_received_file_that_cannot_be_closed_holds_up_no_socket(void **state)
+{
+	int fds[4], r;
+
+	(void)state;
+	assert_int_equal(sem_init(&gate, 0, 0), 0);
+	gated_fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
+	test_socketpair(fds); /* higher numbers: one thread would close them later */
+	test_socketpair(fds + 2);
+	assert_int_equal(closer_start(), 0);
+	assert_int_equal(closer_close_received(gated_fd), -EBADF);
+	assert_int_equal(closer_close_received(fds[0]), -EBADF);
+	assert_int_equal(closer_close(fds[2]), -EBADF);
+	closer_flush();
+	wait_hangup(fds[1]);
+	wait_hangup(fds[3]);
+	assert_true(is_open(gated_fd));
+	assert_false(closer_wait(20000));
+	assert_false(closer_stop(50000));
+	assert_int_equal(closer_start(), -EBUSY);
+
+	sem_post(&gate);
+	do
+		r = closer_start();
+	while (r == -EBUSY && sched_yield() == 0);
+	assert_int_equal(r, 0);
+	assert_false(is_open(gated_fd));
+	assert_true(closer_stop(LONG_ENOUGH_USEC));
+	gated_fd = -EBADF;
+	close_fd(fds[1]);
+	close_fd(fds[3]);
+}
+
+static void test_received_files_are_closed(void **state)
+{
+	enum { N = 100 };
+	int fds[N];
+
+	(void)state;
+	assert_int_equal(closer_start(), 0);
+	for (int i = 0; i < N; i++) {
+		assert_true((fds[i] = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)) >= 3);
+		assert_int_equal(closer_close_received(fds[i]), -EBADF);
+	}
+	assert_int_equal(closer_close_received(-EBADF), -EBADF);
+	assert_true(closer_wait(LONG_ENOUGH_USEC));
+	for (int i = 0; i < N; i++)
+		assert_false(is_open(fds[i]));
+	assert_true(closer_stop(LONG_ENOUGH_USEC));
+}
+
 static void test_closes_directly_while_not_open(void **state)
 {
 	int fds[2];
@@ -377,6 +439,8 @@ int main(void)
 		check_test(test_ticks_stop_when_there_is_nothing_to_do),
 		check_test(test_hundred_thousand_closes_leave_no_descriptor),
 		check_test(test_no_room_closes_directly),
+		check_test(test_received_file_that_cannot_be_closed_holds_up_no_socket),
+		check_test(test_received_files_are_closed),
 		check_test(test_closes_directly_while_not_open),
 		check_test(test_close_of_no_descriptor),
 		check_test(test_stop_gives_up_at_its_deadline),

@@ -27,6 +27,10 @@ static void check_cases(const struct error_case *cases, size_t n)
 		check_errors(cases[i].text, cases[i].expected);
 }
 
+#define NOT_REACHABLE                                                                              \
+	" has listen = {} and no other service forwards to it, expected an address to listen "     \
+	"on, or its name in providers { forward } of another service\n"
+
 /* A service with a listener, around one more option. */
 #define SERVICE(option) "service a {\nlisten = \"tcp:80\"\n" option "\n}\n"
 
@@ -78,6 +82,18 @@ static void test_values(void **state)
 			"c.conf:3: max is '4097', expected a number from 1 to 4096\n"},
 		{SERVICE("providers { balance = source }"),
 			"c.conf:3: balance is 'source', expected least or round_robin\n"},
+		{SERVICE("providers { takeover = oldest }"),
+			"c.conf:3: takeover is 'oldest', expected share or newest\n"},
+		{SERVICE("providers { set_peer = {} }"),
+			"c.conf:3: set_peer is {}, expected one value without braces\n"},
+		{SERVICE("park { max = 1048577 }"),
+			"c.conf:3: max is '1048577', expected a number from 0 to 1048576\n"},
+		{SERVICE("park { timeout = 999ms }"),
+			"c.conf:3: timeout is '999ms', expected a duration from 1s to 24h, as in "
+			"500ms, 5s, 2min or 1h\n"},
+		{SERVICE("park { timeout = 25h }"),
+			"c.conf:3: timeout is '25h', expected a duration from 1s to 24h, as in "
+			"500ms, 5s, 2min or 1h\n"},
 		{SERVICE("socket { backlog = 65536 }"),
 			"c.conf:3: backlog is '65536', expected a number from 1 to 65535\n"},
 		{SERVICE("socket { v6only = 1 }"),
@@ -181,18 +197,20 @@ static void test_unknown_options(void **state)
 				     "log, include, defaults or service\n"},
 		{SERVICE("per_source = 3"),
 			"c.conf:3: unknown option 'per_source' in service 'a', expected disable, "
-			"listen, instances, unavailable, claim_timeout, providers or socket\n"},
-		{SERVICE("providers { takeover = share }"),
-			"c.conf:3: unknown option 'takeover' in providers, expected users, groups, "
-			"max "
-			"or balance\n"},
+			"listen, instances, unavailable, claim_timeout, providers, park or "
+			"socket\n"},
+		{SERVICE("providers { sticky = true }"),
+			"c.conf:3: unknown option 'sticky' in providers, expected users, groups, "
+			"max, balance, takeover, forward or set_peer\n"},
+		{SERVICE("park { min = 1 }"),
+			"c.conf:3: unknown option 'min' in park, expected max or timeout\n"},
 		{SERVICE("socket {\nmptcp = true }"),
 			"c.conf:4: unknown option 'mptcp' in socket, expected backlog, nodelay, "
 			"keepalive, v6only or freebind\n"},
 		{"defaults { listen = \"tcp:80\" }\n",
 			"c.conf:1: unknown option 'listen' in defaults, expected disable, "
 			"instances, "
-			"unavailable, claim_timeout, providers or socket\n"},
+			"unavailable, claim_timeout, providers, park or socket\n"},
 	};
 
 	(void)state;
@@ -250,11 +268,11 @@ static void test_given_twice(void **state)
 		{"defaults {\n}\ndefaults { }\n",
 			"c.conf:3: defaults is given a second time, the first is at c.conf:1\n"},
 		{"service a {\nlisten = {}\nlisten = {\"tcp:80\"} }\n",
-			"c.conf:2: listen is {}, expected at least one value\n"
-			"c.conf:3: listen is given a second time, the first is at c.conf:2\n"},
+			"c.conf:3: listen is given a second time, the first is at c.conf:2\n"
+			"c.conf:1: service 'a'" NOT_REACHABLE},
 		{SERVICE("listen = { # none\n }"),
 			"c.conf:3: listen is given a second time, the first is at c.conf:2\n"
-			"c.conf:3: listen is {}, expected at least one value\n"},
+			"c.conf:1: service 'a'" NOT_REACHABLE},
 		{SERVICE("providers { users = {} }\nproviders { users = {} }"),
 			"c.conf:4: users is given a second time, the first is at c.conf:3\n"},
 		{SERVICE("") "service a { listen = \"tcp:81\" }\n",
@@ -268,8 +286,9 @@ static void test_given_twice(void **state)
 static void test_empty_lists(void **state)
 {
 	static const struct error_case cases[] = {
-		{"service a { listen = {} }\n",
-			"c.conf:1: listen is {}, expected at least one value\n"},
+		{"service a { listen = {} }\n", "c.conf:1: service 'a'" NOT_REACHABLE},
+		{"service a {\nlisten = {}\nproviders { forward = a } }\n",
+			"c.conf:1: service 'a'" NOT_REACHABLE},
 		{SERVICE("instances = {}"),
 			"c.conf:3: instances is {}, expected one value without braces\n"},
 		{"log = {}\n", "c.conf:1: unexpected '{', see usher.conf(5), SYNTAX\n"},
@@ -335,6 +354,41 @@ static void test_names_and_paths(void **state)
 
 	(void)state;
 	check_cases(cases, N_ELEMENTS(cases));
+}
+
+static void test_forward_to_a_service_that_is_not_there(void **state)
+{
+	static const struct error_case cases[] = {
+		{SERVICE("providers {\nforward = {a, b, \"\"} }"),
+			"c.conf:4: service 'a' forwards to 'b', which is not there, expected the "
+			"name of a service\n"
+			"c.conf:4: service 'a' forwards to '', which is not there, expected the "
+			"name of a service\n"},
+		{"\ndefaults { providers { forward = b } }\n" SERVICE(
+			 "") "service c { listen = \"tcp:81\" providers { forward = a } }\n",
+			"c.conf:2: service 'a' forwards to 'b', which is not there, expected the "
+			"name of a service\n"},
+	};
+
+	(void)state;
+	check_cases(cases, N_ELEMENTS(cases));
+}
+
+static void test_service_without_a_listener_that_others_forward_to_is_no_error(void **state)
+{
+	struct config *config =
+		load_text(SERVICE("providers { forward = b }") "service b { listen = {} }\n");
+
+	(void)state;
+	assert_int_equal(config->services[1]->n_listen, 0);
+	config_free(config);
+}
+
+static void test_forward_to_a_disabled_service_is_no_error(void **state)
+{
+	(void)state;
+	config_free(load_text(SERVICE("providers { forward = b }") "service b { disable = true "
+								   "listen = \"tcp:81\" }\n"));
 }
 
 static void test_longest_rendezvous_fits(void **state)
@@ -411,7 +465,7 @@ static void test_all_errors_of_all_files_at_once(void **state)
 		"c.conf:5: instances is 'y', expected a number from 1 to 1048576\n"
 		"many/one.conf:1: instances is 'x', expected a number from 1 to 1048576\n"
 		"many/one.conf:3: unknown option 'bogus' in service 'b', expected disable, listen, "
-		"instances, unavailable, claim_timeout, providers or socket\n"
+		"instances, unavailable, claim_timeout, providers, park or socket\n"
 		"many/two.conf:1: log is 'x', expected journal, syslog, stderr or the absolute "
 		"path "
 		"of a file\n"
@@ -579,6 +633,9 @@ int main(void)
 		check_test(test_given_twice),
 		check_test(test_empty_lists),
 		check_test(test_names_and_paths),
+		check_test(test_forward_to_a_service_that_is_not_there),
+		check_test(test_service_without_a_listener_that_others_forward_to_is_no_error),
+		check_test(test_forward_to_a_disabled_service_is_no_error),
 		check_test(test_longest_rendezvous_fits),
 		check_test(test_conflicts),
 		check_test(test_no_conflicts),

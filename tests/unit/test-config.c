@@ -1,45 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a configuration means: values, defaults, includes, the shipped files and the manual. Wrong
- * ones are in test-config-errors.c.
- *
- * SOURCE_DIR in the environment is the root of the source tree.
+ * What a configuration means: values, defaults, includes. Wrong ones are in test-config-errors.c,
+ * the shipped files and the manual in test-config-shipped.c.
  */
 #include "config-files.h"
-#include "config-private.h"
 #include "test.h"
 
 #include "build-config.h"
-#include <glob.h>
-#include <netinet/in.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define N_ELEMENTS(array) (sizeof(array) / sizeof((array)[0]))
 #define N_MANY		  10000
-
-static char *source_path(const char *file)
-{
-	const char *source_dir = getenv("SOURCE_DIR");
-	char *path;
-
-	if (!source_dir)
-		fail_msg("SOURCE_DIR is not set: run this by meson test");
-	assert_true(asprintf(&path, "%s/%s", source_dir, file) > 0);
-	return path;
-}
-
-static char *read_source(const char *file)
-{
-	char *path = source_path(file), *text = read_text(path);
-
-	free(path);
-	return text;
-}
 
 static void test_empty_file_is_all_defaults(void **state)
 {
@@ -125,6 +100,11 @@ static void test_service_without_options_has_the_initial_values(void **state)
 	assert_int_equal(a->providers.n_groups, 0);
 	assert_int_equal(a->providers.max, 16);
 	assert_int_equal(a->providers.balance, CONFIG_BALANCE_LEAST);
+	assert_int_equal(a->providers.takeover, CONFIG_TAKEOVER_SHARE);
+	assert_int_equal(a->providers.n_forward, 0);
+	assert_false(a->providers.may_set_peer);
+	assert_int_equal(a->park.max, 1048576);
+	assert_int_equal(a->park.timeout_usec, 300000000);
 	assert_int_equal(a->socket.backlog, 4096);
 	assert_false(a->socket.nodelay);
 	assert_false(a->socket.keepalive);
@@ -141,9 +121,12 @@ static void test_every_option_of_a_service(void **state)
 			  "claim_timeout = 2min\n"
 			  "listen = {\"tcp:80\",\n\"unix:/run/a\"}\n"
 			  "providers { users = {root, 4711} groups = daemon max = 3\n"
-			  "balance = round_robin }\n"
+			  "balance = round_robin takeover = newest\n"
+			  "forward = {b, a} set_peer = true }\n"
+			  "park { max = 0 timeout = 24h }\n"
 			  "socket { backlog = 5 nodelay = true keepalive = on\n"
-			  "v6only = true freebind = yes } }\n");
+			  "v6only = true freebind = yes } }\n"
+			  "service b { listen = \"tcp:81\" }\n");
 	const struct config_service *a = config_find_service(config, "a");
 
 	(void)state;
@@ -162,6 +145,13 @@ static void test_every_option_of_a_service(void **state)
 	assert_int_equal(a->providers.groups[0], 1);
 	assert_int_equal(a->providers.max, 3);
 	assert_int_equal(a->providers.balance, CONFIG_BALANCE_ROUND_ROBIN);
+	assert_int_equal(a->providers.takeover, CONFIG_TAKEOVER_NEWEST);
+	assert_int_equal(a->providers.n_forward, 2);
+	assert_string_equal(a->providers.forward[0], "b");
+	assert_string_equal(a->providers.forward[1], "a");
+	assert_true(a->providers.may_set_peer);
+	assert_int_equal(a->park.max, 0);
+	assert_int_equal(a->park.timeout_usec, UINT64_C(86400000000));
 	assert_int_equal(a->socket.backlog, 5);
 	assert_true(a->socket.nodelay);
 	assert_true(a->socket.keepalive);
@@ -193,6 +183,68 @@ static void test_durations(void **state)
 		assert_int_equal(config->services[0]->claim_timeout_usec, cases[i].usec);
 		config_free(config);
 	}
+}
+
+/* Nothing, and for each key what is not its initial value; `disable` makes no difference. */
+static const struct {
+	const char *section, *option;
+} changes[] = {
+	{"", ""},
+	{"", "listen = \"tcp:81\""},
+	{"", "listen = {\"tcp:80\", \"tcp:81\"}"},
+	{"", "instances = 2"},
+	{"", "unavailable = reset"},
+	{"", "claim_timeout = 1s"},
+	{"providers", "users = 7"},
+	{"providers", "users = 8"},
+	{"providers", "groups = 7"},
+	{"providers", "groups = 8"},
+	{"providers", "max = 2"},
+	{"providers", "balance = round_robin"},
+	{"providers", "takeover = newest"},
+	{"providers", "forward = a"},
+	{"providers", "forward = {a, a}"},
+	{"providers", "forward = b"},
+	{"providers", "set_peer = true"},
+	{"park", "max = 2"},
+	{"park", "timeout = 2s"},
+	{"socket", "backlog = 2"},
+	{"socket", "nodelay = true"},
+	{"socket", "keepalive = true"},
+	{"socket", "v6only = true"},
+	{"socket", "freebind = true"},
+};
+
+static struct config *load_changed(size_t i)
+{
+	const char *section = changes[i].section, *option = changes[i].option;
+	bool is_listen = strncmp(option, "listen", strlen("listen")) == 0;
+	char text[256];
+
+	snprintf(text, sizeof(text),
+		"service b { disable = true listen = \"unix:/b\" }\nservice a {\n%s %s %s %s %s }\n",
+		is_listen ? "" : "listen = \"tcp:80\"", section, *section ? "{" : "", option,
+		*section ? "}" : "");
+	return load_text(text);
+}
+
+static void test_services_are_equal_only_in_every_option(void **state)
+{
+	struct config *loaded[N_ELEMENTS(changes)];
+
+	(void)state;
+	for (size_t i = 0; i < N_ELEMENTS(changes); i++) {
+		struct config *same = load_changed(i);
+
+		loaded[i] = load_changed(i);
+		assert_true(config_service_equal(same->services[0], loaded[i]->services[0]));
+		for (size_t j = 0; j < i; j++)
+			assert_false(config_service_equal(
+				loaded[i]->services[0], loaded[j]->services[0]));
+		config_free(same);
+	}
+	for (size_t i = 0; i < N_ELEMENTS(changes); i++)
+		config_free(loaded[i]);
 }
 
 static void test_range_is_a_listener_for_each_port(void **state)
@@ -244,10 +296,12 @@ static void test_services_are_sorted_and_found(void **state)
 
 #define DEFAULTS                                                                                   \
 	"defaults { instances = 5 unavailable = refuse\n"                                          \
-	"providers { users = {1, 2} max = 7 } socket { nodelay = true backlog = 9 } }\n"
+	"providers { users = {1, 2} max = 7 forward = {own, none} }\n"                             \
+	"park { max = 8 timeout = 1s } socket { nodelay = true backlog = 9 } }\n"
 #define SERVICES                                                                                   \
 	"service own { listen = \"tcp:80\" instances = 6 unavailable = wait\n"                     \
-	"providers { users = 3 } socket { nodelay = false } }\n"                                   \
+	"providers { users = 3 forward = none } park { timeout = 2s }\n"                           \
+	"socket { nodelay = false } }\n"                                                           \
 	"service none { listen = \"tcp:81\" }\n"
 
 static void check_merged(const char *text)
@@ -261,6 +315,10 @@ static void check_merged(const char *text)
 	assert_int_equal(own->providers.n_users, 1);
 	assert_int_equal(own->providers.users[0], 3);
 	assert_int_equal(own->providers.max, 7);
+	assert_int_equal(own->providers.n_forward, 1);
+	assert_string_equal(own->providers.forward[0], "none");
+	assert_int_equal(own->park.max, 8);
+	assert_int_equal(own->park.timeout_usec, 2000000);
 	assert_false(own->socket.nodelay);
 	assert_int_equal(own->socket.backlog, 9);
 	assert_int_equal(own->claim_timeout_usec, 10000000);
@@ -268,6 +326,9 @@ static void check_merged(const char *text)
 	assert_int_equal(none->unavailable, CONFIG_UNAVAILABLE_REFUSE);
 	assert_int_equal(none->providers.n_users, 2);
 	assert_int_equal(none->providers.users[1], 2);
+	assert_int_equal(none->providers.n_forward, 2);
+	assert_string_equal(none->providers.forward[0], "own");
+	assert_int_equal(none->park.timeout_usec, 1000000);
 	assert_true(none->socket.nodelay);
 	config_free(config);
 }
@@ -454,158 +515,6 @@ static void test_too_many_services(void **state)
 	free(text);
 }
 
-/* Copy etc/ here as the installation does: root's or our own, mode 0644. */
-static void install_shipped_files(bool is_enabled)
-{
-	char *pattern = source_path("etc/services.d/*.conf"), *text = read_source("etc/usher.conf");
-	glob_t found;
-
-	write_config("etc/usher.conf", text);
-	free(text);
-	assert_int_equal(glob(pattern, 0, NULL, &found), 0);
-	for (size_t i = 0; i < found.gl_pathc; i++) {
-		char *path = strstr(found.gl_pathv[i], "etc/services.d/"), *disable;
-
-		text = read_text(found.gl_pathv[i]);
-		disable = strstr(text, "disable = true ");
-		assert_non_null(disable);
-		if (is_enabled)
-			memcpy(disable, "disable = false", strlen("disable = false"));
-		write_config(path, text);
-		free(text);
-	}
-	globfree(&found);
-	free(pattern);
-}
-
-static void check_shipped_files(bool is_enabled)
-{
-	static const char *const names[] = {"chargen", "daytime", "discard", "echo", "time"};
-	struct config *config;
-
-	install_shipped_files(is_enabled);
-	config = load_file("etc/usher.conf");
-	assert_int_equal(config->n_services, N_ELEMENTS(names));
-	for (size_t i = 0; i < N_ELEMENTS(names); i++) {
-		const struct config_service *service = config->services[i];
-		const struct sockaddr_in *in;
-
-		assert_string_equal(service->name, names[i]);
-		assert_int_equal(service->is_disabled, !is_enabled);
-		assert_int_equal(service->n_listen, 1);
-		in = (const struct sockaddr_in *)&service->listen[0].address.storage;
-		assert_int_equal(in->sin_family, AF_INET);
-		assert_int_equal(in->sin_addr.s_addr, htonl(INADDR_LOOPBACK));
-	}
-	config_free(config);
-}
-
-static void test_shipped_files_as_installed_listen_nowhere(void **state)
-{
-	(void)state;
-	check_shipped_files(false);
-}
-
-static void test_shipped_files_enabled_listen_on_loopback(void **state)
-{
-	(void)state;
-	check_shipped_files(true);
-}
-
-/* The examples of the manual, from .Bd to .Ed below EXAMPLES; each is a configuration. */
-static void test_examples_of_the_manual(void **state)
-{
-	static const char begin[] = ".Bd -literal -offset indent\n", end[] = ".Ed\n";
-	char *page = read_source("man/usher.conf.5"), *at = strstr(page, ".Sh EXAMPLES\n");
-	char *last = at ? strstr(at, ".Sh DIAGNOSTICS\n") : NULL;
-	size_t n = 0;
-
-	(void)state;
-	if (last)
-		*last = '\0';
-	else
-		fail_msg("the manual has no EXAMPLES and DIAGNOSTICS");
-	while (at && (at = strstr(at, begin))) {
-		char *example = at + strlen(begin);
-
-		at = strstr(example, end);
-		if (at)
-			*at++ = '\0';
-		config_free(load_text(example));
-		n++;
-	}
-	assert_int_equal(n, 4);
-	free(page);
-}
-
-/* Where the part of the page that `heading` begins has its end. */
-static const char *end_of_part(const char *heading)
-{
-	const char *subsection = strstr(heading, "\n.Ss "), *section = strstr(heading, "\n.Sh ");
-
-	return subsection && subsection < section ? subsection : section;
-}
-
-/* How many items of a part are the key: ".It Cm key No = ...". */
-static int count_items(const char *page, const char *heading, const char *key)
-{
-	const char *at = strstr(page, heading), *end;
-	char *item;
-	int n = 0;
-
-	if (!at)
-		fail_msg("the manual has no %s", heading);
-	end = end_of_part(at);
-	assert_true(asprintf(&item, "\n.It Cm %s No ", key) > 0);
-	while ((at = strstr(at, item)) && at < end) {
-		n++;
-		at++;
-	}
-	free(item);
-	return n;
-}
-
-/* What begins the part of the page that is about a section. */
-static const char *heading_of(const char *section)
-{
-	if (!section)
-		return ".Ss Options of a service\n";
-	return strcmp(section, "providers") == 0 ? ".Ss Options of providers\n"
-						 : ".Ss Options of socket\n";
-}
-
-static size_t count_all_items(const char *page)
-{
-	size_t n = 0;
-
-	for (const char *at = strstr(page, ".Sh OPTIONS\n"); (at = strstr(at, "\n.It Cm ")); at++)
-		n++;
-	return n;
-}
-
-static void test_keys_are_those_of_the_manual(void **state)
-{
-	static const char *const sections_of_globals[] = {"defaults", "service"};
-	static const char *const sections_of_services[] = {"providers", "socket"};
-	const char *globals = ".Ss Global options\n";
-	char *page = read_source("man/usher.conf.5");
-
-	(void)state;
-	for (size_t i = 0; i < CONFIG_N_KEYS; i++)
-		assert_int_equal(
-			count_items(page, heading_of(config_keys[i].section), config_keys[i].name),
-			1);
-	for (size_t i = 0; i < CONFIG_N_GLOBALS; i++)
-		assert_int_equal(count_items(page, globals, config_globals[i].name), 1);
-	for (size_t i = 0; i < N_ELEMENTS(sections_of_services); i++)
-		assert_int_equal(count_items(page, heading_of(NULL), sections_of_services[i]), 1);
-	assert_int_equal(count_items(page, globals, sections_of_globals[0]), 1);
-	assert_int_equal(count_all_items(page), CONFIG_N_KEYS + CONFIG_N_GLOBALS +
-							N_ELEMENTS(sections_of_globals) +
-							N_ELEMENTS(sections_of_services));
-	free(page);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -616,6 +525,7 @@ int main(void)
 		check_test(test_service_without_options_has_the_initial_values),
 		check_test(test_every_option_of_a_service),
 		check_test(test_durations),
+		check_test(test_services_are_equal_only_in_every_option),
 		check_test(test_range_is_a_listener_for_each_port),
 		check_test(test_comments_leave_the_lines_as_they_are),
 		check_test(test_services_are_sorted_and_found),
@@ -631,10 +541,6 @@ int main(void)
 		check_test(test_ten_thousand_services),
 		check_test(test_ten_thousand_conflicts),
 		check_test(test_too_many_services),
-		check_test(test_shipped_files_as_installed_listen_nowhere),
-		check_test(test_shipped_files_enabled_listen_on_loopback),
-		check_test(test_examples_of_the_manual),
-		check_test(test_keys_are_those_of_the_manual),
 	};
 
 	return cmocka_run_group_tests(tests, config_files_begin, config_files_end);

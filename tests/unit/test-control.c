@@ -3,6 +3,7 @@
  * call never blocks, and the event loop turns in between. */
 #include "control.h"
 #include "fd.h"
+#include "log.h"
 #include "test.h"
 
 #include <errno.h>
@@ -27,16 +28,42 @@ struct fixture {
 	char path[128];
 	char *text; /* the latest that receive() made */
 	int n_requests;
+	int kept_control_fd, kept_client_fd; /* by the request "upgrade" */
 };
 
-static json_t *on_request(const char *request, void *userdata)
+static char logged[256]; /* the latest message */
+
+void __wrap_log_write(int priority, const struct log_about *about, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+void __wrap_log_write(int priority, const struct log_about *about, const char *format, ...)
+{
+	va_list arguments;
+
+	(void)priority, (void)about;
+	va_start(arguments, format);
+	vsnprintf(logged, sizeof(logged), format, arguments);
+	va_end(arguments);
+}
+
+/* What is left open over execve(2). */
+static void keep_for_the_next(struct fixture *fixture, int client_fd)
+{
+	fixture->kept_control_fd = fcntl(control_fd(fixture->control), F_DUPFD, 3);
+	fixture->kept_client_fd = fcntl(client_fd, F_DUPFD, 3);
+	assert_true(fixture->kept_control_fd >= 0 && fixture->kept_client_fd >= 0);
+}
+
+static json_t *on_request(const char *request, int client_fd, void *userdata)
 {
 	struct fixture *fixture = userdata;
 	json_t *answer = NULL;
 	char *big;
 
 	fixture->n_requests++;
-	if (strcmp(request, "nothing") == 0)
+	if (strcmp(request, "upgrade") == 0)
+		keep_for_the_next(fixture, client_fd);
+	if (strcmp(request, "upgrade") == 0 || strcmp(request, "nothing") == 0)
 		return NULL;
 	if (strcmp(request, "big") != 0)
 		return json_pack("{s:s}", "asked", request);
@@ -55,8 +82,8 @@ static void begin(struct fixture *fixture)
 	assert_int_equal(chmod(fixture->folder, 0755), 0);
 	snprintf(fixture->path, sizeof(fixture->path), "%s/control.sock", fixture->folder);
 	assert_int_equal(sd_event_new(&fixture->event), 0);
-	assert_int_equal(
-		control_new(&fixture->control, fixture->event, fixture->path, on_request, fixture),
+	assert_int_equal(control_new(&fixture->control, fixture->event, fixture->path, -EBADF,
+				 on_request, fixture),
 		0);
 }
 
@@ -218,7 +245,9 @@ static void test_no_memory_for_an_answer_ends_the_connection(void **state)
 
 	(void)state;
 	begin(&fixture);
+	*logged = '\0';
 	assert_string_equal(ask_text(&fixture, "nothing\n"), "");
+	assert_string_equal(logged, "cannot answer usherctl: out of memory");
 	assert_string_equal(ask_text(&fixture, "status\n"), "{\"asked\":\"status\"}\n");
 	end(&fixture);
 }
@@ -418,7 +447,7 @@ static void test_mode_is_0666_whatever_the_umask(void **state)
 	for (mode_t mask = 0; mask <= 0777; mask += 0777) {
 		umask(mask);
 		assert_int_equal(
-			control_new(&second, fixture.event, path, on_request, &fixture), 0);
+			control_new(&second, fixture.event, path, -EBADF, on_request, &fixture), 0);
 		umask(022);
 		assert_int_equal(stat(path, &status), 0);
 		assert_int_equal(status.st_mode & 07777, 0666);
@@ -436,7 +465,8 @@ static void test_only_a_socket_that_nobody_serves_is_replaced(void **state)
 
 	(void)state;
 	begin(&fixture);
-	assert_int_equal(control_new(&second, fixture.event, fixture.path, on_request, &fixture),
+	assert_int_equal(
+		control_new(&second, fixture.event, fixture.path, -EBADF, on_request, &fixture),
 		-EADDRINUSE);
 	assert_string_equal(ask_text(&fixture, "status\n"), "{\"asked\":\"status\"}\n");
 
@@ -445,7 +475,8 @@ static void test_only_a_socket_that_nobody_serves_is_replaced(void **state)
 	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
 	close_fd(fd);
 	assert_int_equal(
-		control_new(&second, fixture.event, address.sun_path, on_request, &fixture), 0);
+		control_new(&second, fixture.event, address.sun_path, -EBADF, on_request, &fixture),
+		0);
 	second = control_free(second);
 	assert_int_equal(access(address.sun_path, F_OK), -1);
 	end(&fixture);
@@ -461,12 +492,108 @@ static void test_path_that_does_not_fit_is_refused(void **state)
 	memset(path, 'x', sizeof(path) - 1);
 	path[sizeof(path) - 1] = '\0';
 	assert_int_equal(sd_event_new(&event), 0);
-	assert_int_equal(control_new(&control, event, path, on_request, NULL), -ENAMETOOLONG);
 	assert_int_equal(
-		control_new(&control, event, "/none/control.sock", on_request, NULL), -ENOENT);
+		control_new(&control, event, path, -EBADF, on_request, NULL), -ENAMETOOLONG);
+	assert_int_equal(
+		control_new(&control, event, "/none/control.sock", -EBADF, on_request, NULL),
+		-ENOENT);
 	assert_null(control);
 	assert_null(control_free(NULL));
 	sd_event_unref(event);
+}
+
+/* The fixture's control becomes the one of the process after execve(2). */
+static void go_on_as_the_next(struct fixture *fixture)
+{
+	char path[160];
+
+	/* execve(2) frees nothing: in particular it leaves the file where it is */
+	snprintf(path, sizeof(path), "%s.kept", fixture->path);
+	assert_int_equal(rename(fixture->path, path), 0);
+	control_free(fixture->control);
+	assert_int_equal(rename(path, fixture->path), 0);
+	assert_int_equal(control_new(&fixture->control, fixture->event, fixture->path,
+				 fixture->kept_control_fd, on_request, fixture),
+		0);
+}
+
+static void test_next_usherd_answers_who_asked_the_one_before(void **state)
+{
+	_cleanup_close_ int fd = -EBADF, early_fd = -EBADF;
+	struct fixture fixture;
+	char byte;
+
+	(void)state;
+	begin(&fixture);
+	fd = connect_client(fixture.path);
+	send_bytes(fd, "upgrade\n", 8);
+	turn(&fixture);
+	early_fd = connect_client(fixture.path);
+	send_bytes(early_fd, "status\n", 7);
+	go_on_as_the_next(&fixture);
+	assert_int_equal(recv(fd, &byte, 1, MSG_DONTWAIT), -1);
+	assert_int_equal(errno, EAGAIN);
+
+	assert_int_equal(control_answer(fixture.control, fixture.kept_client_fd,
+				 json_pack("{s:s}", "message", "upgraded")),
+		0);
+	assert_string_equal(receive(&fixture, fd), "{\"message\":\"upgraded\"}\n");
+	assert_string_equal(receive(&fixture, early_fd), "{\"asked\":\"status\"}\n");
+	fd = close_fd(fd);
+	early_fd = close_fd(early_fd);
+	end(&fixture);
+}
+
+static void test_what_is_taken_over_is_close_on_exec_again(void **state)
+{
+	_cleanup_close_ int fd = -EBADF;
+	struct fixture fixture;
+
+	(void)state;
+	begin(&fixture);
+	fd = connect_client(fixture.path);
+	send_bytes(fd, "upgrade\n", 8);
+	turn(&fixture);
+	go_on_as_the_next(&fixture);
+	assert_int_equal(control_fd(fixture.control), fixture.kept_control_fd);
+	assert_int_equal(fcntl(fixture.kept_control_fd, F_GETFD), FD_CLOEXEC);
+	assert_int_equal(control_answer(fixture.control, fixture.kept_client_fd, json_object()), 0);
+	assert_int_equal(fcntl(fixture.kept_client_fd, F_GETFD), FD_CLOEXEC);
+	fd = close_fd(fd);
+	end(&fixture);
+}
+
+static void test_no_memory_for_a_late_answer_ends_the_connection(void **state)
+{
+	_cleanup_close_ int fd = -EBADF;
+	struct fixture fixture;
+	int fds[2];
+
+	(void)state;
+	begin(&fixture);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	fd = fds[0];
+	assert_int_equal(control_answer(fixture.control, fds[1], NULL), -ENOMEM);
+	assert_string_equal(receive(&fixture, fd), "");
+	fd = close_fd(fd);
+	end(&fixture);
+}
+
+static void test_inherited_socket_is_closed_on_failure(void **state)
+{
+	struct control *control = NULL;
+	struct fixture fixture;
+	char path[160];
+	int fd;
+
+	(void)state;
+	begin(&fixture);
+	snprintf(path, sizeof(path), "%s/none.sock", fixture.folder);
+	fd = open("/dev/null", O_RDONLY | O_CLOEXEC); /* epoll takes no such file */
+	assert_true(control_new(&control, fixture.event, path, fd, on_request, &fixture) < 0);
+	assert_null(control);
+	assert_int_equal(fcntl(fd, F_GETFD), -1);
+	end(&fixture);
 }
 
 int main(void)
@@ -488,6 +615,10 @@ int main(void)
 		check_test(test_mode_is_0666_whatever_the_umask),
 		check_test(test_only_a_socket_that_nobody_serves_is_replaced),
 		check_test(test_path_that_does_not_fit_is_refused),
+		check_test(test_next_usherd_answers_who_asked_the_one_before),
+		check_test(test_what_is_taken_over_is_close_on_exec_again),
+		check_test(test_no_memory_for_a_late_answer_ends_the_connection),
+		check_test(test_inherited_socket_is_closed_on_failure),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -323,7 +323,8 @@ static void test_register_out_of_memory_changes_nothing(void **state)
 	(void)state;
 	begin(&w, DISPATCH_LEAST, 100);
 	n_allocations_left = 0;
-	assert_null(dispatch_register(w.d, 9, 1, 9, NULL, 0));
+	assert_null(dispatch_register(
+		w.d, &(struct dispatch_hello){.credit = 9, .weight = 1, .n_foreign = 9}, NULL, 0));
 	happens(&w, "");
 	assert_int_equal(dispatch_n_serving(w.d), 0);
 	assert_int_equal(dispatch_n_in_service(w.d), 0);

@@ -314,6 +314,55 @@ static void test_near_the_descriptor_limit_the_first_ones_arrive(void **state)
 	close_pair(&pair);
 }
 
+static void test_peek_leaves_the_message_and_its_descriptors(void **state)
+{
+	struct pair pair = open_pair();
+	struct fdpass_received received;
+	char data[16];
+	int fds[2];
+
+	(void)state;
+	open_files(fds, 2);
+	assert_int_equal(fdpass_peek(pair.there, data, sizeof(data), 2, &received), -EAGAIN);
+	assert_int_equal(fdpass_send(pair.here, "hello", 5, fds, 2), 0);
+	for (int i = 0; i < 3; i++) { /* the last time it is taken */
+		int r = i < 2 ? fdpass_peek(pair.there, data, sizeof(data), 2, &received)
+			      : fdpass_receive(pair.there, data, sizeof(data), 2, &received);
+
+		assert_int_equal(r, 0);
+		assert_int_equal(received.size, 5);
+		assert_memory_equal(data, "hello", 5);
+		assert_first_arrived(&received, fds, 2);
+		fdpass_close(&received, 0); /* each time it was further copies */
+	}
+	assert_int_equal(fdpass_peek(pair.there, data, sizeof(data), 2, &received), -EAGAIN);
+	close_files(fds, 2);
+	close_pair(&pair);
+}
+
+static void test_peek_at_the_descriptor_limit_loses_nothing(void **state)
+{
+	struct pair pair = open_pair();
+	struct fdpass_received received;
+	struct rlimit before;
+	char data[16];
+	int fd;
+
+	(void)state;
+	open_files(&fd, 1);
+	assert_int_equal(fdpass_send(pair.here, "x", 1, &fd, 1), 0);
+	before = leave_room_for_fds(0);
+	assert_int_equal(fdpass_peek(pair.there, data, sizeof(data), 1, &received), 0);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_int_equal(received.n_fds, 0);
+	assert_true(received.is_fds_truncated);
+	assert_int_equal(fdpass_receive(pair.there, data, sizeof(data), 1, &received), 0);
+	assert_first_arrived(&received, &fd, 1);
+	fdpass_close(&received, 0);
+	close_files(&fd, 1);
+	close_pair(&pair);
+}
+
 static void test_descriptors_are_close_on_exec(void **state)
 {
 	struct fdpass_received received;
@@ -693,6 +742,9 @@ int main(void)
 			is_without_valgrind(), test_at_the_descriptor_limit_only_the_data_arrives),
 		check_test_if(is_without_valgrind(),
 			test_near_the_descriptor_limit_the_first_ones_arrive),
+		check_test(test_peek_leaves_the_message_and_its_descriptors),
+		check_test_if(
+			is_without_valgrind(), test_peek_at_the_descriptor_limit_loses_nothing),
 		check_test(test_descriptors_are_close_on_exec),
 		check_test(test_close_from_an_index_keeps_those_before),
 		check_test(test_two_blocks_of_descriptors),

@@ -221,12 +221,24 @@ static void test_nonsense_ends_the_channel_and_leaks_nothing(void **state)
 	static const struct wire_claim claim = {.header.type = WIRE_CLAIM, .sequence = 1};
 	static const struct wire_header unknown = {.type = 99};
 	static const struct wire_header no_records = {.type = WIRE_CONNECTIONS};
-	static const struct wire_drain flagged = {.header = {.type = WIRE_DRAINING, .flags = 1}};
-	static const struct wire_drain draining = {.header.type = WIRE_DRAINING};
+	static const struct wire_draining flagged = {.header = {.type = WIRE_DRAINING, .flags = 1}};
+	static const struct wire_draining draining = {.header.type = WIRE_DRAINING};
+	static const struct wire_draining no_reason = {.header.type = WIRE_DRAINING, .reason = 4};
 	static const struct wire_welcome version_2 = {
 		.header.type = WIRE_WELCOME, .version = 2, .service = "test"};
 	static const struct wire_refused no_error = {.header.type = WIRE_REFUSED};
+	static const struct wire_forwarded forwarded_by_nobody = {
+		.header.type = WIRE_FORWARDED, .connection = {.sequence = 1, .id = 1}, .n_hops = 1};
+	static const struct wire_forwarded never_forwarded = {.header.type = WIRE_FORWARDED,
+		.connection = {.sequence = 1, .id = 1},
+		.from = "front"};
+	static const struct wire_forwarded two_connections = {.header.type = WIRE_FORWARDED,
+		.connection = {.sequence = 1, .id = 1},
+		.from = "front",
+		.n_hops = 1};
+	static const struct wire_forward from_usherd = {.header.type = WIRE_FORWARD, .id = 1};
 	static const uint8_t too_long[sizeof(union wire_message) + 8] = {WIRE_WELCOME};
+	static const uint8_t too_many_bytes[sizeof(union wire_message) + 1] = {WIRE_FORWARDED};
 	static const struct {
 		const void *data;
 		size_t size, n_fds;
@@ -237,6 +249,14 @@ static void test_nonsense_ends_the_channel_and_leaks_nothing(void **state)
 		{&no_records, sizeof(no_records), 0},
 		{&flagged, sizeof(flagged), 0},
 		{&draining, sizeof(draining), 1},
+		{&no_reason, sizeof(no_reason), 0},
+		{&draining, sizeof(struct wire_drain), 0},
+		{&forwarded_by_nobody, sizeof(forwarded_by_nobody), 1},
+		{&never_forwarded, sizeof(never_forwarded), 1},
+		{&two_connections, sizeof(two_connections), 2},
+		{&two_connections, sizeof(two_connections) - 1, 1},
+		{&from_usherd, sizeof(from_usherd), 1},
+		{too_many_bytes, sizeof(too_many_bytes), 1},
 		{&version_2, sizeof(version_2), 0},
 		{&no_error, sizeof(no_error), 0},
 		{too_long, sizeof(too_long), 16},
@@ -272,6 +292,12 @@ static void test_gap_in_the_sequences_ends_the_channel(void **state)
 	client = fake_give_one();
 	expect_protocol_error(u);
 	assert_eof(client);
+	meet_again(u);
+	welcome_again(u);
+	fake.sequence++;
+	client = fake_give_forwarded("x", 1, NULL);
+	expect_protocol_error(u);
+	assert_eof(client);
 	usher_free(u);
 }
 
@@ -284,6 +310,10 @@ static void test_connections_before_the_welcome_end_the_channel(void **state)
 	assert_nothing_to_accept(u);
 	fake_accept();
 	client = fake_give_one();
+	expect_protocol_error(u);
+	assert_eof(client);
+	meet_again(u);
+	client = fake_give_forwarded("x", 1, NULL);
 	expect_protocol_error(u);
 	assert_eof(client);
 	usher_free(u);

@@ -39,14 +39,14 @@ int __wrap_epoll_ctl(int epoll_fd, int operation, int fd, struct epoll_event *ev
 	return __real_epoll_ctl(epoll_fd, operation, fd, event);
 }
 
-static bool is_sending_impossible;
+static int sending_error; /* 0: sending is possible */
 
 ssize_t __real_sendmsg(int fd, const struct msghdr *message, int flags);
 ssize_t __wrap_sendmsg(int fd, const struct msghdr *message, int flags);
 ssize_t __wrap_sendmsg(int fd, const struct msghdr *message, int flags)
 {
-	if (is_sending_impossible) {
-		errno = ENOBUFS;
+	if (sending_error != 0) {
+		errno = sending_error;
 		return -1;
 	}
 	return __real_sendmsg(fd, message, flags);
@@ -152,6 +152,32 @@ static void test_no_room_at_all_claims_nothing(void **state)
 	usher_free(u);
 }
 
+static void test_forwarded_connection_beyond_the_descriptor_limit_is_declined(void **state)
+{
+	struct usher *u = new_registered(100);
+	struct usher_connection connection;
+	struct rlimit old;
+	int client, copy;
+
+	(void)state;
+	client = fake_give_forwarded("x", 1, &copy);
+	old = leave_room(0);
+	assert_int_equal(usher_accept(u, &connection, 0), -EMFILE);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+	fake_expect_credit(1, 0);
+	expect_decline(1, 1);
+	assert_nothing_to_accept(u);
+	assert_int_equal(usher_holding(u), 0);
+	assert_false(is_readable(client)); /* usherd's, still whole */
+	close(copy);
+
+	close(fake_give_forwarded("x", 1, NULL)); /* sequence 2 */
+	accept_and_close(u);
+	fake_expect_claim(2);
+	close(client);
+	usher_free(u);
+}
+
 static void test_nothing_is_told_until_usherd_could_be_told(void **state)
 {
 	struct usher *u = new_registered(100);
@@ -221,6 +247,53 @@ static void test_connection_waits_while_memory_is_short(void **state)
 	usher_free(u);
 }
 
+/* The block of the message before is the connection's now: there is none for the next one. */
+static void test_connections_wait_for_memory_behind_a_forwarded_one(void **state)
+{
+	struct usher *u = new_registered(0);
+	struct usher_connection forwarded, connection;
+	int clients[2];
+
+	(void)state;
+	clients[0] = fake_give_forwarded("x", 1, NULL);
+	clients[1] = fake_give_one();
+	assert_int_equal(usher_accept(u, &forwarded, 0), 0);
+	is_memory_short = true;
+	assert_int_equal(usher_accept(u, &connection, 0), -ENOMEM);
+	is_memory_short = false;
+	assert_memory_equal(forwarded.data, "x", 1);
+	assert_int_equal(clock_pause_ns(), SECOND_NS);
+	clock_advance(SECOND_NS);
+	accept_and_close(u);
+	usher_close(u, &forwarded);
+	assert_eof(clients[0]);
+	assert_eof(clients[1]);
+	usher_free(u);
+}
+
+static void test_forward_without_memory_leaves_the_connection(void **state)
+{
+	struct usher_connection connection;
+	struct usher *u;
+	int client;
+
+	(void)state;
+	fake.welcome_flags = WIRE_WELCOME_MAY_FORWARD;
+	u = new_registered(0);
+	client = fake_give_forwarded("x", 1, NULL);
+	assert_int_equal(usher_accept(u, &connection, 0), 0);
+	is_memory_short = true;
+	assert_int_equal(usher_forward(u, &connection, "back", "x", 1), -ENOMEM);
+	is_memory_short = false;
+	assert_memory_equal(connection.data, "x", 1);
+	assert_false(is_readable(client));
+	assert_int_equal(usher_forward(u, &connection, "back", "x", 1), 0);
+	fake_expect_claim(1);
+	fake_expect(WIRE_FORWARD);
+	close(client);
+	usher_free(u);
+}
+
 /* Even the end of the channel, which epoll reports unasked, wakes nobody. */
 static void test_loop_does_not_spin_while_memory_is_short(void **state)
 {
@@ -276,11 +349,11 @@ static void test_loop_does_not_spin_while_nothing_can_be_sent(void **state)
 
 	(void)state;
 	client = fake_give_one();
-	is_sending_impossible = true;
+	sending_error = ENOBUFS;
 	wait_readable(usher_fd(u));
 	assert_int_equal(usher_accept(u, &connection, 0), -ENOBUFS);
 	assert_nothing_to_accept(u); /* told once, and not claimed */
-	is_sending_impossible = false;
+	sending_error = 0;
 	assert_int_equal(clock_pause_ns(), SECOND_NS);
 	assert_false(is_readable(usher_fd(u)));
 	clock_advance(SECOND_NS);
@@ -288,6 +361,32 @@ static void test_loop_does_not_spin_while_nothing_can_be_sent(void **state)
 	accept_and_close(u);
 	fake_expect_claim(1);
 	fake_expect_release((const uint64_t[]){1}, 1);
+	assert_eof(client);
+	usher_free(u);
+}
+
+static void test_forward_that_cannot_be_sent_leaves_the_connection(void **state)
+{
+	struct usher_connection connection;
+	struct usher *u;
+	int client;
+
+	(void)state;
+	fake.welcome_flags = WIRE_WELCOME_MAY_FORWARD;
+	u = new_registered(0);
+	client = fake_give_one();
+	assert_int_equal(usher_accept(u, &connection, 0), 0);
+	sending_error = ETOOMANYREFS;
+	assert_int_equal(usher_forward(u, &connection, "back", NULL, 0), -EAGAIN);
+	sending_error = ENOBUFS;
+	assert_int_equal(usher_forward(u, &connection, "back", NULL, 0), -ENOBUFS);
+	sending_error = EPERM; /* SO_PASSRIGHTS, see unix(7) */
+	assert_int_equal(usher_forward(u, &connection, "back", NULL, 0), -EPERM);
+	sending_error = 0;
+	assert_false(is_readable(usher_fd(u))); /* nothing that epoll could tell has changed */
+	assert_int_equal(usher_holding(u), 1);
+	assert_false(is_readable(client));
+	usher_close(u, &connection);
 	assert_eof(client);
 	usher_free(u);
 }
@@ -337,12 +436,16 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		check_fake(test_connections_beyond_the_descriptor_limit_are_declined),
 		check_fake(test_no_room_at_all_claims_nothing),
+		check_fake(test_forwarded_connection_beyond_the_descriptor_limit_is_declined),
 		check_fake(test_nothing_is_told_until_usherd_could_be_told),
 		check_fake(test_no_room_to_reconnect_is_told),
 		check_fake(test_connection_waits_while_memory_is_short),
+		check_fake(test_connections_wait_for_memory_behind_a_forwarded_one),
+		check_fake(test_forward_without_memory_leaves_the_connection),
 		check_fake(test_loop_does_not_spin_while_memory_is_short),
 		check_fake(test_channel_that_cannot_be_watched_is_looked_at),
 		check_fake(test_loop_does_not_spin_while_nothing_can_be_sent),
+		check_fake(test_forward_that_cannot_be_sent_leaves_the_connection),
 		check_fake(test_welcome_that_cannot_be_kept_is_asked_for_again),
 		check_fake(test_new_without_memory_leaks_nothing),
 		check_fake(test_new_without_descriptors_leaks_nothing),

@@ -122,7 +122,7 @@ static void test_waits_for_usherd_and_for_a_connection(void **state)
 	expect_all_released(1);
 	usher_drain(crew.usher);
 	fake_expect(WIRE_DRAIN);
-	fake_send_draining();
+	fake_send_draining(WIRE_DRAINING_ASKED);
 	crew_join(&crew);
 	usher_free(crew.usher);
 }
@@ -144,7 +144,76 @@ static void test_threads_share_the_work(void **state)
 	assert_int_equal(usher_holding(crew.usher), 0);
 	usher_drain(crew.usher);
 	fake_expect(WIRE_DRAIN);
-	fake_send_draining();
+	fake_send_draining(WIRE_DRAINING_ASKED);
+	crew_join(&crew);
+	assert_int_equal(crew.n_served, N_CONNECTIONS);
+	usher_free(crew.usher);
+}
+
+/* Forward every connection with the bytes it came with, until drained. */
+static void *forward(void *userdata)
+{
+	struct crew *crew = userdata;
+	struct usher_connection connection;
+	int r;
+
+	while ((r = usher_accept(crew->usher, &connection, 0)) == 0) {
+		r = usher_forward(
+			crew->usher, &connection, "mailbox", connection.data, connection.data_size);
+		if (r < 0)
+			crew_fail(crew, r);
+		crew->n_served++;
+	}
+	if (r != -ESHUTDOWN)
+		crew_fail(crew, r);
+	return NULL;
+}
+
+/* Read claims and FORWARDs until these were forwarded, each with its own number as its bytes. */
+static void expect_all_forwarded(uint64_t first, uint64_t last)
+{
+	uint64_t claimed = 0, n = 0;
+
+	while (n <= last - first) {
+		uint64_t id;
+
+		fake_receive();
+		if (fake.message->header.type == WIRE_CLAIM) {
+			claimed = fake.message->claim.sequence;
+			continue;
+		}
+		assert_int_equal(fake.message->header.type, WIRE_FORWARD);
+		id = fake.message->forward.id;
+		assert_in_range(id, first, last);
+		assert_true(id <= claimed);
+		assert_int_equal(wire_n_records(fake.message, fake.size), sizeof(id));
+		assert_memory_equal(fake.message->forward.data, &id, sizeof(id));
+		n++;
+	}
+}
+
+/* One message after the other is given away with its connection while others are forwarded. */
+static void test_threads_forward_what_was_forwarded_to_them(void **state)
+{
+	struct crew crew = {.usher = new_waiting()};
+	int clients[16];
+
+	(void)state;
+	fake.welcome_flags = WIRE_WELCOME_MAY_FORWARD;
+	crew_start(&crew, forward);
+	register_crew();
+	for (uint64_t first = 1; first < N_CONNECTIONS; first += 16) {
+		for (uint64_t i = 0; i < 16; i++)
+			clients[i] =
+				fake_give_forwarded(&(uint64_t){first + i}, sizeof(uint64_t), NULL);
+		expect_all_forwarded(first, first + 15);
+		for (size_t i = 0; i < 16; i++)
+			close(clients[i]);
+	}
+	assert_int_equal(usher_holding(crew.usher), 0);
+	usher_drain(crew.usher);
+	fake_expect(WIRE_DRAIN);
+	fake_send_draining(WIRE_DRAINING_ASKED);
 	crew_join(&crew);
 	assert_int_equal(crew.n_served, N_CONNECTIONS);
 	usher_free(crew.usher);
@@ -280,6 +349,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		check_fake_running(test_waits_for_usherd_and_for_a_connection),
 		check_fake_running(test_threads_share_the_work),
+		check_fake_running(test_threads_forward_what_was_forwarded_to_them),
 		check_fake_running(test_queued_connections_wake_idle_threads),
 		check_fake_running(test_releases_of_a_waiting_service_are_not_collected),
 		check_fake_running(test_threads_survive_restarts_of_usherd),

@@ -136,15 +136,6 @@ static void test_credit_set_before_the_welcome_follows_it(void **state)
 
 /* --- leaving --- */
 
-static void assert_shut_down(struct usher *u)
-{
-	struct usher_connection connection;
-
-	wait_readable(usher_fd(u));
-	assert_int_equal(usher_accept(u, &connection, 0), -ESHUTDOWN);
-	assert_int_equal(usher_accept(u, &connection, 0), -ESHUTDOWN);
-}
-
 static void test_drain_returns_what_is_on_its_way(void **state)
 {
 	struct usher *u = new_registered(10);
@@ -159,7 +150,7 @@ static void test_drain_returns_what_is_on_its_way(void **state)
 	assert_int_equal(usher_accept(u, &connection, 0), 0);
 	fake_expect_claim(1);
 	assert_nothing_to_accept(u); /* usherd has not answered yet */
-	fake_send_draining();
+	fake_send_draining(WIRE_DRAINING_ASKED);
 	assert_shut_down(u);
 	usher_close(u, &connection); /* is still told */
 	fake_expect_release((const uint64_t[]){1}, 1);
@@ -178,7 +169,7 @@ static void test_drain_before_the_welcome(void **state)
 	fake_welcome();
 	assert_nothing_to_accept(u);
 	fake_expect(WIRE_DRAIN);
-	fake_send_draining();
+	fake_send_draining(WIRE_DRAINING_ASKED);
 	assert_shut_down(u);
 	usher_free(u);
 }
@@ -215,7 +206,7 @@ static void test_draining_unasked_is_followed_by_a_new_registration(void **state
 	struct usher *u = new_registered(0);
 
 	(void)state;
-	fake_send_draining();
+	fake_send_draining(WIRE_DRAINING_ENDING);
 	assert_nothing_to_accept(u);
 	assert_false(usher_is_registered(u));
 	fake_hang_up(); /* when usherd hangs up */
@@ -226,7 +217,7 @@ static void test_draining_unasked_is_followed_by_a_new_registration(void **state
 	assert_nothing_to_accept(u);
 	assert_true(usher_is_registered(u));
 
-	fake_send_draining();
+	fake_send_draining(WIRE_DRAINING_ASKED); /* a mistake of usherd is no reason to leave */
 	assert_nothing_to_accept(u);
 	end_pause(u, 2 * SECOND_NS); /* or when it does not */
 	fake_accept();
@@ -241,10 +232,106 @@ static void test_drain_after_draining_unasked_is_done(void **state)
 	struct usher *u = new_registered(0);
 
 	(void)state;
-	fake_send_draining();
+	fake_send_draining(WIRE_DRAINING_ENDING);
 	assert_nothing_to_accept(u);
 	usher_drain(u);
 	assert_shut_down(u);
+	usher_free(u);
+}
+
+static void test_drain_is_done_when_the_service_ends_meanwhile(void **state)
+{
+	struct usher *u = new_registered(0);
+
+	(void)state;
+	usher_drain(u);
+	fake_send_draining(WIRE_DRAINING_ENDING);
+	assert_shut_down(u);
+	usher_free(u);
+}
+
+/* usherd wants no more of this registration, for good: no new one follows, whatever happens. */
+static void expect_leaving(enum wire_draining_reason reason, const char *why)
+{
+	struct usher *u = new_registered(10);
+	struct usher_connection connection;
+	char told[WIRE_REASON_SIZE];
+	int clients[2];
+
+	fake_give(2, clients, NULL);
+	fake_send_draining(reason);
+	assert_int_equal(usher_accept(u, &connection, 0), 0);
+	fake_expect_claim(2);
+	accept_and_close(u); /* what came before is returned before */
+	fake_expect_release((const uint64_t[]){2}, 1);
+	assert_shut_down(u);
+	usher_error(u, told, sizeof(told));
+	assert_string_equal(told, why);
+	assert_true(usher_is_registered(u));
+
+	usher_close(u, &connection); /* finishes what it has, and usherd hears of it */
+	fake_expect_release((const uint64_t[]){1}, 1);
+	assert_int_equal(usher_drain(u), 0);
+	fake_expect_nothing();
+	fake_hang_up();
+	clock_advance(10 * SECOND_NS);
+	assert_shut_down(u);
+	assert_false(is_readable(fake.listen_fd));
+	usher_free(u);
+	assert_eof(clients[0]);
+	assert_eof(clients[1]);
+}
+
+static void test_replaced_provider_leaves(void **state)
+{
+	(void)state;
+	expect_leaving(WIRE_DRAINING_REPLACED, "a newer provider has taken over this service");
+}
+
+static void test_provider_drained_by_the_administrator_leaves(void **state)
+{
+	(void)state;
+	expect_leaving(WIRE_DRAINING_ADMINISTRATOR, "the administrator has drained this provider");
+}
+
+/* The order of "ends soon" and "for good" must not matter. */
+static void test_provider_replaced_while_usherd_ends_leaves(void **state)
+{
+	struct usher *u = new_registered(0);
+
+	(void)state;
+	fake_send_draining(WIRE_DRAINING_ENDING);
+	fake_send_draining(WIRE_DRAINING_REPLACED);
+	assert_shut_down(u);
+	assert_true(usher_is_registered(u)); /* still, to finish what it has */
+	clock_advance(10 * SECOND_NS);
+	assert_shut_down(u);
+	assert_false(is_readable(fake.listen_fd));
+	usher_free(u);
+}
+
+static void test_standby_is_said_in_every_hello(void **state)
+{
+	const struct usher_options options = {
+		.size = sizeof(options),
+		.flags = USHER_NONBLOCK | USHER_STANDBY,
+	};
+	struct usher *u;
+
+	(void)state;
+	assert_int_equal(usher_new(&u, "test", &options), 0);
+	assert_nothing_to_accept(u);
+	fake_accept();
+	assert_int_equal(fake.message->header.flags, WIRE_HELLO_STANDBY);
+	fake_hang_up();
+	meet_again(u);
+	assert_int_equal(fake.message->header.flags, WIRE_HELLO_STANDBY);
+	usher_free(u);
+
+	u = new_usher(0);
+	assert_nothing_to_accept(u);
+	fake_accept();
+	assert_int_equal(fake.message->header.flags, 0);
 	usher_free(u);
 }
 
@@ -299,6 +386,11 @@ int main(void)
 		check_fake(test_drain_ends_when_usherd_dies),
 		check_fake(test_draining_unasked_is_followed_by_a_new_registration),
 		check_fake(test_drain_after_draining_unasked_is_done),
+		check_fake(test_drain_is_done_when_the_service_ends_meanwhile),
+		check_fake(test_replaced_provider_leaves),
+		check_fake(test_provider_drained_by_the_administrator_leaves),
+		check_fake(test_provider_replaced_while_usherd_ends_leaves),
+		check_fake(test_standby_is_said_in_every_hello),
 		check_fake(test_free_ends_what_was_not_returned),
 		check_fake(test_free_leaves_alone_what_could_not_be_claimed),
 	};

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* libusher: making a registration, and keeping it. */
 #include "fake-usherd.h"
+#include "fd.h"
 #include "test.h"
 
 #include <errno.h>
@@ -19,7 +20,7 @@ static void test_options_out_of_range_are_refused(void **state)
 	const struct usher_options bad[] = {
 		{.size = 0},
 		{.size = size - 1},
-		{.size = size, .flags = 2},
+		{.size = size, .flags = 4},
 		{.size = size, .credit = (1 << 20) + 1},
 		{.size = size, .weight = 1001},
 		{.size = size, .name = long_name},
@@ -321,6 +322,27 @@ static void test_pauses_grow_until_a_channel_has_held_for_a_while(void **state)
 	usher_free(u);
 }
 
+/* usherd is killed again and again, and clients come: they need not wait for growing pauses. */
+static void test_channel_that_brought_connections_ends_with_the_shortest_pause(void **state)
+{
+	struct usher *u = new_registered(0);
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		int client = fake_give_one();
+
+		accept_and_close(u);
+		close_fd(client);
+		fake_hang_up();
+		assert_nothing_to_accept(u);
+		end_pause(u, 50 * MS_NS);
+		fake_accept();
+		fake_welcome();
+		assert_nothing_to_accept(u);
+	}
+	usher_free(u);
+}
+
 static void test_rendezvous_that_cannot_be_is_told(void **state)
 {
 	const struct usher_options options = {.size = sizeof(options), .flags = USHER_NONBLOCK};
@@ -385,6 +407,7 @@ int main(void)
 		check_fake(test_end_without_welcome_makes_pauses_grow),
 		check_fake(test_end_is_explained_until_the_next_welcome),
 		check_fake(test_pauses_grow_until_a_channel_has_held_for_a_while),
+		check_fake(test_channel_that_brought_connections_ends_with_the_shortest_pause),
 		check_fake(test_rendezvous_that_cannot_be_is_told),
 		check_fake(test_descriptor_stays_the_same),
 		check_fake(test_thousand_reconnects_leave_nothing),

@@ -8,6 +8,8 @@
 #include "fd.h"
 #include "listener.h"
 #include "loop.h"
+#include "manager.h"
+#include "notify.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -573,6 +575,157 @@ static void test_what_cannot_be_watched_is_closed(void **state)
 	assert_null(listener);
 }
 
+/* What another usherd has left. */
+
+static void test_an_adopted_socket_listens_again_if_it_was_refusing(void **state)
+{
+	_cleanup_close_ int client_fd = -EBADF;
+	struct scene s, heir = {.accepted_fd = -EBADF};
+	struct inherited inherited = {0};
+	ino_t inode;
+
+	(void)state;
+	begin(&s, "tcp:127.0.0.1:0", &plain);
+	assert_int_equal(listener_set_state(s.listener, LISTENER_REFUSING), 0);
+	inode = inode_of(s.fd);
+	inherited.fd = fcntl(s.fd, F_DUPFD_CLOEXEC, 0);
+	assert_int_equal(listener_adopt(&heir.listener, loop, listener_configured(s.listener),
+				 listener_bound(s.listener), &plain, &inherited),
+		0);
+	assert_int_equal(listener_state(heir.listener), LISTENER_PAUSED);
+	assert_int_equal(inode_of(listener_fd(heir.listener)), inode);
+	client_fd = connect_to("127.0.0.1", port_of(&heir));
+	assert_true(client_fd >= 0);
+	listener_set_owner(heir.listener, 0, on_connections, &heir);
+	assert_int_equal(listener_set_state(heir.listener, LISTENER_OPEN), 0);
+	turn_until(heir.n_accepted == 1);
+	end(&heir);
+	end(&s);
+}
+
+static void test_an_adopted_socket_has_the_options_of_now(void **state)
+{
+	const struct config_socket others = {.backlog = 5};
+	struct inherited inherited = {0};
+	struct listener *heir;
+	struct scene s;
+
+	(void)state;
+	begin(&s, "tcp:127.0.0.1:0", &plain);
+	inherited.fd = fcntl(s.fd, F_DUPFD_CLOEXEC, 0);
+	assert_int_equal(listener_adopt(&heir, loop, listener_configured(s.listener),
+				 listener_bound(s.listener), &others, &inherited),
+		0);
+	assert_int_equal(backlog_of(listener_fd(heir)), 5);
+	listener_free(heir);
+	end(&s);
+}
+
+static void test_what_is_adopted_and_no_listener_is_refused(void **state)
+{
+	struct address address = address_of("tcp:127.0.0.1:0");
+	struct inherited inherited = {0};
+	struct listener *l;
+	int fds[2];
+
+	(void)state;
+	test_socketpair(fds);
+	inherited.fd = fds[0];
+	assert_true(listener_adopt(&l, loop, &address, &address, &plain, &inherited) < 0);
+	close_fd(fds[1]); /* the other one is closed */
+}
+
+/* The service manager. */
+
+static void test_a_stored_socket_has_the_name_of_its_service_until_it_is_closed(void **state)
+{
+	struct manager manager;
+	int fd, again_fd;
+	struct scene s;
+
+	(void)state;
+	manager_start(&manager);
+	begin(&s, "tcp:127.0.0.1:0", &plain);
+	assert_int_equal(listener_store_number(s.listener), 0);
+	listener_store(s.listener, "one");
+	listener_store(s.listener, "one");
+	assert_non_null(strstr(manager_next_with_fd(&manager, &fd), "FDNAME=listener.1.one"));
+	assert_int_equal(inode_of(fd), inode_of(s.fd));
+	assert_int_equal(listener_store_number(s.listener), 1);
+
+	/* A socket can't have two names. */
+	listener_store(s.listener, "two");
+	assert_string_equal(manager_next(&manager), "FDSTOREREMOVE=1\nFDNAME=listener.1.one");
+	assert_non_null(strstr(manager_next_with_fd(&manager, &again_fd), "FDNAME=listener.2.two"));
+	close_fd(fd);
+	close_fd(again_fd);
+	end(&s);
+	assert_string_equal(manager_next(&manager), "FDSTOREREMOVE=1\nFDNAME=listener.2.two");
+	assert_true(notify_stop(TEST_SECONDS * UINT64_C(1000000)));
+	manager_end(&manager);
+}
+
+/* The manager closes its copy only when it has read that it should. */
+static void test_a_closed_listener_is_closed_for_clients_at_once(void **state)
+{
+	_cleanup_close_ int manager_fd = -EBADF, client_fd = -EBADF;
+	unsigned int port;
+	struct scene s;
+	char byte;
+
+	(void)state;
+	begin(&s, "tcp:127.0.0.1:0", &plain);
+	port = port_of(&s);
+	manager_fd = fcntl(s.fd, F_DUPFD_CLOEXEC, 0);
+	client_fd = connect_to("127.0.0.1", port);
+	assert_true(client_fd >= 0);
+	end(&s);
+	assert_int_equal(read(client_fd, &byte, 1), -1);
+	assert_int_equal(errno, ECONNRESET);
+	assert_int_equal(connect_to("127.0.0.1", port), -ECONNREFUSED);
+}
+
+static void test_the_port_of_a_closed_listener_is_free_at_once(void **state)
+{
+	_cleanup_close_ int manager_fd = -EBADF;
+	char text[ADDRESS_TEXT_MAX];
+	struct scene s;
+
+	(void)state;
+	begin(&s, "tcp:127.0.0.1:0", &plain);
+	(void)address_format(listener_bound(s.listener), text);
+	manager_fd = fcntl(s.fd, F_DUPFD_CLOEXEC, 0);
+	assert_int_equal(listener_set_state(s.listener, LISTENER_REFUSING), 0);
+	end(&s);
+	assert_int_equal(try_to_bind(text, &plain), 0);
+}
+
+/* The last test: freezing is for good. */
+static void test_a_socket_that_the_manager_keeps_goes_on_living(void **state)
+{
+	_cleanup_close_ int manager_fd = -EBADF, client_fd = -EBADF;
+	char text[ADDRESS_TEXT_MAX];
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct manager manager;
+	struct scene s;
+
+	(void)state;
+	manager_start(&manager);
+	strcpy(address.sun_path, in_folder("listener"));
+	snprintf(text, sizeof(text), "unix:%s", address.sun_path);
+	begin(&s, text, &plain);
+	listener_store(s.listener, "one");
+	(void)manager_next_with_fd(&manager, &manager_fd);
+	fdstore_freeze();
+	end(&s);
+	client_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(connect(client_fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(recv(client_fd, text, 1, MSG_DONTWAIT), -1);
+	assert_int_equal(errno, EAGAIN);
+	assert_true(notify_stop(TEST_SECONDS * UINT64_C(1000000)));
+	manager_end(&manager);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -600,6 +753,14 @@ int main(void)
 		check_loop_test(test_a_unix_listener),
 		check_loop_test(test_the_owner_changes),
 		check_loop_test(test_what_cannot_be_watched_is_closed),
+		check_loop_test(test_an_adopted_socket_listens_again_if_it_was_refusing),
+		check_loop_test(test_an_adopted_socket_has_the_options_of_now),
+		check_loop_test(test_what_is_adopted_and_no_listener_is_refused),
+		check_loop_test(
+			test_a_stored_socket_has_the_name_of_its_service_until_it_is_closed),
+		check_loop_test(test_a_closed_listener_is_closed_for_clients_at_once),
+		check_loop_test(test_the_port_of_a_closed_listener_is_free_at_once),
+		check_loop_test(test_a_socket_that_the_manager_keeps_goes_on_living),
 	};
 
 	return cmocka_run_group_tests_name("listener", tests, NULL, NULL);

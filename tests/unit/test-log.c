@@ -472,6 +472,25 @@ static void test_full_pipe_blocks_nobody_and_drops_are_reported(void **state)
 	free(text);
 }
 
+static void test_wait_is_for_all_that_was_said(void **state)
+{
+	struct capture capture;
+	char *text;
+
+	(void)state;
+	log_wait(LONG_ENOUGH_USEC); /* not open: nothing to wait for */
+	capture_begin(&capture);
+	assert_int_equal(log_open(LOG_TO_STDERR, NULL), 0);
+	for (int i = 0; i < 100; i++)
+		log_write(LOG_INFO, NULL, "message %d", i);
+	log_wait(LONG_ENOUGH_USEC);
+	capture_end(&capture);
+	text = capture_read(&capture);
+	assert_non_null(strstr(text, "usherd: message 99\n"));
+	free(text);
+	log_close(LONG_ENOUGH_USEC);
+}
+
 static void test_close_gives_up_at_its_deadline(void **state)
 {
 	struct capture capture;
@@ -611,6 +630,7 @@ int main(void)
 		check_test(test_file_is_appended_dated_and_opened_anew),
 		check_test(test_target_that_cannot_be_opened_leaves_the_old_one),
 		check_test(test_full_pipe_blocks_nobody_and_drops_are_reported),
+		check_test(test_wait_is_for_all_that_was_said),
 		check_test(test_close_gives_up_at_its_deadline),
 		check_test(test_reader_that_went_away_is_survived),
 		check_test(test_what_processes_cause_is_limited),

@@ -1,17 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* Messages to a service manager that is ours: one that reads, one that stalls, one that is gone. */
 #include "fd.h"
+#include "manager.h"
 #include "notify.h"
 #include "test.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -28,61 +26,6 @@ int __wrap_pthread_create(
 {
 	n_threads_made++;
 	return __real_pthread_create(ret, attributes, run, userdata);
-}
-
-struct manager {
-	char folder[64];
-	struct sockaddr_un address;
-	int fd;
-};
-
-static void manager_start(struct manager *m)
-{
-	strcpy(m->folder, "/tmp/usher-test-notify-XXXXXX");
-	assert_non_null(mkdtemp(m->folder));
-	m->address = (struct sockaddr_un){.sun_family = AF_UNIX};
-	snprintf(m->address.sun_path, sizeof(m->address.sun_path), "%s/notify", m->folder);
-	m->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	assert_true(m->fd >= 0);
-	assert_int_equal(bind(m->fd, (struct sockaddr *)&m->address, sizeof(m->address)), 0);
-	setenv("NOTIFY_SOCKET", m->address.sun_path, 1);
-}
-
-static void manager_end(struct manager *m)
-{
-	unsetenv("NOTIFY_SOCKET");
-	m->fd = close_fd(m->fd);
-	unlink(m->address.sun_path);
-	rmdir(m->folder);
-}
-
-/* Wait for the next message. */
-static const char *manager_next(struct manager *m)
-{
-	static char text[4096];
-	ssize_t n = recv(m->fd, text, sizeof(text) - 1, 0);
-
-	assert_true(n > 0);
-	text[n] = '\0';
-	return text;
-}
-
-/* Nothing more can be sent to the manager. Returns how many messages it has to read first. */
-static size_t manager_stall(struct manager *m)
-{
-	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	size_t n = 0;
-
-	while (sendto(fd, "#", 1, 0, (struct sockaddr *)&m->address, sizeof(m->address)) == 1)
-		n++;
-	assert_int_equal(errno, EAGAIN);
-	return n;
-}
-
-static void manager_recover(struct manager *m, size_t n)
-{
-	while (n--)
-		assert_string_equal(manager_next(m), "#");
 }
 
 static void test_messages_come_in_order(void **state)
@@ -117,30 +60,99 @@ static void test_no_manager_no_thread(void **state)
 	notify_stop(0);
 }
 
+/* Until its end, which is soon: nobody reads what waits. */
+static void stop_without_manager(struct manager *m)
+{
+	m->fd = close_fd(m->fd);
+	assert_true(notify_stop(LONG_ENOUGH_USEC));
+	manager_end(m);
+}
+
 static void test_stalled_manager_blocks_nobody_and_drops_are_counted(void **state)
 {
-	uint64_t n_before = notify_n_dropped(), n_dropped;
-	size_t n_in_front;
+	enum { N_TOO_MANY = 100 };
+	uint64_t n_before = notify_n_dropped();
 	struct manager manager;
+	int n_refused = 0;
 
 	(void)state;
 	manager_start(&manager);
-	n_in_front = manager_stall(&manager);
-	for (int i = 0; i < 100; i++)
-		notify_send("STATUS=%d", i);
-	n_dropped = notify_n_dropped() - n_before;
-	assert_in_range(n_dropped, 100 - 17, 100 - 16); /* 16 wait; the thread may hold one more */
-	manager_recover(&manager, n_in_front);
-	for (uint64_t i = 0; i < 100 - n_dropped; i++) {
-		char expected[32];
+	(void)manager_stall(&manager);
+	for (int i = 0; i < NOTIFY_MAX_QUEUED + N_TOO_MANY; i++)
+		n_refused += !notify_send("STATUS=%d", i);
+	assert_in_range(n_refused, N_TOO_MANY - 1, N_TOO_MANY); /* the thread may hold one more */
+	assert_int_equal(notify_n_dropped() - n_before, n_refused);
+	stop_without_manager(&manager);
+	assert_int_equal(notify_n_dropped() - n_before, NOTIFY_MAX_QUEUED + N_TOO_MANY);
+}
 
-		snprintf(expected, sizeof(expected), "STATUS=%u", (unsigned int)i);
-		if (i < 16)
-			assert_string_equal(manager_next(&manager), expected);
-		else
-			assert_non_null(strstr(manager_next(&manager), "STATUS="));
-	}
-	notify_stop(LONG_ENOUGH_USEC);
+static void test_descriptor_comes_with_its_text_and_in_order(void **state)
+{
+	struct manager manager;
+	int fds[2], received_fd;
+	char byte;
+
+	(void)state;
+	manager_start(&manager);
+	test_socketpair(fds);
+	assert_true(notify_send("STATUS=before"));
+	assert_true(notify_send_fd(fds[0], "FDSTORE=1\nFDNAME=%s", "x"));
+	assert_true(notify_send("STATUS=after"));
+	assert_true(notify_wait(LONG_ENOUGH_USEC));
+	fds[0] = close_fd(fds[0]);
+	assert_string_equal(manager_next(&manager), "STATUS=before");
+	assert_string_equal(manager_next_with_fd(&manager, &received_fd), "FDSTORE=1\nFDNAME=x");
+	assert_string_equal(manager_next(&manager), "STATUS=after");
+	assert_int_equal(write(received_fd, "!", 1), 1);
+	assert_int_equal(read(fds[1], &byte, 1), 1);
+	close_fd(received_fd);
+	close_fd(fds[1]);
+	assert_true(notify_stop(LONG_ENOUGH_USEC));
+	manager_end(&manager);
+}
+
+static void test_copies_for_a_stalled_manager_are_few_and_are_closed(void **state)
+{
+	const rlim_t n_allowed = 400;
+	struct rlimit limit, low;
+	struct manager manager;
+	size_t n_before;
+	rlim_t n_sent = 0;
+
+	(void)state;
+	manager_start(&manager);
+	(void)manager_stall(&manager);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	low = (struct rlimit){.rlim_cur = n_allowed, .rlim_max = limit.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+	n_before = test_count_fds();
+	while (notify_send_fd(STDIN_FILENO, "FDSTORE=1"))
+		n_sent++;
+	assert_int_equal(n_sent, n_allowed / 4);
+	assert_in_range(test_count_fds() - n_before, n_sent, n_sent + 1); /* the thread's socket */
+	assert_true(notify_send("STATUS=without a descriptor"));
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	stop_without_manager(&manager);
+}
+
+static void test_no_descriptor_is_free_for_a_copy(void **state)
+{
+	uint64_t n_dropped = notify_n_dropped();
+	struct rlimit limit, none;
+	struct manager manager;
+	int free_fd;
+
+	(void)state;
+	manager_start(&manager);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	free_fd = dup(STDIN_FILENO);
+	close_fd(free_fd);
+	none = (struct rlimit){.rlim_cur = (rlim_t)free_fd, .rlim_max = limit.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	assert_false(notify_send_fd(STDIN_FILENO, "FDSTORE=1"));
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	assert_int_equal(notify_n_dropped(), n_dropped + 1);
+	assert_true(notify_stop(LONG_ENOUGH_USEC));
 	manager_end(&manager);
 }
 
@@ -176,8 +188,9 @@ static void test_stop_gives_up_at_its_deadline(void **state)
 	manager_start(&manager);
 	n_in_front = manager_stall(&manager);
 	assert_true(notify_send("STOPPING=1"));
+	assert_false(notify_wait(20000));
 	clock_gettime(CLOCK_MONOTONIC, &begin);
-	notify_stop(50000);
+	assert_false(notify_stop(50000));
 	clock_gettime(CLOCK_MONOTONIC, &end);
 	assert_in_range(
 		(end.tv_sec - begin.tv_sec) * 1000 + (end.tv_nsec - begin.tv_nsec) / 1000000, 49,
@@ -209,15 +222,19 @@ static void test_longest_message_fits_and_longer_is_dropped(void **state)
 	manager_end(&manager);
 }
 
-static void test_manager_that_went_away_is_survived(void **state)
+static void test_manager_that_went_away_is_survived_and_counted(void **state)
 {
+	uint64_t n_dropped = notify_n_dropped();
 	struct manager manager;
 
 	(void)state;
 	manager_start(&manager);
-	manager.fd = close_fd(manager.fd);
 	assert_true(notify_send("READY=1"));
-	notify_stop(LONG_ENOUGH_USEC);
+	assert_string_equal(manager_next(&manager), "READY=1");
+	manager.fd = close_fd(manager.fd);
+	assert_true(notify_send("STATUS=unheard"));
+	assert_true(notify_stop(LONG_ENOUGH_USEC));
+	assert_int_equal(notify_n_dropped(), n_dropped + 1);
 	manager_end(&manager);
 }
 
@@ -227,10 +244,13 @@ int main(void)
 		check_test(test_messages_come_in_order),
 		check_test(test_no_manager_no_thread),
 		check_test(test_stalled_manager_blocks_nobody_and_drops_are_counted),
+		check_test(test_descriptor_comes_with_its_text_and_in_order),
+		check_test(test_copies_for_a_stalled_manager_are_few_and_are_closed),
+		check_test(test_no_descriptor_is_free_for_a_copy),
 		check_test(test_pings_leave_room_for_what_matters),
 		check_test(test_stop_gives_up_at_its_deadline),
 		check_test(test_longest_message_fits_and_longer_is_dropped),
-		check_test(test_manager_that_went_away_is_survived),
+		check_test(test_manager_that_went_away_is_survived_and_counted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -116,7 +116,7 @@ static bool is_hardened(void)
 	EXPECT(begin() && privilege_drop() == 0);
 	EXPECT(prctl(PR_GET_NO_NEW_PRIVS, 0L, 0L, 0L, 0L) == 1);
 	for (cap_value_t capability = 0; CAP_IS_SUPPORTED(capability); capability++)
-		EXPECT(cap_get_bound(capability) == 0);
+		EXPECT(cap_get_bound(capability) == (capability == CAP_NET_BIND_SERVICE));
 #ifndef USHER_SANITIZED
 	EXPECT(!is_dumpable);
 #endif
@@ -127,6 +127,41 @@ static void test_the_change_of_user_does_not_undo_the_hardening(void **state)
 {
 	(void)state;
 	check_as_root(is_hardened);
+}
+
+/* What the program has that is executed in the place of this one: by its status. */
+static bool keeps_low_ports_over_exec(void)
+{
+	static char command[] = "for set in CapEff CapPrm; do "
+				"grep -q $set:.0000000000000400 /proc/self/status || exit 1; done";
+
+	privilege_harden();
+	EXPECT(begin() && privilege_drop() == 0 && privilege_keep_over_exec() == 0);
+	(void)execl("/bin/sh", "sh", "-c", command, NULL);
+	return false;
+}
+
+static void test_low_ports_can_be_bound_by_the_program_that_is_executed(void **state)
+{
+	(void)state;
+	check_as_root(keeps_low_ports_over_exec);
+}
+
+static bool keeps_nothing_over_exec(void)
+{
+	cap_t none = cap_init();
+	bool is_dropped = none && cap_set_proc(none) == 0;
+
+	cap_free(none);
+	EXPECT(is_dropped && privilege_keep_over_exec() == 0);
+	EXPECT(cap_get_ambient(CAP_NET_BIND_SERVICE) == CAP_CLEAR);
+	return true;
+}
+
+static void test_who_has_no_right_passes_none_on(void **state)
+{
+	(void)state;
+	check_as_root(keeps_nothing_over_exec);
 }
 
 static bool stays_root(void)
@@ -150,6 +185,9 @@ int main(void)
 		check_test_if(test_is_root(), test_root_acts_as_the_user_unless_raised),
 		check_test_if(test_is_root(), test_dropped_rights_do_not_come_back),
 		check_test_if(test_is_root(), test_the_change_of_user_does_not_undo_the_hardening),
+		check_test_if(test_is_root(),
+			test_low_ports_can_be_bound_by_the_program_that_is_executed),
+		check_test_if(test_is_root(), test_who_has_no_right_passes_none_on),
 		check_test_if(test_is_root(), test_without_a_beginning_nothing_changes),
 	};
 

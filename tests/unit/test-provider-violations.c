@@ -112,7 +112,7 @@ struct violation {
 
 static const struct violation violations[] = {
 	{be_too_long, "a message that is too long"},
-	{send_a_descriptor, "descriptors where none belong"},
+	{send_a_descriptor, "the message carries more descriptors than it may"},
 	{be_of_no_type, "type"},
 	{speak_as_usherd, "type"},
 	{be_too_short, "the length of the message does not fit its type"},

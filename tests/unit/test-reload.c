@@ -8,10 +8,13 @@
 #include "config-files.h"
 #include "fd.h"
 #include "loop.h"
+#include "manager.h"
+#include "notify.h"
 #include "reload.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,6 +65,18 @@ static void on_ended(struct service *s, void *userdata)
 	p->n_ended++;
 }
 
+static const struct service_events events = {.on_ended = on_ended};
+
+/* What the server says at a reload; at its start also what was `inherited`. */
+static int prepare(struct place *p, struct reload **ret, const struct config *config,
+	struct inheritance *inherited, struct config_errors *errors)
+{
+	return reload_prepare(ret,
+		&(struct reload_setting){
+			.event = loop, .events = &events, .userdata = p, .inherited = inherited},
+		&p->running, config, errors);
+}
+
 static struct config *config_of(const char *services)
 {
 	size_t size = strlen(services) + TEXT_MAX;
@@ -75,8 +90,8 @@ static struct config *config_of(const char *services)
 	return config;
 }
 
-/* Reload with these services. Returns what reload_prepare() returned. */
-static int reload(struct place *p, const char *services)
+/* Start with these services and what was inherited. Returns what reload_prepare() returned. */
+static int start(struct place *p, const char *services, struct inheritance *inherited)
 {
 	struct config *config = config_of(services);
 	struct reload *plan;
@@ -84,7 +99,7 @@ static int reload(struct place *p, const char *services)
 
 	config_errors_done(&p->errors);
 	p->errors = (struct config_errors){0};
-	r = reload_prepare(&plan, loop, &p->running, config, on_ended, p, &p->errors);
+	r = prepare(p, &plan, config, inherited, &p->errors);
 	if (r < 0) {
 		config_free(config);
 		return r;
@@ -93,6 +108,11 @@ static int reload(struct place *p, const char *services)
 	config_free(p->config);
 	p->config = config;
 	return 0;
+}
+
+static int reload(struct place *p, const char *services)
+{
+	return start(p, services, NULL);
 }
 
 static void begin(struct place *p, const char *services)
@@ -537,7 +557,7 @@ static void test_without_memory_nothing_is_changed(void **state)
 		size_t n_fds = test_count_fds();
 
 		n_callocs_until_failure = ++n;
-		r = reload_prepare(&plan, loop, &p.running, config, on_ended, &p, &errors);
+		r = prepare(&p, &plan, config, NULL, &errors);
 		if (r < 0) {
 			assert_int_equal(r, -ENOMEM);
 			assert_int_equal(test_count_fds(), n_fds);
@@ -565,7 +585,7 @@ static void test_a_plan_that_is_given_up(void **state)
 	begin(&p, "service a { listen = {\"tcp:127.0.0.1:0\"} }");
 	config = config_of("service b { listen = {\"tcp:127.0.0.1:0\"} }");
 	n_fds = test_count_fds();
-	assert_int_equal(reload_prepare(&plan, loop, &p.running, config, on_ended, &p, &errors), 0);
+	assert_int_equal(prepare(&p, &plan, config, NULL, &errors), 0);
 	assert_int_equal(test_count_fds(), n_fds + 2); /* a listener and a rendezvous */
 	reload_abort(plan);
 	assert_int_equal(test_count_fds(), n_fds);
@@ -659,6 +679,121 @@ static void test_v6only_cannot_change_while_it_is_open(void **state)
 	end(&p);
 }
 
+/* What an earlier usherd has left. */
+
+/* A listening socket of `service`, as one that was left in the store as `number`. *ret_copy_fd is
+ * the service manager's. */
+static struct address leave_listener(
+	struct inheritance *inheritance, const char *service, uint32_t number, int *ret_copy_fd)
+{
+	const struct config_socket options = {.backlog = 16};
+	struct address *address, bound;
+	char why[256];
+	size_t n;
+	int fd;
+
+	assert_int_equal(address_parse("tcp:127.0.0.1:0", &address, &n, why, sizeof(why)), 0);
+	assert_int_equal(listener_bind(address, &options, &fd, &bound), 0);
+	free(address);
+	*ret_copy_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	assert_int_equal(inheritance_add(inheritance, FDSTORE_LISTENER, service, number, fd), 0);
+	return bound;
+}
+
+static void test_a_start_takes_what_was_left_and_leaves_the_rest(void **state)
+{
+	struct inheritance *inheritance;
+	struct address one, other;
+	struct place p = {0};
+	ino_t inode;
+	int copy_fd;
+
+	(void)state;
+	assert_int_equal(inheritance_new(&inheritance), 0);
+	one = leave_listener(inheritance, "a", 0, &copy_fd);
+	close_fd(copy_fd);
+	other = leave_listener(inheritance, "b", 0, &copy_fd);
+	close_fd(copy_fd);
+	inode = inode_at(&one);
+	assert_int_equal(start(&p,
+				 text("service a { listen = {\"tcp:127.0.0.1:%u\", "
+				      "\"tcp:127.0.0.1:0\"} }",
+					 address_port(&one)),
+				 inheritance),
+		0);
+	assert_int_equal(inode_at(bound_of(&p, "a", 0)), inode);
+	assert_int_not_equal(inode_at(&other), 0);
+	inheritance_free(inheritance);
+	assert_int_equal(inode_at(&other), 0);
+	assert_int_equal(inode_at(bound_of(&p, "a", 0)), inode);
+	end(&p);
+}
+
+static void test_what_was_left_is_no_obstacle_to_an_address_that_includes_it(void **state)
+{
+	_cleanup_close_ int copy_fd = -EBADF;
+	struct inheritance *inheritance;
+	struct place p = {0};
+	struct address left;
+
+	(void)state;
+	assert_int_equal(inheritance_new(&inheritance), 0);
+	left = leave_listener(inheritance, "a", 0, &copy_fd);
+	if (start(&p, text("service a { listen = {\"tcp:%u\"} }", address_port(&left)),
+		    inheritance) < 0)
+		fail_msg("%s", p.errors.lines[0]);
+	inheritance_free(inheritance);
+	assert_int_equal(address_port(bound_of(&p, "a", 0)), address_port(&left));
+	close_fd(connect_to(&left));
+	end(&p);
+}
+
+static void test_listeners_are_stored_when_they_are_committed(void **state)
+{
+	struct manager manager;
+	struct place p;
+	int fd;
+
+	(void)state;
+	manager_start(&manager);
+	begin(&p, "service a { listen = {\"tcp:127.0.0.1:0\"} }");
+	assert_non_null(strstr(manager_next_with_fd(&manager, &fd), "FDNAME=rendezvous.1.a"));
+	close_fd(fd);
+	assert_non_null(strstr(manager_next_with_fd(&manager, &fd), "FDNAME=listener.2.a"));
+	close_fd(fd);
+	end(&p);
+	assert_true(notify_stop(TEST_SECONDS * UINT64_C(1000000)));
+	manager_end(&manager);
+}
+
+/* The last test: it freezes the store. */
+static void test_a_start_that_fails_leaves_everything_to_the_next(void **state)
+{
+	_cleanup_close_ int copy_fd = -EBADF, client_fd = -EBADF;
+	struct inheritance *inheritance;
+	struct place p = {0};
+	struct address left;
+	ino_t inode;
+	char byte;
+
+	(void)state;
+	assert_int_equal(inheritance_new(&inheritance), 0);
+	left = leave_listener(inheritance, "a", 7, &copy_fd);
+	client_fd = connect_to(&left);
+	assert_int_equal(start(&p,
+				 text("service a { listen = {\"tcp:127.0.0.1:%u\", "
+				      "\"tcp:192.0.2.99:1\"} }",
+					 address_port(&left)),
+				 inheritance),
+		-EINVAL);
+	inheritance_free(inheritance);
+	inode = inode_at(&left); /* only the manager's is left */
+	assert_int_not_equal(inode, 0);
+	assert_int_equal(recv(client_fd, &byte, 1, MSG_DONTWAIT), -1);
+	assert_int_equal(errno, EAGAIN);
+	end(&p);
+}
+
 /* Many services. */
 
 static double seconds_now(void)
@@ -742,7 +877,11 @@ int main(void)
 		check_loop_test(test_an_address_that_somebody_else_has),
 		check_loop_test(test_from_one_address_to_all_and_back),
 		check_loop_test(test_v6only_cannot_change_while_it_is_open),
+		check_loop_test(test_a_start_takes_what_was_left_and_leaves_the_rest),
+		check_loop_test(test_what_was_left_is_no_obstacle_to_an_address_that_includes_it),
+		check_loop_test(test_listeners_are_stored_when_they_are_committed),
 		check_loop_test_if(allows_three_fds_each(), test_two_thousand_services),
+		check_loop_test(test_a_start_that_fails_leaves_everything_to_the_next),
 	};
 
 	return cmocka_run_group_tests_name("reload", tests, config_files_begin, config_files_end);

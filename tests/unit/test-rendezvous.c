@@ -8,6 +8,7 @@
 #include "fdpass.h"
 #include "loop.h"
 #include "rendezvous.h"
+#include "unixsocket.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -27,12 +28,37 @@
 #define N_ELEMENTS(array) (sizeof(array) / sizeof((array)[0]))
 #define MAX_GROUPS	  512
 
+static const struct rendezvous_access closed, open_to_others = {.is_open_to_others = true},
+					      for_descriptors = {.passes_descriptors = true};
+
+static uint32_t store_number; /* 0: there is no store */
+static unsigned int n_stored;
+
 static uid_t own_user;
 static int peer_groups_error;
 
 uid_t __wrap_geteuid(void);
 int __real_getsockopt(int fd, int level, int name, void *value, socklen_t *length);
 int __wrap_getsockopt(int fd, int level, int name, void *value, socklen_t *length);
+uint32_t __wrap_fdstore_add(enum fdstore_kind kind, const char *service, int fd);
+bool __wrap_fdstore_remove(enum fdstore_kind kind, const char *service, uint32_t number);
+
+uint32_t __wrap_fdstore_add(enum fdstore_kind kind, const char *service, int fd)
+{
+	assert_int_equal(kind, FDSTORE_RENDEZVOUS);
+	assert_string_equal(service, "echo");
+	assert_true(fd >= 0);
+	n_stored++;
+	return store_number;
+}
+
+/* As after fdstore_freeze(). */
+bool __wrap_fdstore_remove(enum fdstore_kind kind, const char *service, uint32_t number)
+{
+	assert_int_equal(kind, FDSTORE_RENDEZVOUS);
+	(void)service;
+	return number > 0;
+}
 
 uid_t __wrap_geteuid(void)
 {
@@ -71,13 +97,19 @@ static void on_peer(int fd, const struct rendezvous_peer *peer, void *userdata)
 	s->n_peers++;
 }
 
-static void begin(struct scene *s, bool is_open_to_others)
+static void begin_with(
+	struct scene *s, const struct rendezvous_access *access, const struct inherited *inherited)
 {
 	*s = (struct scene){.fd = -EBADF};
 	assert_int_equal(chmod(in_folder(""), 0755), 0); /* other users come here */
-	assert_int_equal(rendezvous_new(&s->rendezvous, loop, in_folder("rendezvous"),
-				 is_open_to_others, on_peer, s),
+	assert_int_equal(rendezvous_new(&s->rendezvous, loop, "echo", in_folder("rendezvous"),
+				 access, inherited, on_peer, s),
 		0);
+}
+
+static void begin(struct scene *s, bool is_open_to_others)
+{
+	begin_with(s, is_open_to_others ? &open_to_others : &closed, NULL);
 }
 
 static void end(struct scene *s)
@@ -220,9 +252,9 @@ static void test_the_mode_says_who_can_connect(void **state)
 	assert_int_equal(stat(rendezvous_path(s.rendezvous), &st), 0);
 	assert_int_equal(st.st_mode & 07777, 0600);
 	assert_int_equal(connect_as(&stranger, rendezvous_path(s.rendezvous), &pid), -EACCES);
-	assert_int_equal(rendezvous_set_open_to_others(s.rendezvous, true), 0);
+	assert_int_equal(rendezvous_set_access(s.rendezvous, &open_to_others), 0);
 	check_peer_is(&s, &stranger);
-	assert_int_equal(rendezvous_set_open_to_others(s.rendezvous, false), 0);
+	assert_int_equal(rendezvous_set_access(s.rendezvous, &closed), 0);
 	assert_int_equal(connect_as(&stranger, rendezvous_path(s.rendezvous), &pid), -EACCES);
 	end(&s);
 
@@ -278,6 +310,94 @@ static void test_descriptors_do_not_come_in(void **state)
 	end(&s);
 }
 
+static bool can_send_descriptors(int fd)
+{
+	return fdpass_send(fd, "x", 1, &fd, 1) == 0;
+}
+
+/* Does the kernel have SO_PASSRIGHTS? */
+static bool can_refuse_descriptors(int fd)
+{
+	socklen_t size = sizeof(int);
+	int passes;
+
+	return __real_getsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &passes, &size) == 0;
+}
+
+static void test_descriptors_come_in_where_they_may(void **state)
+{
+	_cleanup_close_ int before = -EBADF, between = -EBADF, after = -EBADF;
+	struct scene s;
+
+	(void)state;
+	begin_with(&s, &for_descriptors, NULL);
+	before = connect_to(rendezvous_path(s.rendezvous), SOCK_SEQPACKET);
+	turn_until(s.n_peers == 1);
+	assert_true(s.peer.passes_descriptors);
+	assert_true(can_send_descriptors(before));
+
+	between = connect_to(rendezvous_path(s.rendezvous), SOCK_SEQPACKET);
+	assert_int_equal(rendezvous_set_access(s.rendezvous, &closed), 0);
+	turn_until(s.n_peers == 2); /* it connected before, and is accepted after the change */
+	assert_false(s.peer.passes_descriptors);
+	assert_int_equal(can_send_descriptors(between), !can_refuse_descriptors(between));
+	after = connect_to(rendezvous_path(s.rendezvous), SOCK_SEQPACKET);
+	assert_int_equal(can_send_descriptors(after), !can_refuse_descriptors(after));
+	assert_int_equal(rendezvous_set_access(s.rendezvous, &for_descriptors), 0);
+	turn_until(s.n_peers == 3);
+	assert_true(s.peer.passes_descriptors);
+	assert_true(can_send_descriptors(after));
+	end(&s);
+}
+
+static void test_a_socket_that_was_left_is_gone_on_with(void **state)
+{
+	_cleanup_close_ int fd = -EBADF;
+	struct inherited left = {.number = 0};
+	struct stat before, now;
+	struct scene s;
+
+	(void)state;
+	store_number = n_stored = 0;
+	assert_int_equal(
+		unixsocket_listen(in_folder("rendezvous"), SOCK_SEQPACKET, 0600, 8, &left.fd), 0);
+	assert_int_equal(stat(in_folder("rendezvous"), &before), 0);
+	fd = connect_to(in_folder("rendezvous"), SOCK_SEQPACKET);
+	begin_with(&s, &open_to_others, &left);
+	turn_until(s.n_peers == 1); /* who connected while nobody was there */
+	assert_int_equal(stat(in_folder("rendezvous"), &now), 0);
+	assert_int_equal(now.st_ino, before.st_ino);
+	assert_int_equal(now.st_mode & 0777, 0666);
+	assert_int_equal(rendezvous_fd(s.rendezvous), left.fd);
+	assert_int_equal(n_stored, 1); /* it was not in the store */
+	end(&s);
+	assert_int_equal(access(in_folder("rendezvous"), F_OK), -1);
+}
+
+static void test_what_is_in_the_store_keeps_its_path(void **state)
+{
+	struct inherited left;
+	struct scene s;
+
+	(void)state;
+	store_number = 7;
+	n_stored = 0;
+	begin(&s, true);
+	assert_int_equal(n_stored, 1);
+	assert_int_equal(rendezvous_store_number(s.rendezvous), 7);
+	left = (struct inherited){
+		.fd = fcntl(rendezvous_fd(s.rendezvous), F_DUPFD_CLOEXEC, 0), .number = 7};
+	end(&s);
+	assert_int_equal(access(in_folder("rendezvous"), F_OK), 0);
+
+	begin_with(&s, &closed, &left);
+	assert_int_equal(n_stored, 1); /* and not a second time */
+	assert_int_equal(rendezvous_store_number(s.rendezvous), 7);
+	end(&s);
+	assert_int_equal(access(in_folder("rendezvous"), F_OK), 0);
+	store_number = 0;
+}
+
 static void test_the_end_unlinks_the_path(void **state)
 {
 	struct scene s;
@@ -296,7 +416,8 @@ static void test_a_path_in_use_stays(void **state)
 
 	(void)state;
 	begin(&s, true);
-	assert_int_equal(rendezvous_new(&second, loop, in_folder("rendezvous"), true, on_peer, &s),
+	assert_int_equal(rendezvous_new(&second, loop, "echo", in_folder("rendezvous"),
+				 &open_to_others, NULL, on_peer, &s),
 		-EADDRINUSE);
 	assert_null(second);
 	assert_int_equal(access(in_folder("rendezvous"), F_OK), 0);
@@ -397,6 +518,9 @@ int main(void)
 		check_loop_test(test_many_peers_come_at_once),
 		check_loop_test(test_only_seqpacket_can_connect),
 		check_loop_test(test_descriptors_do_not_come_in),
+		check_loop_test(test_descriptors_come_in_where_they_may),
+		check_loop_test(test_a_socket_that_was_left_is_gone_on_with),
+		check_loop_test(test_what_is_in_the_store_keeps_its_path),
 		check_loop_test(test_the_end_unlinks_the_path),
 		check_loop_test(test_a_path_in_use_stays),
 		check_test(test_root_may_always_register),

@@ -77,9 +77,9 @@ static void check_intake(const struct world *w, enum intake_state intake, enum l
 	assert_int_equal(listener_state(listener_of(w)), state);
 }
 
-static uint32_t n_waiting(const struct world *w)
+static uint32_t n_parked(const struct world *w)
 {
-	return dispatch_n_waiting(service_dispatch(w->service));
+	return dispatch_n_parked(service_dispatch(w->service));
 }
 
 static const struct dispatch_provider *record_of(const struct world *w, unsigned int number)
@@ -128,6 +128,7 @@ static void test_clients_are_refused_while_nobody_is_registered(void **state)
 		check_intake(&w, INTAKE_SERVING, LISTENER_OPEN);
 		clients(&w, "a");
 		expect_connections(&p, "a");
+		claim(&p, 1);
 		leave(&p);
 		turn_until(!service_providers(w.service));
 	}
@@ -667,7 +668,7 @@ static void test_what_waits_in_a_removed_service_is_served(void **state)
 	(void)turn_while_ready();
 	join(&w, &second, 0);
 	leave(&first);
-	turn_until(n_waiting(&w) == 2);
+	turn_until(n_parked(&w) == 2);
 	end_service(&w);
 	expect_nothing(&second);
 	assert_int_equal(w.n_ended, 0);
@@ -692,7 +693,7 @@ static void test_what_waits_in_a_removed_service_without_providers_is_reset(void
 	clients(&w, "ab");
 	(void)turn_while_ready();
 	leave(&p);
-	turn_until(n_waiting(&w) == 2);
+	turn_until(n_parked(&w) == 2);
 	end_service(&w);
 	turn_until(w.n_ended == 1);
 	w.service = service_free(w.service);
@@ -754,7 +755,7 @@ static void test_stopping_with_everything_at_once(void **state)
 	connect_peer(&w, &silent);
 	(void)turn_while_ready();
 	leave(&quarantined);
-	turn_until(n_waiting(&w) == 2);
+	turn_until(n_parked(&w) == 2);
 	clients(&w, "e"); /* in the backlog */
 
 	end(&w);
@@ -776,7 +777,7 @@ static void test_stopping_resets_who_waits(void **state)
 	fd = silent_client(&w);
 	turn_until(dispatch_n_unclaimed(service_dispatch(w.service)) == 1);
 	leave(&p);
-	turn_until(n_waiting(&w) == 1);
+	turn_until(n_parked(&w) == 1);
 	w.service = service_free(w.service);
 	check_was_reset(fd);
 	close_fd(fd);

@@ -23,18 +23,21 @@ static const struct type {
 	const char *name;
 	enum wire_sender sender;
 	size_t fixed_size, record_size, min_records, max_records;
+	size_t min_fds, max_fds;
 } types[] = {
 	{WIRE_HELLO, "HELLO", WIRE_FROM_PROVIDER, 88, 0, 0, 0},
 	{WIRE_WELCOME, "WELCOME", WIRE_FROM_USHERD, 80, 32, 0, 1024},
 	{WIRE_REFUSED, "REFUSED", WIRE_FROM_USHERD, 272, 0, 0, 0},
-	{WIRE_CONNECTIONS, "CONNECTIONS", WIRE_FROM_USHERD, 8, 56, 1, 16},
+	{WIRE_CONNECTIONS, "CONNECTIONS", WIRE_FROM_USHERD, 8, 56, 1, 16, 0, 16},
 	{WIRE_CLAIM, "CLAIM", WIRE_FROM_PROVIDER, 16, 0, 0, 0},
 	{WIRE_RELEASE, "RELEASE", WIRE_FROM_PROVIDER, 8, 8, 1, 512},
 	{WIRE_CREDIT, "CREDIT", WIRE_FROM_PROVIDER, 24, 0, 0, 0},
 	{WIRE_DECLINE, "DECLINE", WIRE_FROM_PROVIDER, 24, 0, 0, 0},
+	{WIRE_FORWARD, "FORWARD", WIRE_FROM_PROVIDER, 104, 1, 0, 32768, 1, 1},
 	{WIRE_STATUS, "STATUS", WIRE_FROM_PROVIDER, 264, 0, 0, 0},
 	{WIRE_DRAIN, "DRAIN", WIRE_FROM_PROVIDER, 8, 0, 0, 0},
-	{WIRE_DRAINING, "DRAINING", WIRE_FROM_USHERD, 8, 0, 0, 0},
+	{WIRE_DRAINING, "DRAINING", WIRE_FROM_USHERD, 16, 0, 0, 0},
+	{WIRE_FORWARDED, "FORWARDED", WIRE_FROM_USHERD, 136, 1, 0, 32768, 0, 1},
 };
 
 static size_t largest_size(const struct type *type)
@@ -90,6 +93,27 @@ static void fill_connections(struct wire_connections *message, size_t n_records)
 		};
 }
 
+static void fill_forward(struct wire_forward *forward, size_t n_bytes)
+{
+	forward->id = 5;
+	forward->peer = ipv6_sample;
+	wire_set_text(forward->service, sizeof(forward->service), "mailbox");
+	memset(forward->data, 'x', n_bytes);
+}
+
+static void fill_forwarded(struct wire_forwarded *forwarded, size_t n_bytes)
+{
+	forwarded->connection = (struct wire_connection){
+		.sequence = 100,
+		.id = 1,
+		.listener = WIRE_NO_LISTENER,
+		.peer = ipv4_sample,
+	};
+	forwarded->n_hops = 1;
+	wire_set_text(forwarded->from, sizeof(forwarded->from), "login");
+	memset(forwarded->data, 'x', n_bytes);
+}
+
 /* A valid message of that type with as many records. Returns its size. */
 static size_t make_sample(const struct type *type, size_t n_records, union wire_message *ret)
 {
@@ -129,10 +153,19 @@ static size_t make_sample(const struct type *type, size_t n_records, union wire_
 		ret->decline.first = 8;
 		ret->decline.last = 9;
 		break;
+	case WIRE_FORWARD:
+		fill_forward(&ret->forward, n_records);
+		break;
 	case WIRE_STATUS:
 		wire_set_text(ret->status.text, sizeof(ret->status.text), "3 jobs, 2 à faire");
 		break;
-	default: /* DRAIN and DRAINING are nothing but their header. */
+	case WIRE_DRAINING:
+		ret->draining.reason = WIRE_DRAINING_REPLACED;
+		break;
+	case WIRE_FORWARDED:
+		fill_forwarded(&ret->forwarded, n_records);
+		break;
+	default: /* DRAIN is nothing but its header. */
 		break;
 	}
 	return type->fixed_size + n_records * type->record_size;
@@ -167,6 +200,12 @@ static void assert_verdict(const char *case_name, const char *why, const char *e
 
 static union wire_message sample; /* too large for a stack frame's taste */
 
+/* The first `size` bytes of the sample, sent by whom and with what they should be. */
+static const char *check_sample(const struct type *type, size_t size)
+{
+	return check_exactly(&sample, size, type->min_fds, type->sender);
+}
+
 static void test_every_sample_is_accepted(void **state)
 {
 	(void)state;
@@ -174,8 +213,7 @@ static void test_every_sample_is_accepted(void **state)
 		for (size_t n = types[i].min_records; n <= types[i].max_records; n++) {
 			size_t size = make_sample(&types[i], n, &sample);
 
-			assert_verdict(types[i].name,
-				check_exactly(&sample, size, 0, types[i].sender), NULL);
+			assert_verdict(types[i].name, check_sample(&types[i], size), NULL);
 			assert_int_equal(wire_n_records(&sample, size), n);
 		}
 }
@@ -203,27 +241,33 @@ static void test_every_other_length_is_refused(void **state)
 				expected = "the number of listeners does not fit the length";
 			else if (is_whole)
 				expected = NULL;
-			assert_verdict(
-				t->name, check_exactly(&sample, size, 0, t->sender), expected);
+			assert_verdict(t->name, check_sample(t, size), expected);
 		}
 	}
 }
 
-static void test_one_listener_too_many_is_refused(void **state)
+static void test_one_record_too_many_is_refused(void **state)
 {
-	const struct type *welcome = find_type(WIRE_WELCOME);
-	size_t size = largest_size(welcome) + welcome->record_size;
-	union wire_message *larger = calloc(1, size);
-	const char *why = NULL;
+	union wire_message *larger = malloc(sizeof(*larger) + sizeof(struct wire_listener));
 
 	(void)state;
 	assert_non_null(larger);
-	make_sample(welcome, welcome->max_records, &sample);
-	memcpy(larger, &sample, sizeof(sample));
-	larger->welcome.n_listeners++;
-	larger->welcome.listeners[1024] = larger->welcome.listeners[0];
-	assert_int_equal(wire_check(larger, size, 0, WIRE_FROM_USHERD, &why), -EBADMSG);
-	assert_string_equal(why, "the length of the message does not fit its type");
+	for (size_t i = 0; i < N_ELEMENTS(types); i++) {
+		const struct type *t = &types[i];
+		size_t size = make_sample(t, t->max_records, &sample);
+		const char *why = NULL;
+
+		if (t->record_size == 0)
+			continue;
+		if (t->type == WIRE_WELCOME)
+			sample.welcome.n_listeners++;
+		memcpy(larger, &sample, size);
+		memcpy(larger->bytes + size, sample.bytes + t->fixed_size, t->record_size);
+		assert_int_equal(
+			wire_check(larger, size + t->record_size, t->min_fds, t->sender, &why),
+			-EBADMSG);
+		assert_verdict(t->name, why, "the length of the message does not fit its type");
+	}
 	free(larger);
 }
 
@@ -235,7 +279,7 @@ static void test_the_wrong_sender_is_refused(void **state)
 		enum wire_sender other =
 			types[i].sender == WIRE_FROM_USHERD ? WIRE_FROM_PROVIDER : WIRE_FROM_USHERD;
 
-		assert_verdict(types[i].name, check_exactly(&sample, size, 0, other),
+		assert_verdict(types[i].name, check_exactly(&sample, size, types[i].min_fds, other),
 			"only the other side sends messages of this type");
 	}
 }
@@ -258,19 +302,22 @@ static void test_unknown_types_are_refused(void **state)
 	}
 }
 
-static void test_descriptors_belong_to_connections_only(void **state)
+static void test_each_type_carries_its_descriptors_and_no_others(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < N_ELEMENTS(types); i++) {
 		size_t size = make_sample(&types[i], types[i].max_records, &sample);
-		size_t n_allowed = types[i].type == WIRE_CONNECTIONS ? 16 : 0;
 
-		for (size_t n_fds = 0; n_fds <= 17; n_fds++)
+		for (size_t n_fds = 0; n_fds <= 17; n_fds++) {
+			const char *expected = NULL;
+
+			if (n_fds < types[i].min_fds)
+				expected = "the message lacks its descriptor";
+			else if (n_fds > types[i].max_fds)
+				expected = "the message carries more descriptors than it may";
 			assert_verdict(types[i].name,
-				check_exactly(&sample, size, n_fds, types[i].sender),
-				n_fds > n_allowed
-					? "the message carries more descriptors than it may"
-					: NULL);
+				check_exactly(&sample, size, n_fds, types[i].sender), expected);
+		}
 	}
 }
 
@@ -322,6 +369,9 @@ static const struct mutation {
 	{"most held", WIRE_HELLO, AT(hello.holding), 1048576, NULL},
 	{"too many held", WIRE_HELLO, AT(hello.holding), 1048577,
 		"the number of connections held is out of range"},
+	{"standby", WIRE_HELLO, AT(header.flags), 1, NULL},
+	{"unknown flag", WIRE_HELLO, AT(header.flags), 2, RESERVED},
+	{"standby and an unknown flag", WIRE_HELLO, AT(header.flags), 3, RESERVED},
 	{"empty name", WIRE_HELLO, AT(hello.name), 0, NULL},
 	{"bell in the name", WIRE_HELLO, AT(hello.name[0]), 7,
 		"a text has control characters or is not UTF-8"},
@@ -331,7 +381,9 @@ static const struct mutation {
 		"the version chosen is not spoken here"},
 	{"version 2", WIRE_WELCOME, AT(welcome.version), 2,
 		"the version chosen is not spoken here"},
-	{"reserved after the version", WIRE_WELCOME, AT(welcome.reserved), 1, RESERVED},
+	{"may forward", WIRE_WELCOME, AT(welcome.flags), 1, NULL},
+	{"unknown flag after the version", WIRE_WELCOME, AT(welcome.flags), 2, RESERVED},
+	{"flag of the header", WIRE_WELCOME, AT(header.flags), 1, RESERVED},
 	{"one listener less", WIRE_WELCOME, AT(welcome.n_listeners), 1023,
 		"the number of listeners does not fit the length"},
 	{"one listener more", WIRE_WELCOME, AT(welcome.n_listeners), 1025,
@@ -409,6 +461,36 @@ static const struct mutation {
 	{"decline backwards", WIRE_DECLINE, AT(decline.first), 10,
 		"the range of sequences is empty"},
 
+	{"one of those held before", WIRE_FORWARD, AT(forward.id), 0, NULL},
+	{"back to the own service", WIRE_FORWARD, AT(forward.service), 0, NULL},
+	{"escape in the service", WIRE_FORWARD, AT(forward.service[0]), 0x1b,
+		"a text has control characters or is not UTF-8"},
+	{"dirt after the service", WIRE_FORWARD, AT(forward.service[63]), 'x', DIRTY_TAIL},
+	{"peer as it was", WIRE_FORWARD, AT(forward.peer), 0, NULL},
+	{"peer of no family with a port", WIRE_FORWARD, AT(forward.peer.family), 0, OTHER_FAMILY},
+	{"any byte", WIRE_FORWARD, AT(forward.data[0]), 0xff, NULL},
+
+	{"asked for", WIRE_DRAINING, AT(draining.reason), 0, NULL},
+	{"last reason", WIRE_DRAINING, AT(draining.reason), 3, NULL},
+	{"unknown reason", WIRE_DRAINING, AT(draining.reason), 4,
+		"the reason of draining is out of range"},
+	{"reserved after the reason", WIRE_DRAINING, AT(draining.reserved), 1, RESERVED},
+
+	{"sequence 0 of a forwarded one", WIRE_FORWARDED, AT(forwarded.connection.sequence), 0,
+		"a sequence is 0"},
+	{"last sequence", WIRE_FORWARDED, AT(forwarded.connection.sequence), -1, NULL},
+	{"id 0 of a forwarded one", WIRE_FORWARDED, AT(forwarded.connection.id), 0,
+		"a connection has the id 0"},
+	{"peer of a forwarded one", WIRE_FORWARDED, AT(forwarded.connection.peer.address[15]), 1,
+		DIRTY_IPV4},
+	{"forwarded by nobody", WIRE_FORWARDED, AT(forwarded.from[0]), 0,
+		"the service that forwarded a connection has no name"},
+	{"dirt after the forwarder", WIRE_FORWARDED, AT(forwarded.from[63]), 'x', DIRTY_TAIL},
+	{"no hop", WIRE_FORWARDED, AT(forwarded.n_hops), 0, "a connection was forwarded 0 times"},
+	{"many hops", WIRE_FORWARDED, AT(forwarded.n_hops), -1, NULL},
+	{"reserved after the hops", WIRE_FORWARDED, AT(forwarded.reserved), 1, RESERVED},
+	{"any byte of a forwarded one", WIRE_FORWARDED, AT(forwarded.data[32767]), 0xff, NULL},
+
 	{"line break in the status", WIRE_STATUS, AT(status.text[0]), '\n',
 		"a text has control characters or is not UTF-8"},
 	{"dirt after the status", WIRE_STATUS, AT(status.text[255]), 'x', DIRTY_TAIL},
@@ -431,7 +513,7 @@ static void test_every_field_out_of_its_range_is_refused(void **state)
 			memcpy(sample.bytes + m->offset, &(uint16_t){(uint16_t)m->value}, 2);
 		else
 			memset(sample.bytes + m->offset, (uint8_t)m->value, m->width);
-		assert_verdict(m->name, check_exactly(&sample, size, 0, type->sender), m->expected);
+		assert_verdict(m->name, check_sample(type, size), m->expected);
 	}
 }
 
@@ -443,8 +525,7 @@ static void test_flags_and_reserved_of_every_header_are_checked(void **state)
 			size_t size = make_sample(&types[i], types[i].max_records, &sample);
 
 			sample.bytes[at] = 0x80;
-			assert_verdict(types[i].name,
-				check_exactly(&sample, size, 0, types[i].sender), RESERVED);
+			assert_verdict(types[i].name, check_sample(&types[i], size), RESERVED);
 		}
 }
 
@@ -496,6 +577,8 @@ static void test_text_may_fill_its_field_but_for_the_nul(void **state)
 		{WIRE_HELLO, AT(hello.name)},
 		{WIRE_WELCOME, AT(welcome.service)},
 		{WIRE_REFUSED, AT(refused.reason)},
+		{WIRE_FORWARD, AT(forward.service)},
+		{WIRE_FORWARDED, AT(forwarded.from)},
 		{WIRE_STATUS, AT(status.text)},
 	};
 
@@ -505,10 +588,9 @@ static void test_text_may_fill_its_field_but_for_the_nul(void **state)
 		size_t size = make_sample(type, type->max_records, &sample);
 
 		memset(sample.bytes + fields[i].offset, 'x', fields[i].width - 1);
-		assert_verdict(type->name, check_exactly(&sample, size, 0, type->sender), NULL);
+		assert_verdict(type->name, check_sample(type, size), NULL);
 		sample.bytes[fields[i].offset + fields[i].width - 1] = 'x';
-		assert_verdict(
-			type->name, check_exactly(&sample, size, 0, type->sender), NOT_TERMINATED);
+		assert_verdict(type->name, check_sample(type, size), NOT_TERMINATED);
 	}
 }
 
@@ -551,7 +633,7 @@ static void fuzz_once(void)
 	copy = malloc(size > 0 ? size : 1);
 	assert_non_null(copy);
 	memcpy(copy, &sample, size);
-	if (wire_check(copy, size, 0, type->sender, &why) == 0)
+	if (wire_check(copy, size, type->min_fds, type->sender, &why) == 0)
 		assert_int_not_equal(read_all(copy, size), 0);
 	else
 		assert_non_null(why);
@@ -570,10 +652,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		check_test(test_every_sample_is_accepted),
 		check_test(test_every_other_length_is_refused),
-		check_test(test_one_listener_too_many_is_refused),
+		check_test(test_one_record_too_many_is_refused),
 		check_test(test_the_wrong_sender_is_refused),
 		check_test(test_unknown_types_are_refused),
-		check_test(test_descriptors_belong_to_connections_only),
+		check_test(test_each_type_carries_its_descriptors_and_no_others),
 		check_test(test_more_descriptors_than_connections_are_refused),
 		check_test(test_every_field_out_of_its_range_is_refused),
 		check_test(test_flags_and_reserved_of_every_header_are_checked),

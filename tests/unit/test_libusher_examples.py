@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The programs in services/libusher/examples: libusher(3) shows the first word for word, and all of
-them serve the connections of an usherd made of a few lines.
+"""The programs in services/libusher/examples: libusher(3) shows some of them word for word, and all
+of them serve the connections of an usherd made of a few lines.
 """
 
+import contextlib
 import os
 import signal
 import socket
@@ -20,16 +21,20 @@ import tap
 
 SECONDS = 20
 HEADER = struct.Struct("=HHI")
-HELLO, WELCOME, CONNECTIONS, CLAIM, RELEASE, DRAIN, DRAINING = 1, 2, 4, 6, 7, 12, 13
+HELLO, WELCOME, CONNECTIONS, CLAIM, RELEASE, FORWARD, DRAIN, DRAINING, FORWARDED = 1, 2, 4, 6, 7, 10, 12, 13, 14
+MAY_FORWARD = 1
+ASKED, REPLACED = 0, 2
 
 
 class Manual(unittest.TestCase):
-    def test_program_in_the_manual_is_the_one_that_is_built(self):
+    def test_programs_in_the_manual_are_those_that_are_built(self):
         page = (ROOT / "man/libusher.3").read_text(encoding="utf-8")
-        block = page.split("\n.Sh EXAMPLES\n")[1].split("\n.Bd -literal", 1)[1].split("\n.Ed\n")[0]
-        program = (ROOT / "services/libusher/examples/hello.c").read_text(encoding="utf-8")
-        self.assertEqual(block.split("\n", 1)[1].replace("\\e", "\\") + "\n",
-                         program.expandtabs(8))
+        blocks = [block.split("\n.Ed\n")[0] for block in page.split("\n.Bd -literal")]
+        shown = [block.split("\n", 1)[1].replace("\\e", "\\") + "\n"
+                 for block in blocks[1:] if "SPDX-License-Identifier" in block]
+        for number, name in enumerate(("hello", "login", "mailbox")):
+            program = (ROOT / f"services/libusher/examples/{name}.c").read_text(encoding="utf-8")
+            self.assertEqual(shown[number], program.expandtabs(8))
 
 
 class Examples(unittest.TestCase):
@@ -48,7 +53,7 @@ class Examples(unittest.TestCase):
         self.channel.settimeout(SECONDS)
         self.sequence = 0
         self.expect(HELLO)
-        self.send(WELCOME, struct.pack("=HHI64s", 1, 0, 0, service.encode()))
+        self.send(WELCOME, struct.pack("=HHI64s", 1, MAY_FORWARD, 0, service.encode()))
 
     def end_program(self):
         self.program.kill()
@@ -61,17 +66,30 @@ class Examples(unittest.TestCase):
     def expect(self, message_type):
         self.assertEqual(HEADER.unpack_from(self.channel.recv(4096))[0], message_type)
 
-    def give(self):
+    def give(self, message_type=CONNECTIONS, more=b""):
         """Hand a connection over; returns the client's end."""
         client, server = socket.socketpair()
         self.addCleanup(client.close)
         client.settimeout(SECONDS)
         self.sequence += 1
+        record = struct.pack("=QQQIIH22x", self.sequence, self.sequence, 0, 0, 0, socket.AF_UNIX)
         with server:
             server.setblocking(False)
-            self.send(CONNECTIONS,
-                      struct.pack("=QQQIIH22x", self.sequence, 1, 0, 0, 0, socket.AF_UNIX), [server])
+            self.send(message_type, record + more, [server])
         return client
+
+    def give_forwarded(self, by, data):
+        return self.give(FORWARDED, struct.pack("=64sII", by, 1, 0) + data)
+
+    def expect_forward(self):
+        """The service that a connection is forwarded to, its socket, and the bytes."""
+        data, fds, _, _ = socket.recv_fds(self.channel, 65536, 1)
+        self.assertEqual(HEADER.unpack_from(data)[0], FORWARD)
+        number, service = struct.unpack_from("=Q64s24x", data, HEADER.size)
+        self.assertEqual(number, self.sequence)
+        forwarded = socket.socket(fileno=fds[0])
+        self.addCleanup(forwarded.close)
+        return service.rstrip(b"\0"), forwarded, data[104:]
 
     def expect_greeting(self, greeting):
         client = self.give()
@@ -106,8 +124,85 @@ class Examples(unittest.TestCase):
         self.program.send_signal(signal.SIGTERM)
         self.expect(DRAIN)
         self.expect_greeting(b"Hello.\n")  # was on its way
-        self.send(DRAINING)
+        self.send(DRAINING, struct.pack("=II", ASKED, 0))
         self.assertEqual(self.program.wait(SECONDS), 0)
+
+    def test_all_end_when_a_newer_one_has_taken_over(self):
+        for program, service in (("hello", "hello"), ("hello-sd-event", "hello"), ("echo-poll", "echo"),
+                                 ("login", "login"), ("mailbox", "mailbox")):
+            with self.subTest(program):
+                self.start(program, service)
+                self.send(DRAINING, struct.pack("=II", REPLACED, 0))
+                self.assertEqual(self.program.wait(SECONDS), 0)
+
+    def test_echo_poll_finishes_its_clients_after_it_was_replaced(self):
+        self.start("echo-poll", "echo")
+        client = self.give()
+        self.send(DRAINING, struct.pack("=II", REPLACED, 0))
+        client.send(b"still here")
+        self.assertEqual(client.recv(100), b"still here")
+        client.shutdown(socket.SHUT_WR)
+        self.assertEqual(self.program.wait(SECONDS), 0)
+
+    def test_login_forwards_whom_it_knows_with_all_that_was_said(self):
+        self.start("login", "login")
+        for user, service in ((b"anna sesame", b"mailbox"), (b"bert tulip", b"mailbox-old")):
+            client = self.give()
+            self.expect(CLAIM)
+            client.send(b"LOGIN " + user[:3])
+            client.send(user[3:] + b"\nCOUNT\nREA")
+            self.assertEqual(client.recv(100), b"welcome\n")
+            to, forwarded, data = self.expect_forward()
+            self.assertEqual(to, service)
+            self.assertEqual(data, b"USER " + user.split()[0] + b"\nCOUNT\nREA")
+            client.send(b"D 1\n")
+            self.assertEqual(forwarded.recv(100), b"D 1\n")
+
+    def test_login_hangs_up_on_whom_it_does_not_know(self):
+        self.start("login", "login")
+        for said in (b"LOGIN anna tulip\n", b"LOGIN anna\n", b"\n"):
+            client = self.give()
+            self.expect(CLAIM)
+            client.send(said)
+            with client.makefile("rb") as answer:
+                self.assertEqual(answer.read(), b"no such user or password\n")
+            self.expect(RELEASE)
+
+    def test_login_hangs_up_on_who_says_too_much(self):
+        self.start("login", "login")
+        client = self.give()
+        self.expect(CLAIM)
+        client.send(b"x" * 600)
+        with contextlib.suppress(ConnectionResetError):  # some of it was not read
+            self.assertEqual(client.recv(100), b"")
+        self.expect(RELEASE)
+
+    def test_login_serves_while_a_client_thinks(self):
+        self.start("login", "login")
+        self.give()
+        self.expect(CLAIM)
+        client = self.give()
+        self.expect(CLAIM)
+        client.send(b"LOGIN anna sesame\n")
+        self.assertEqual(self.expect_forward()[2], b"USER anna\n")
+
+    def test_mailbox_begins_with_what_login_has_read(self):
+        self.start("mailbox", "mailbox")
+        client = self.give_forwarded(b"login", b"USER anna\nCOUNT\n")
+        self.expect(CLAIM)
+        client.send(b"READ 1\n")
+        client.shutdown(socket.SHUT_WR)
+        with client.makefile("rb") as answer:
+            self.assertEqual(answer.read(), b"mailbox of anna\nCOUNT\nREAD 1\n")
+        self.expect(RELEASE)
+
+    def test_mailbox_serves_nobody_whom_login_did_not_send(self):
+        self.start("mailbox", "mailbox")
+        for client in (self.give(), self.give_forwarded(b"front", b"USER anna\n"),
+                       self.give_forwarded(b"login", b"")):
+            self.expect(CLAIM)
+            self.assertEqual(client.recv(100), b"")
+            self.expect(RELEASE)
 
 
 if __name__ == "__main__":

@@ -76,6 +76,21 @@ class Program(unittest.TestCase):
             client.settimeout(SECONDS)
         return [client for client, _ in pairs]
 
+    def give_forwarded(self, data):
+        """Hand over a connection that somebody has forwarded with these bytes."""
+        client, server = socket.socketpair()
+        self.addCleanup(client.close)
+        client.settimeout(SECONDS)
+        self.sequence += 1
+        record = struct.pack("=QQQII24s", self.sequence, 1000 + self.sequence, 0, 0, 0,
+                             struct.pack("=H22x", socket.AF_UNIX))
+        with server:
+            server.setblocking(False)
+            socket.send_fds(self.channel, [HEADER.pack(14, 0, 0) + record
+                                           + struct.pack("=64sII", b"front", 1, 0) + data],
+                            [server.fileno()])
+        return client
+
     def expect_time(self, client):
         with client.makefile("rb") as answer:
             self.assertRegex(answer.read(), rb"^\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}\r\n$")
@@ -115,6 +130,23 @@ class Program(unittest.TestCase):
         self.channel.close()
         self.expect_time(client)
         self.expect_exit(b"usherd has closed the channel")
+
+    def test_serves_what_was_forwarded(self):
+        self.welcome()
+        for number, data in enumerate((b"", b"x" * 32768)):
+            client = self.give_forwarded(data)
+            self.expect(6, "Q", 1 + number)
+            self.expect_time(client)
+            self.expect(7, "Q", 1001 + number)
+
+    def test_ends_when_it_is_drained(self):
+        self.welcome()
+        client, = self.give(1)
+        self.channel.send(HEADER.pack(13, 0, 0) + struct.pack("=II", 2, 0))
+        self.expect(6, "Q", 1)
+        self.expect_time(client)
+        self.expect(7, "Q", 1001)
+        self.expect_exit(b"usherd wants no more of this provider")
 
     def test_tells_why_it_was_refused(self):
         self.channel.send(HEADER.pack(3, 0, 0) + struct.pack("=II256s", 13, 0, b"Not you."))

@@ -25,35 +25,38 @@ SECONDS = 20
 NOBODY = 65534
 UNKNOWN_UID = 87654321
 
+NO_TOTALS = dict.fromkeys(
+    ("accepted", "taken_over", "claimed", "released", "forwarded", "redispatched", "declined",
+     "parked", "expired", "given_up", "reset", "forwards_refused", "lost", "touched"), 0)
+
 STATUS = {
-    "version": "0.1.0", "pid": 4711, "uptime_seconds": 11533, "state": "running",
-    "config": "/etc/usher/usher.conf", "run_dir": "/run/usher", "log_messages_dropped": 0,
+    "version": "0.1.0", "pid": 4711, "uptime_seconds": 11533,
+    "program": "/usr/sbin/usherd", "upgrades": 0, "config": "/etc/usher/usher.conf", "run_dir": "/run/usher", "log_messages_dropped": 0,
     "notifications_dropped": 0,
     "services": [
-        {"name": "echo", "state": "serving",
+        {"name": "echo", "state": "serving", "paused": False,
          "listeners": [{"address": "tcp:127.0.0.1:7", "state": "open"},
                        {"address": "tcp:[::1]:7", "state": "retrying"}],
          "rendezvous": "/run/usher/echo.sock", "balance": "least", "instances": 1024,
-         "max_providers": 16, "in_service": 8, "unclaimed": 1, "waiting": 0,
+         "max_providers": 16, "in_service": 8, "unclaimed": 1, "waiting": 0, "parked": 0,
          "providers": [
              {"number": 1, "pid": 12345, "uid": 0, "name": "usher-basic",
               "unit": "usher-basic.service", "status": "all is well", "state": "ready",
-              "weight": 1, "credit": 1021, "unclaimed": 1, "in_service": 3, "served": 900},
+              "weight": 1, "credit": 1021, "unclaimed": 1, "in_service": 3, "served": 900,
+              "standby": False},
              {"number": 3, "pid": 991, "uid": UNKNOWN_UID, "unit": None, "name": "",
               "status": "", "state": "stuck", "weight": 2, "credit": 0, "unclaimed": 0,
-              "in_service": 5, "served": 12}],
-         "totals": {"accepted": 921, "claimed": 920, "released": 912, "redispatched": 0,
-                    "declined": 0, "reset": 0, "lost": 1, "touched": 0}},
-        {"name": "web", "state": "waiting",
+              "in_service": 5, "served": 12, "standby": True}],
+         "totals": {**NO_TOTALS, "accepted": 921, "claimed": 920, "released": 912, "lost": 1}},
+        {"name": "web", "state": "waiting", "paused": False,
          "listeners": [{"address": f"tcp:{port}", "state": "paused"} for port in range(8000, 9000)],
          "rendezvous": "/run/usher/web.sock", "balance": "round_robin", "instances": 4096,
-         "max_providers": 16, "in_service": 0, "unclaimed": 0, "waiting": 2, "providers": [],
-         "totals": {"accepted": 0, "claimed": 0, "released": 0, "redispatched": 0, "declined": 0,
-                    "reset": 0, "lost": 0, "touched": 0}}],
+         "max_providers": 16, "in_service": 0, "unclaimed": 0, "waiting": 0, "parked": 2,
+         "providers": [], "totals": NO_TOTALS}],
     "disabled": ["chargen", "time"]}
 
 TABLE = """\
-usherd 0.1.0, pid 4711, up 3 h 12 min, running, /etc/usher/usher.conf
+usherd 0.1.0, pid 4711, up 3 h 12 min, /etc/usher/usher.conf
 
 SERVICE  STATE    IN SERVICE  IN HAND  WAITING  ADDRESSES
   NO    PID  USER      UNIT         STATE  CREDIT  IN HAND  IN SERVICE  SERVED
@@ -70,7 +73,7 @@ disabled: chargen, time
 """
 
 TABLE_OF_WEB = """\
-usherd 0.1.0, pid 4711, up 3 h 12 min, running, /etc/usher/usher.conf
+usherd 0.1.0, pid 4711, up 3 h 12 min, /etc/usher/usher.conf
 
 SERVICE  STATE    IN SERVICE  IN HAND  WAITING  ADDRESSES
 
@@ -81,13 +84,16 @@ web      waiting      0/4096        0        2  tcp:8000, tcp:8001 and 998 more
 class FakeUsherd:
     """Answers each request with what `answers` has for it: an object, or bytes as they are."""
 
-    def __init__(self, run_dir, answers):
+    def __init__(self, run_dir, answers, user):
         self.answers = answers
         self.requests = []
         self.path = Path(run_dir) / "control.sock"
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.bind(str(self.path))
+        self.path.chmod(0o666)
+        os.seteuid(user)  # SO_PEERCRED says who has called listen(2)
         self.socket.listen()
+        os.seteuid(os.getuid())
         self.thread = threading.Thread(target=self.serve)
         self.thread.start()
 
@@ -122,8 +128,8 @@ class Usherctl(unittest.TestCase):
         self.folder = Path(folder.name)
         self.folder.chmod(0o755)
 
-    def usherd(self, **answers):
-        fake = FakeUsherd(self.folder, answers)
+    def usherd(self, user=os.geteuid(), **answers):
+        fake = FakeUsherd(self.folder, answers, user)
         self.addCleanup(fake.stop)
         return fake
 
@@ -193,6 +199,41 @@ class Status(Usherctl):
     def test_dropped_log_messages_are_told(self):
         self.usherd(status={**STATUS, "log_messages_dropped": 7})
         self.assertIn("\n7 log messages were dropped", self.usherctl("status").stdout)
+
+    def test_upgrades_are_counted(self):
+        self.usherd(status={**STATUS, "upgrades": 2})
+        self.assertIn(", up 3 h 12 min, upgrades: 2, /etc/", self.usherctl("status").stdout)
+
+    def test_waiting_is_with_those_that_are_parked(self):
+        status = copy.deepcopy(STATUS)
+        status["services"][1].update(waiting=3, parked=40)
+        self.usherd(status=status)
+        self.assertIn("waiting      0/4096        0       43  tcp", self.usherctl("status").stdout)
+
+    def test_service_that_is_paused(self):
+        status = copy.deepcopy(STATUS)
+        status["services"][0]["paused"] = True
+        status["services"][1].update(paused=True, state="draining")
+        self.usherd(status=status)
+        self.assertRegex(self.usherctl("status").stdout, "(?m)^echo +paused +8/")
+        self.assertRegex(self.usherctl("status").stdout, "(?m)^web +draining +0/")
+
+    def test_standby_provider(self):
+        status = copy.deepcopy(STATUS)
+        standby = status["services"][0]["providers"][1]
+        self.usherd(status=status)
+        for state, shown in (("ready", "standby"), ("full", "full"), ("draining", "draining")):
+            standby["state"] = state
+            self.assertRegex(self.usherctl("status").stdout, rf"(?m)^   3 +991 +87654321 +- +{shown} ")
+
+    def test_every_total_is_shown_in_words(self):
+        status = copy.deepcopy(STATUS)
+        status["services"][0]["totals"] = dict(zip(NO_TOTALS, range(1, 99)))
+        self.usherd(status=status)
+        self.assertIn(
+            "  totals: 1 accepted, 2 taken over, 3 claimed, 4 released, 5 forwarded, 6 redispatched, "
+            "7 declined, 8 parked, 9 expired, 10 given up, 11 reset, 12 forwards refused, 13 lost, "
+            "14 touched\n", self.usherctl("status").stdout)
 
     def test_no_services_at_all(self):
         self.usherd(status={**STATUS, "services": [], "disabled": []})
@@ -266,7 +307,7 @@ class Answers(Usherctl):
                           f"{self.folder}/control.sock", "systemctl start usherd")
 
     def test_socket_that_nobody_serves(self):
-        FakeUsherd(self.folder, {}).stop()
+        FakeUsherd(self.folder, {}, os.geteuid()).stop()
         self.assert_fails(self.usherctl("status"), 1, "usherd is not running", "nobody answers")
 
     def test_error_of_usherd(self):
@@ -347,11 +388,131 @@ class Reload(Usherctl):
         self.assert_fails(self.usherctl("reload"), 1, "usherd is not running")
 
 
+class Services(Usherctl):
+    """Commands that usherd is told for each service."""
+
+    def test_drain_one_provider(self):
+        usherd = self.usherd(**{"drain web/3": {"ok": True, "message": "web: 1 provider drains"}})
+        self.assert_ok(self.usherctl("drain", "web/3"), "web: 1 provider drains\n")
+        self.assertEqual(usherd.requests, ["drain web/3\n"])
+
+    def test_name_of_a_provider_may_have_blanks(self):
+        usherd = self.usherd(**{"drain web/my server": {"ok": True, "message": "told"}})
+        self.assert_ok(self.usherctl("drain", "web/my server"), "told\n")
+        self.assertEqual(usherd.requests, ["drain web/my server\n"])
+
+    def test_pause_and_resume_several(self):
+        for command in ("pause", "resume"):
+            with self.subTest(command):
+                usherd = self.usherd(**{f"{command} {name}": {"ok": True, "message": f"{name}: done"}
+                                        for name in ("web", "echo")})
+                self.assert_ok(self.usherctl(command, "web", "echo"), "web: done\necho: done\n")
+                self.assertEqual(usherd.requests, [f"{command} web\n", f"{command} echo\n"])
+                usherd.path.unlink()
+
+    def test_one_that_is_not_there_does_not_keep_the_others(self):
+        self.usherd(**{"pause b": {"error": "no service 'b'"},
+                       "pause a": {"ok": True, "message": "a: paused"},
+                       "pause c": {"ok": True, "message": "c: paused"}})
+        result = self.usherctl("pause", "a", "b", "c")
+        self.assertEqual((result.returncode, result.stdout), (1, "a: paused\nc: paused\n"))
+        self.assertEqual(result.stderr, "usherctl: no service 'b'\n")
+
+    def test_names_that_are_no_names(self):
+        usherd = self.usherd()
+        for name in ("a\nupgrade", 300 * "x", 3000 * "x"):
+            with self.subTest(name):
+                self.assert_fails(self.usherctl("drain", name), 64, "at most 63 bytes")
+        self.assertEqual([request for request in usherd.requests if request], [])
+
+
+class Upgrade(Usherctl):
+    STATE = {"format": 1, "services": [{"name": "caf\u00e9"}]}
+    UPGRADED = {"ok": True, "message": "upgraded from 0.1.0 to 0.2.0"}
+
+    def program(self, script):
+        """A new usherd: a shell script that finds its folder in $0."""
+        path = self.folder / "usherd"
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+        return str(path)
+
+    def upgradable(self, script, upgrade=None, **more):
+        return self.usherd(state={"program": self.program(script), "state": self.STATE},
+                           upgrade=self.UPGRADED if upgrade is None else upgrade, **more)
+
+    def test_program_is_tried_on_the_state_first(self):
+        usherd = self.upgradable('echo "$@" > "$0.arguments"; cat > "$0.state"')
+        self.assert_ok(self.usherctl("upgrade"), "upgraded from 0.1.0 to 0.2.0\n")
+        self.assertEqual(usherd.requests, ["state\n", "upgrade\n"])
+        self.assertEqual((self.folder / "usherd.arguments").read_text(), "--check-state\n")
+        self.assertEqual(json.loads((self.folder / "usherd.state").read_text()), self.STATE)
+
+    def test_program_that_refuses_is_not_upgraded_to(self):
+        usherd = self.upgradable('echo "usherd: format 1 is unknown" >&2; exit 1')
+        self.assert_fails(self.usherctl("upgrade"), 1, "usherd: format 1 is unknown\n",
+                          f"refused by {self.folder}/usherd", "nothing was changed")
+        self.assertEqual(usherd.requests, ["state\n"])
+
+    def test_program_that_crashes_is_not_upgraded_to(self):
+        usherd = self.upgradable("kill -SEGV $$")
+        self.assert_fails(self.usherctl("upgrade"), 1, "nothing was changed")
+        self.assertEqual(usherd.requests, ["state\n"])
+
+    def test_program_that_is_not_there(self):
+        usherd = self.usherd(state={"program": "/none/usherd", "state": self.STATE})
+        self.assert_fails(self.usherctl("upgrade"), 1, "cannot run the program: No such file",
+                          "/none/usherd", "nothing was changed")
+        self.assertEqual(usherd.requests, ["state\n"])
+
+    def test_program_need_not_read_the_state(self):
+        state = {"long": 1000 * 1000 * "x"}
+        self.usherd(state={"program": self.program("exit 0"), "state": state}, upgrade=self.UPGRADED)
+        self.assert_ok(self.usherctl("upgrade"), "upgraded from 0.1.0 to 0.2.0\n")
+
+    @unittest.skipIf(os.geteuid() != 0, "needs root")
+    def test_program_is_tried_as_the_user_of_usherd(self):
+        self.upgradable('read pid name state parent group session rest < /proc/self/stat\n'
+                        'echo "I am $(id -u), session $((session - pid))" >&2; exit 1', user=NOBODY)
+        self.assert_fails(self.usherctl("upgrade"), 1, f"I am {NOBODY}, session 0\n")
+
+    def test_closed_standard_input(self):
+        self.upgradable('cat > "$0.state"')
+        result = self.run_plainly("-c", f'exec {USHERCTL} -r {self.folder} upgrade <&-', program="/bin/sh")
+        self.assert_ok(result, "upgraded from 0.1.0 to 0.2.0\n")
+        self.assertEqual(json.loads((self.folder / "usherd.state").read_text()), self.STATE)
+
+    def test_refusal_of_usherd(self):
+        answer = {"error": "the configuration was not changed", "lines": ["a:1: bad"]}
+        self.upgradable("exit 0", upgrade=answer)
+        self.assert_fails(self.usherctl("upgrade"), 78, "a:1: bad\nusherctl: the configuration")
+
+    def test_usherd_that_ends_during_the_upgrade(self):
+        self.upgradable("exit 0", upgrade=b"")
+        self.assert_fails(self.usherctl("upgrade"), 1, "usherd ended during the upgrade",
+                          "journalctl -u usherd", "'usherctl status'")
+
+    def test_usherd_that_knows_no_upgrade(self):
+        usherd = self.usherd()
+        self.assert_fails(self.usherctl("upgrade"), 1, "unknown request")
+        self.assertEqual(usherd.requests, ["state\n"])
+
+    def test_state_that_is_not_understood(self):
+        usherd = self.usherd()
+        for answer in ({}, {"program": "/bin/true"}, {"state": {}}, {"program": 3, "state": {}}):
+            with self.subTest(answer):
+                usherd.answers["state"] = answer
+                self.assert_fails(self.usherctl("upgrade"), 1, "cannot be tried", "nothing was changed")
+
+
 class CommandLine(Usherctl):
     def test_usage_errors(self):
         for arguments, words in (((), "no command"), (("stat",), "unknown command: stat"),
                                  (("reload", "now"), "too many arguments for reload"),
                                  (("check", "a", "b"), "too many arguments for check"),
+                                 (("pause",), "no service was given for pause"),
+                                 (("drain",), "no service was given for drain"),
+                                 (("upgrade", "now"), "too many arguments for upgrade"),
                                  (("--json", "reload"), "--json does not go with reload"),
                                  (("--frobnicate", "status"), "frobnicate")):
             with self.subTest(arguments):
@@ -370,7 +531,8 @@ class CommandLine(Usherctl):
     def test_manual_has_every_command_and_exit_status(self):
         page = (ROOT / "man/usherctl.8").read_text(encoding="utf-8")
         commands = re.findall(r"^  ([a-z]+) ", self.run_plainly("--help").stdout, re.MULTILINE)
-        self.assertEqual(commands, ["status", "check", "reload"])
+        self.assertEqual(
+            commands, ["status", "check", "reload", "drain", "pause", "resume", "upgrade"])
         for command in commands:
             self.assertRegex(page, rf"(?m)^\.It Cm {command}\b")
         for status in (0, 1, 64, 77, 78):

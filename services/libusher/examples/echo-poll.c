@@ -25,7 +25,9 @@ static void accept_all(void)
 		polled[n_polled] = (struct pollfd){connections[n_polled].fd, POLLIN, 0};
 		n_polled++;
 	}
-	if (r != -EAGAIN)
+	if (r == -ESHUTDOWN) /* nothing more comes: a descriptor below 0 is not polled */
+		polled[0].fd = -1;
+	else if (r != -EAGAIN)
 		fprintf(stderr, "echo-poll: %s\n", strerror(-r));
 }
 
@@ -53,7 +55,7 @@ int main(void)
 		return 1;
 	}
 	polled[0] = (struct pollfd){usher_fd(usher), POLLIN, 0};
-	while (poll(polled, n_polled, -1) > 0) {
+	while ((polled[0].fd >= 0 || n_polled > 1) && poll(polled, n_polled, -1) > 0) {
 		for (nfds_t i = n_polled - 1; i > 0; i--)
 			if (polled[i].revents)
 				echo(i);
@@ -61,5 +63,5 @@ int main(void)
 			accept_all();
 	}
 	usher_free(usher);
-	return 1;
+	return 0;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* hello: a complete service. Every client gets a line. */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <usher.h>
@@ -17,8 +18,7 @@ int main(void)
 		fprintf(stderr, "hello: %s\n", strerror(-r));
 		return 1;
 	}
-	for (;;) {
-		r = usher_accept(usher, &connection, 0);
+	while ((r = usher_accept(usher, &connection, 0)) != -ESHUTDOWN) {
 		if (r < 0) {
 			usher_error(usher, why, sizeof(why));
 			fprintf(stderr, "hello: %s: %s\n", strerror(-r), why);
@@ -27,4 +27,6 @@ int main(void)
 		send(connection.fd, greeting, strlen(greeting), MSG_NOSIGNAL);
 		usher_close(usher, &connection);
 	}
+	usher_free(usher);
+	return 0;
 }

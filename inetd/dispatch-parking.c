@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/* Connections that nobody can take now, given up or counted as parked: see dispatch.h. */
+#include "dispatch-private.h"
+
+#include <assert.h>
+
+static void remove_oldest_waiting(struct dispatch *d)
+{
+	struct handoff *h = d->waiting.first;
+
+	list_remove(&d->waiting, h);
+	dispatch_free_handoff(d, h);
+}
+
+bool dispatch_take_waiting(struct dispatch *d, struct handoff *ret)
+{
+	if (!d->waiting.first)
+		return false;
+	*ret = *d->waiting.first;
+	remove_oldest_waiting(d);
+	d->totals.n_given_up++;
+	return true;
+}
+
+const struct handoff *dispatch_oldest_waiting(const struct dispatch *d)
+{
+	return d->waiting.first;
+}
+
+void dispatch_park(struct dispatch *d)
+{
+	assert(d->waiting.first);
+	remove_oldest_waiting(d);
+	d->n_parked++;
+	d->totals.n_parked++;
+}
+
+bool dispatch_can_unpark(struct dispatch *d)
+{
+	return d->n_parked > 0 && usable_credit_of_all(d) > 0 && dispatch_reserve(d, 1);
+}
+
+struct handoff *dispatch_unpark(struct dispatch *d, uint64_t now_usec)
+{
+	if (!dispatch_can_unpark(d))
+		return NULL;
+	d->n_parked--;
+	return dispatch_enter(d, now_usec);
+}
+
+void dispatch_expire(struct dispatch *d)
+{
+	assert(d->n_parked > 0);
+	d->n_parked--;
+	d->totals.n_expired++;
+}
+
+void dispatch_set_parked(struct dispatch *d, uint32_t n)
+{
+	assert(d->n_parked == 0);
+	d->n_parked = n;
+	d->totals.n_taken_over += n;
+}

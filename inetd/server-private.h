@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * usherd from the inside: for the server*.c files alone.
+ *
+ * server.c starts, turns and stops, server-reload.c carries out configurations, server-requests.c
+ * answers usherctl, server-upgrade.c leaves everything to the next usherd and takes it from the
+ * one before.
+ */
+#pragma once
+
+#include "control.h"
+#include "inheritance.h"
+#include "reload.h"
+#include "server.h"
+#include "succession.h"
+#include <jansson.h>
+#include <systemd/sd-event.h>
+
+struct server {
+	const struct server_setting *setting;
+	char *program; /* what an upgrade executes: the file that we were started from, or NULL */
+	sd_event *event;
+	struct config *config;
+	struct service_list services;
+	struct control *control;
+	int lock_fd; /* of run_dir: held while we run */
+	uint64_t started_usec;
+	uint32_t n_upgrades;
+	sd_event_source *watchdog;
+	uint64_t watchdog_usec; /* how often the service manager hears that the loop turns */
+
+	/* During the start. */
+	struct inheritance *inheritance;
+	struct succession *succession; /* NULL: this is no upgrade */
+};
+
+/* CLOCK_MONOTONIC of this turn, µs. */
+uint64_t server_now(const struct server *server);
+
+/* The running service of that name, or NULL. */
+struct service *server_find_service(const struct server *server, const char *name);
+
+/* Tell the service manager that things are changing, and that all is open. */
+void server_notify_reloading(const struct server *server);
+void server_notify_ready(const struct server *server);
+
+/* For services, whatever made them. */
+extern const struct service_events server_service_events;
+
+/* Log to where the configuration says. Returns 0 or a negative errno, which is logged. */
+int server_open_log(const struct server *server);
+
+/*
+ * At the start: open the services of the configuration, be root no more, then let them run, as the
+ * earlier usherd left them if there was one. Returns 0 or a negative errno, which is logged.
+ */
+int server_start_services(struct server *server);
+
+/*
+ * Load the configuration again and carry it out, or change nothing and say why. The log and the
+ * service manager hear of it. Returns what usherctl is told, NULL when out of memory; *ret_is_done
+ * says whether it succeeded.
+ */
+json_t *server_reload(struct server *server, bool *ret_is_done);
+
+/* The state as it is now, with `client_fd` (or -EBADF) as the one that waits for an answer. Returns
+ * 0 with *ret (succession_free()) or -ENOMEM. */
+int server_save(const struct server *server, int client_fd, struct succession **ret);
+
+/* Have the program take our place. Returns only if it can't: why, for usherctl. */
+json_t *server_upgrade(struct server *server, int client_fd);
+
+/* First of all: is there the state of an earlier usherd? Returns 0 or more, or a negative errno,
+ * which is logged. */
+int server_receive_state(struct server *server);
+
+/*
+ * At the start: what an earlier usherd has left, and the lock of run_dir, ours or the earlier
+ * one's. Returns 0 or a negative errno, which is logged.
+ */
+int server_inherit(struct server *server);
+
+/* Make the services, which are held, what they were, and let them go on. Returns 0 or a negative
+ * errno, which is logged. */
+int server_restore_services(struct server *server);
+
+/* The end of an upgrade: answer who has asked for it, and forget the state. */
+void server_finish_upgrade(struct server *server);
+
+/* For control_new(). */
+json_t *server_on_request(const char *request, int client_fd, void *userdata);

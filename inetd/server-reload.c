@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Carrying out configurations: see server-private.h.
+ *
+ * The start is a reload from nothing, and what SIGHUP and usherctl cause is the same function.
+ */
+#include "server-private.h"
+
+#include "log.h"
+#include "privilege.h"
+#include "status.h"
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Log to where `config` says. If that can't be, the log stays as it was, and *errors says why. */
+static int open_log(const struct config *config, struct config_errors *errors)
+{
+	static const enum log_target targets[] = {
+		[CONFIG_LOG_JOURNAL] = LOG_TO_JOURNAL,
+		[CONFIG_LOG_SYSLOG] = LOG_TO_SYSLOG,
+		[CONFIG_LOG_STDERR] = LOG_TO_STDERR,
+		[CONFIG_LOG_FILE] = LOG_TO_FILE,
+	};
+	int r = log_open(targets[config->log], config->log_file);
+
+	if (r < 0 && config->log_file)
+		config_errors_add(errors, (struct config_place){.file = config->files[0]},
+			"cannot log to %s: %s; usherd, as uid %u, must be able to write to "
+			"the file and to its folder",
+			config->log_file, strerror(-r), geteuid());
+	return r;
+}
+
+/* Why something failed: the lines, or if there are none `error`. */
+static void log_errors(const struct config_errors *errors, int error)
+{
+	for (size_t i = 0; i < errors->n_lines; i++)
+		log_write(LOG_ERR, &(struct log_about){.reason = "config"}, "%s", errors->lines[i]);
+	if (errors->n_lines == 0)
+		log_write(LOG_ERR, &(struct log_about){.reason = "config", .error = error},
+			"cannot carry out the configuration: %s", strerror(-error));
+}
+
+int server_open_log(const struct server *server)
+{
+	struct config_errors errors = {0};
+	int r = open_log(server->config, &errors);
+
+	if (r < 0)
+		log_errors(&errors, r);
+	config_errors_done(&errors);
+	return r;
+}
+
+/* Open what `config` needs and the running services have not. Changes nothing yet. */
+static int prepare(struct server *server, const struct config *config, struct reload **ret,
+	struct config_errors *errors)
+{
+	return reload_prepare(ret,
+		&(struct reload_setting){
+			.event = server->event,
+			.events = &server_service_events,
+			.userdata = server,
+			.inherited = server->inheritance,
+			.is_held = server->succession,
+		},
+		&server->services, config, errors);
+}
+
+/* Make the services and the log what `config` says. On failure nothing has changed. */
+static int apply(struct server *server, const struct config *config, struct config_errors *errors,
+	struct reload_counts *ret)
+{
+	struct reload *reload;
+	int r = prepare(server, config, &reload, errors);
+
+	if (r < 0)
+		return r;
+	r = open_log(config, errors);
+	if (r < 0) {
+		reload_abort(reload);
+		return r;
+	}
+	reload_commit(reload, &server->services, ret);
+	return 0;
+}
+
+/* What only a restart can change. */
+static void refuse_what_needs_restart(
+	const struct server *server, const struct config *config, struct config_errors *errors)
+{
+	const struct config_place place = {.file = config->files[0]};
+
+	if (strcmp(config->run_dir, server->config->run_dir) != 0)
+		config_errors_add(errors, place,
+			"run_dir is changed from %s to %s, which needs a restart",
+			server->config->run_dir, config->run_dir);
+	if (strcmp(config->user, server->config->user) != 0)
+		config_errors_add(errors, place,
+			"user is changed from %s to %s, which needs a restart",
+			server->config->user, config->user);
+}
+
+/* Load the configuration again and carry it out, or change nothing and say why in *errors. */
+static int reload(struct server *server, struct config_errors *errors, struct reload_counts *ret)
+{
+	struct config *config;
+	int r = config_load(
+		server->setting->config_path, server->setting->fd_limit, &config, errors);
+
+	if (r < 0)
+		return r;
+	refuse_what_needs_restart(server, config, errors);
+	r = errors->n_lines > 0 ? -EINVAL : apply(server, config, errors, ret);
+	if (r < 0) {
+		config_free(config);
+		return r;
+	}
+	config_free(server->config);
+	server->config = config;
+	return 0;
+}
+
+static json_t *failure_json(const struct config_errors *errors, int error)
+{
+	json_t *lines = json_array();
+
+	for (size_t i = 0; i < errors->n_lines; i++)
+		json_array_append_new(lines, status_text(errors->lines[i]));
+	if (errors->n_lines == 0)
+		json_array_append_new(lines, json_string(strerror(-error)));
+	return json_pack(
+		"{s:s, s:o}", "error", "the configuration was not changed", "lines", lines);
+}
+
+/* Log it, and return what usherctl is told. */
+static json_t *report_failure(const struct config_errors *errors, int error)
+{
+	log_errors(errors, error);
+	log_write(LOG_ERR, &(struct log_about){.reason = "config", .error = error},
+		"reload failed, the configuration was not changed");
+	return failure_json(errors, error);
+}
+
+static json_t *report_success(const struct reload_counts *counts)
+{
+	char message[128];
+
+	snprintf(message, sizeof(message),
+		"services: %zu added, %zu removed, %zu changed, %zu unchanged", counts->n_added,
+		counts->n_removed, counts->n_changed, counts->n_unchanged);
+	log_write(LOG_INFO, NULL, "reloaded: %s", message);
+	return json_pack("{s:b, s:s}", "ok", true, "message", message);
+}
+
+json_t *server_reload(struct server *server, bool *ret_is_done)
+{
+	struct config_errors errors = {0};
+	struct reload_counts counts;
+	json_t *answer;
+	int r;
+
+	server_notify_reloading(server);
+	r = reload(server, &errors, &counts);
+	answer = r < 0 ? report_failure(&errors, r) : report_success(&counts);
+	server_notify_ready(server);
+	config_errors_done(&errors);
+	*ret_is_done = r >= 0;
+	return answer;
+}
+
+static int become_user(const struct server *server)
+{
+	int r = privilege_drop();
+
+	if (r < 0)
+		log_write(LOG_ERR, NULL, "cannot become user '%s' alone: %s", server->config->user,
+			strerror(-r));
+	return r;
+}
+
+int server_start_services(struct server *server)
+{
+	struct config_errors errors = {0};
+	struct reload_counts counts;
+	struct reload *reload;
+	int r = prepare(server, server->config, &reload, &errors);
+
+	if (r < 0)
+		log_errors(&errors, r);
+	config_errors_done(&errors);
+	if (r < 0)
+		return r;
+	r = become_user(server);
+	if (r < 0) {
+		reload_abort(reload);
+		return r;
+	}
+	reload_commit(reload, &server->services, &counts);
+	server->inheritance = inheritance_free(server->inheritance);
+	return server->succession ? server_restore_services(server) : 0;
+}

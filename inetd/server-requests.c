@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What usherctl asks: see server-private.h. Each answer is an object, see control.h and
+ * usherctl(8), "JSON".
+ */
+#include "server-private.h"
+
+#include "status.h"
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+/* {"ok": true, "message": ...} or {"error": ...}, with a sentence. */
+__attribute__((format(printf, 2, 3))) static json_t *answer(bool is_ok, const char *format, ...)
+{
+	char sentence[512];
+	va_list arguments;
+	json_t *text;
+
+	va_start(arguments, format);
+	(void)vsnprintf(sentence, sizeof(sentence), format, arguments);
+	va_end(arguments);
+	text = status_text(sentence);
+	return is_ok ? json_pack("{s:b, s:o}", "ok", true, "message", text)
+		     : json_pack("{s:o}", "error", text);
+}
+
+static json_t *answer_status(struct server *server, const char *unused, int client_fd)
+{
+	(void)unused, (void)client_fd;
+	return status_json(&(struct status_source){
+		.config = server->config,
+		.services = &server->services,
+		.uptime_usec = server_now(server) - server->started_usec,
+		.program = server->program,
+		.n_upgrades = server->n_upgrades,
+	});
+}
+
+static json_t *answer_reload(struct server *server, const char *unused, int client_fd)
+{
+	bool is_done;
+
+	(void)unused, (void)client_fd;
+	return server_reload(server, &is_done);
+}
+
+/* What the configuration file says has to be what is in force: the new program reads it, too. */
+static json_t *answer_upgrade(struct server *server, const char *unused, int client_fd)
+{
+	bool is_done;
+	json_t *json = server_reload(server, &is_done);
+
+	(void)unused;
+	if (!is_done)
+		return json;
+	json_decref(json);
+	return server_upgrade(server, client_fd);
+}
+
+/* What a new program needs to say whether it could take over, see "usherd --check-state". */
+static json_t *answer_state(struct server *server, const char *unused, int client_fd)
+{
+	struct succession *succession;
+	json_t *json;
+
+	(void)unused, (void)client_fd;
+	if (!server->program)
+		return answer(false, "usherd does not know from which program it was started");
+	if (server_save(server, -EBADF, &succession) < 0)
+		return NULL;
+	json = json_pack("{s:o, s:o, s:o}", "program", status_text(server->program), "config",
+		status_text(server->setting->config_path), "state", succession_json(succession));
+	succession_free(succession);
+	return json;
+}
+
+static json_t *answer_no_service(const char *name)
+{
+	return answer(false, "there is no service '%s'", name);
+}
+
+/* "SERVICE" or "SERVICE/PROVIDER". */
+static json_t *answer_drain(struct server *server, const char *argument, int client_fd)
+{
+	char name[CONTROL_MAX_REQUEST + 1];
+	struct service *service;
+	char *provider;
+	unsigned int n;
+
+	(void)client_fd;
+	(void)snprintf(name, sizeof(name), "%s", argument);
+	provider = strchr(name, '/');
+	if (provider)
+		*provider++ = '\0';
+	service = server_find_service(server, name);
+	if (!service)
+		return answer_no_service(name);
+	n = service_drain(service, provider);
+	if (n == 0 && provider)
+		return answer(false, "service %s has no provider '%s' that is not draining", name,
+			provider);
+	if (n == 0)
+		return answer(false, "service %s has no provider that is not draining", name);
+	return answer(true, "%s: told %u of its providers to drain", name, n);
+}
+
+static json_t *set_paused(struct server *server, const char *name, bool is_paused)
+{
+	struct service *service = server_find_service(server, name);
+
+	if (!service)
+		return answer_no_service(name);
+	service_set_paused(service, is_paused);
+	return answer(true, "%s is %s", name, is_paused ? "paused" : "not paused any more");
+}
+
+static json_t *answer_pause(struct server *server, const char *name, int client_fd)
+{
+	(void)client_fd;
+	return set_paused(server, name, true);
+}
+
+static json_t *answer_resume(struct server *server, const char *name, int client_fd)
+{
+	(void)client_fd;
+	return set_paused(server, name, false);
+}
+
+static const struct {
+	const char *word;
+	bool has_argument;
+	json_t *(*answer)(struct server *server, const char *argument, int client_fd);
+} requests[] = {
+	{"status", false, answer_status},
+	{"reload", false, answer_reload},
+	{"state", false, answer_state},
+	{"upgrade", false, answer_upgrade},
+	{"drain", true, answer_drain},
+	{"pause", true, answer_pause},
+	{"resume", true, answer_resume},
+};
+
+json_t *server_on_request(const char *request, int client_fd, void *userdata)
+{
+	const char *space = strchr(request, ' '), *argument = space ? space + 1 : NULL;
+	size_t length = space ? (size_t)(space - request) : strlen(request);
+
+	for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++)
+		if (strncmp(request, requests[i].word, length) == 0 &&
+			requests[i].word[length] == '\0' && requests[i].has_argument == !!argument)
+			return requests[i].answer(userdata, argument, client_fd);
+	return answer(false,
+		"unknown request: this usherd knows 'status', 'reload', 'upgrade', 'state', "
+		"'drain SERVICE[/PROVIDER]', 'pause SERVICE' and 'resume SERVICE'");
+}

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A service from the inside: for the service*.c files alone, each of which is one part of it.
+ *
+ * service-settle.c carries out what dispatch decides, service-providers.c lets providers register
+ * and leave, service-parking.c keeps what nobody can take, service-forward.c passes on what
+ * providers forward, service.c makes, changes and ends the whole, service-save.c and
+ * service-restore.c hand it on to the next usherd.
+ *
+ * Invariant: every event, in whatever part, ends in service_settle().
+ */
+#pragma once
+
+#include "parking.h"
+#include "service.h"
+
+struct service {
+	sd_event *event;
+	struct config_service config; /* its arrays belong to the server's struct config */
+	char *name;
+
+	struct intake *intake;
+	struct rendezvous *rendezvous; /* NULL while ending */
+	struct dispatch *dispatch;
+	struct parking *parking;
+
+	struct provider *providers;
+	struct provider *dirty; /* those with something in the outbox */
+	unsigned int n_providers, n_registered, last_number;
+
+	bool is_full;	/* as dispatch said */
+	bool is_paused; /* by the administrator */
+	bool is_settling;
+	bool is_ending;
+	sd_event_source *claim_timer;
+	sd_event_source *parking_timer; /* a deadline, or to try again */
+	sd_event_source *unparking;	/* deferred: somebody can take what is parked */
+	sd_event_source *ended;
+
+	uint32_t n_adopted;	      /* of the parked ones, the oldest: by an earlier usherd */
+	bool is_short_of_descriptors; /* to take parked ones out: until the parking timer */
+	struct service_parking_log {  /* what was logged since the last time that nobody waited */
+		bool full, timeout, failure;
+	} logged;
+
+	/* Of connections that wait, are parked by this usherd, or unclaimed. */
+	size_t n_forwarded_bytes;
+	uint64_t n_forwards_refused;
+
+	const struct service_events *events;
+	void *userdata;
+};
+
+/* As service_new(), without a rendezvous. */
+int service_make(struct service **ret, sd_event *event, const struct config_service *config,
+	struct inheritance *inherited, const struct service_events *events, void *userdata);
+
+/* CLOCK_MONOTONIC of this turn, µs. */
+uint64_t service_now(const struct service *s);
+
+/* When a connection is accepted, as the protocol says it. */
+uint64_t service_realtime_ns(void);
+
+/*
+ * Carry out what dispatch wants, send the outboxes, give what could not be sent to somebody else,
+ * park what nobody takes, and make the listeners agree with the outcome. Within itself it does
+ * nothing. Frees no provider.
+ */
+void service_settle(struct service *s);
+
+/* Do what dispatch wants now, short of sending the outboxes. */
+void service_carry_out(struct service *s);
+
+/* A connection that is no more ours: forget what it brought with it. */
+void service_forget_forwarded(struct service *s, struct handoff *h);
+
+/* For intake_new(). */
+void service_on_connections(struct listener *l, void *userdata);
+
+/* For rendezvous_new(). */
+void service_on_peer(int fd, const struct rendezvous_peer *peer, void *userdata);
+
+extern const struct provider_events service_provider_events;
+
+/* Tell all registered providers of changed listeners. */
+void service_welcome_again(struct service *s);
+
+/* Parking as part of a new service. Returns 0 or a negative errno. */
+int service_parking_init(struct service *s, struct inheritance *inherited);
+
+/*
+ * At the end of the service: what waits is left in the service manager's store, if it is there and
+ * the service may come back, else reset.
+ */
+void service_parking_done(struct service *s);
+
+/* Park what waits, but for a small batch that is about to be sent. */
+void service_park(struct service *s);
+
+/* Be called when parked ones can be given, have waited for too long, or can be tried again. */
+void service_watch_parking(struct service *s);
+
+/* For struct provider_events. */
+void service_on_forward(struct provider *p, const struct wire_forward *forward, size_t n_bytes,
+	struct handoff *h, void *userdata);

@@ -1,0 +1,841 @@
+/* SPDX-License-Identifier: MIT */
+/* Connections put into kernel queues and taken out again: in this process, and by the next one. */
+#include "fd.h"
+#include "fdpass.h"
+#include "fdstore.h"
+#include "forwarded.h"
+#include "manager.h"
+#include "notify.h"
+#include "parking.h"
+#include "test.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define LONG_ENOUGH_USEC (30 * UINT64_C(1000000))
+#define N_MANY		 1000
+#define N_PER_LOT	 2731 /* see parking.h */
+#define STRANGER	 65533
+
+static bool is_refusing_descriptors;
+
+ssize_t __real_recvmsg(int fd, struct msghdr *message, int flags);
+ssize_t __wrap_recvmsg(int fd, struct msghdr *message, int flags);
+ssize_t __wrap_recvmsg(int fd, struct msghdr *message, int flags)
+{
+	if (is_refusing_descriptors) { /* as a security module: only MSG_CTRUNC is left of them */
+		message->msg_control = NULL;
+		message->msg_controllen = 0;
+	}
+	return __real_recvmsg(fd, message, flags);
+}
+
+/* A parking of service "one", with nothing in it. */
+static struct parking *make(void)
+{
+	struct parking *parking;
+
+	assert_int_equal(parking_new(&parking, "one"), 0);
+	return parking;
+}
+
+/* What is parked as the `i`th. */
+static struct handoff make_handoff(int fd, uint32_t i)
+{
+	struct handoff h = {
+		.id = 77,
+		.sequence = 78,
+		.fd = fd,
+		.listener = i % 7,
+		.n_hops = i % 3,
+		.accepted_ns = UINT64_C(1) << 60 | i,
+		.peer = {.family = AF_INET, .port = htons((uint16_t)i)},
+	};
+
+	return h;
+}
+
+static void assert_is_handoff(const struct handoff *h, uint32_t i)
+{
+	struct handoff expected = make_handoff(-EBADF, i);
+
+	assert_int_equal(h->id, 0);
+	assert_int_equal(h->sequence, 0);
+	assert_null(h->provider);
+	assert_null(h->forwarded);
+	assert_int_equal(h->listener, expected.listener);
+	assert_int_equal(h->n_hops, expected.n_hops);
+	assert_int_equal(h->accepted_ns, expected.accepted_ns);
+	assert_memory_equal(&h->peer, &expected.peer, sizeof(h->peer));
+	assert_int_equal(fcntl(h->fd, F_GETFD), FD_CLOEXEC);
+}
+
+/* A new connection is put in, as the `i`th. Returns the client's end. */
+static int put_one(struct parking *parking, uint32_t i)
+{
+	struct handoff h;
+	int fds[2];
+
+	test_socketpair(fds);
+	h = make_handoff(fds[0], i);
+	assert_int_equal(parking_put(parking, &h, 1000 + i), 0);
+	close_fd(fds[0]);
+	return fds[1];
+}
+
+/* The oldest is the `i`th, and its client's end is `client_fd`, which is closed. */
+static void take_one(struct parking *parking, uint32_t i, int client_fd)
+{
+	uint64_t parked_usec;
+	uint32_t number = 0;
+	struct handoff h;
+
+	assert_true(parking_oldest(parking, &parked_usec));
+	assert_int_equal(parked_usec, 1000 + i);
+	assert_int_equal(parking_take(parking, &h), 0);
+	assert_is_handoff(&h, i);
+	assert_int_equal(write(client_fd, &i, sizeof(i)), sizeof(i));
+	assert_int_equal(read(h.fd, &number, sizeof(number)), sizeof(number));
+	assert_int_equal(number, i);
+	close_fd(h.fd);
+	close_fd(client_fd);
+}
+
+static void assert_empty(struct parking *parking)
+{
+	uint64_t unused_usec;
+	struct handoff unused;
+
+	assert_int_equal(parking_n(parking), 0);
+	assert_false(parking_oldest(parking, &unused_usec));
+	assert_int_equal(parking_take(parking, &unused), -EAGAIN);
+}
+
+static size_t count_lots(const struct parking *parking)
+{
+	uint32_t number;
+	size_t n = 0;
+	int fd;
+
+	while (parking_lot(parking, n, &fd, &number))
+		n++;
+	return n;
+}
+
+static void test_thousand_are_taken_out_as_they_were_put_in(void **state)
+{
+	struct parking *parking = make();
+	size_t n_before = test_count_fds();
+	static int clients[N_MANY];
+
+	(void)state;
+	for (uint32_t i = 0; i < N_MANY; i++)
+		clients[i] = put_one(parking, i);
+	assert_int_equal(parking_n(parking), N_MANY);
+	assert_int_equal(test_count_fds() - n_before, N_MANY + 2 * count_lots(parking));
+	for (uint32_t i = 0; i < N_MANY; i++)
+		take_one(parking, i, clients[i]);
+	assert_empty(parking);
+	assert_int_equal(test_count_fds(), n_before);
+	parking_free(parking);
+}
+
+static void test_new_ones_go_behind_the_old_ones(void **state)
+{
+	struct parking *parking = make();
+	int clients[6];
+
+	(void)state;
+	for (uint32_t i = 0; i < 3; i++)
+		clients[i] = put_one(parking, i);
+	take_one(parking, 0, clients[0]);
+	for (uint32_t i = 3; i < 6; i++)
+		clients[i] = put_one(parking, i);
+	for (uint32_t i = 1; i < 6; i++)
+		take_one(parking, i, clients[i]);
+	assert_empty(parking);
+	parking_free(parking);
+}
+
+static void test_forwarded_ones_keep_all_that_goes_with_them(void **state)
+{
+	static const size_t sizes[] = {0, 1, 4096, WIRE_MAX_FORWARDED_BYTES};
+	static uint8_t data[WIRE_MAX_FORWARDED_BYTES];
+	struct parking *parking = make();
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(data); i++)
+		data[i] = (uint8_t)(i * 31 % 251);
+	for (uint32_t i = 0; i < 4; i++) {
+		struct handoff h = make_handoff(STDIN_FILENO, i);
+
+		h.forwarded = forwarded_new("login.service", data, sizes[i]);
+		h.forwarded->mark = (struct connection_mark){.n_read = 5 + i, .n_written = 6 + i};
+		assert_int_equal(parking_put(parking, &h, 0), 0);
+		forwarded_free(h.forwarded);
+	}
+	for (uint32_t i = 0; i < 4; i++) {
+		struct handoff h;
+
+		assert_int_equal(parking_take(parking, &h), 0);
+		assert_string_equal(h.forwarded->from, "login.service");
+		assert_int_equal(h.forwarded->mark.n_read, 5 + i);
+		assert_int_equal(h.forwarded->mark.n_written, 6 + i);
+		assert_int_equal(h.forwarded->size, sizes[i]);
+		assert_memory_equal(h.forwarded->data, data, sizes[i]);
+		h.forwarded = forwarded_free(h.forwarded);
+		assert_is_handoff(&h, i);
+		close_fd(h.fd);
+	}
+	parking_free(parking);
+}
+
+static void test_full_lot_is_followed_by_another(void **state)
+{
+	enum { N = 2 * N_PER_LOT + 1 };
+	struct parking *parking = make();
+
+	(void)state;
+	for (uint32_t i = 0; i < N; i++) {
+		struct handoff h = make_handoff(STDIN_FILENO, i);
+
+		assert_int_equal(parking_put(parking, &h, i), 0);
+	}
+	assert_in_range(count_lots(parking), 3, N / 500); /* wmem_max may be small here */
+	for (uint32_t i = 0; i < N; i++) {
+		struct handoff h;
+
+		assert_int_equal(parking_take(parking, &h), 0);
+		assert_is_handoff(&h, i);
+		close_fd(h.fd);
+	}
+	assert_empty(parking);
+	assert_int_equal(count_lots(parking), 0);
+	parking_free(parking);
+}
+
+static void test_free_ends_what_is_parked(void **state)
+{
+	struct parking *parking = make();
+	int client = put_one(parking, 0);
+	char byte;
+
+	(void)state;
+	assert_int_equal(read(client, &byte, 1), -1);
+	assert_int_equal(errno, EAGAIN);
+	assert_null(parking_free(parking));
+	assert_int_equal(read(client, &byte, 1), 0);
+	close_fd(client);
+	assert_null(parking_free(NULL));
+}
+
+static void test_looking_at_the_oldest_takes_nothing(void **state)
+{
+	struct parking *parking = make();
+	int client = put_one(parking, 5);
+	size_t n_before = test_count_fds();
+	uint64_t parked_usec;
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		assert_true(parking_oldest(parking, &parked_usec));
+		assert_int_equal(parked_usec, 1005);
+	}
+	assert_int_equal(test_count_fds(), n_before);
+	take_one(parking, 5, client);
+	parking_free(parking);
+}
+
+/* The lots of `from`, whose writing ends and counts are lost with it, go to a new one. */
+static struct parking *inherit(struct parking *from)
+{
+	struct parking *to = make();
+	int fds[8];
+	uint32_t number;
+	size_t n = 0;
+
+	for (; parking_lot(from, n, &fds[n], &number); n++)
+		fds[n] = dup(fds[n]);
+	parking_free(from);
+	for (size_t i = 0; i < n; i++)
+		assert_int_equal(parking_adopt(to, fds[i], 0), 0);
+	return to;
+}
+
+static void test_adopted_lots_are_counted_and_come_first(void **state)
+{
+	struct parking *parking = make();
+	size_t n_before = test_count_fds();
+	int clients[6];
+
+	(void)state;
+	for (uint32_t i = 0; i < 4; i++)
+		clients[i] = put_one(parking, i);
+	parking = inherit(parking);
+	assert_int_equal(parking_n(parking), 4);
+	assert_int_equal(test_count_fds() - n_before, 4 + 1);
+	take_one(parking, 0, clients[0]);
+	for (uint32_t i = 4; i < 6; i++)
+		clients[i] = put_one(parking, i);
+	assert_int_equal(parking_n(parking), 5);
+	for (uint32_t i = 1; i < 6; i++)
+		take_one(parking, i, clients[i]);
+	assert_empty(parking);
+	assert_int_equal(test_count_fds(), n_before);
+	parking_free(parking);
+}
+
+static void test_lot_that_is_inherited_twice_keeps_its_count(void **state)
+{
+	struct parking *parking = make();
+	int clients[10];
+
+	(void)state;
+	for (uint32_t i = 0; i < 10; i++)
+		clients[i] = put_one(parking, i);
+	parking = inherit(inherit(parking));
+	assert_int_equal(parking_n(parking), 10);
+	for (uint32_t i = 0; i < 10; i++)
+		take_one(parking, i, clients[i]);
+	parking_free(parking);
+}
+
+/* Another process, which parks those whose ends are in `servers` and waits for its own end. */
+static pid_t start_parking_process(const int *servers)
+{
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		struct parking *parking;
+		uint32_t i;
+
+		if (parking_new(&parking, "one") < 0)
+			_exit(1);
+		for (i = 0; i < N_MANY; i++) {
+			struct handoff h = make_handoff(servers[i], i);
+
+			if (parking_put(parking, &h, 1000 + i) < 0)
+				_exit(2);
+		}
+		notify_send("READY=1");
+		for (;;)
+			pause();
+	}
+	return pid;
+}
+
+/* The next message is of a lot that shall be stored: *ret_fd; or says READY=1: false. */
+static bool next_stored(struct manager *m, int *ret_fd)
+{
+	const char prefix[] = "FDSTORE=1\nFDPOLL=0\nFDNAME=";
+	struct pollfd poll_fd = {.fd = m->fd, .events = POLLIN};
+	char text[512], service[WIRE_NAME_SIZE];
+	struct fdpass_received received;
+	enum fdstore_kind kind;
+	uint32_t number;
+
+	assert_int_equal(poll(&poll_fd, 1, -1), 1);
+	assert_int_equal(fdpass_receive(m->fd, text, sizeof(text) - 1, 1, &received), 0);
+	text[received.size] = '\0';
+	if (received.n_fds == 0)
+		return false;
+	assert_memory_equal(text, prefix, strlen(prefix));
+	assert_true(fdstore_parse_name(text + strlen(prefix), &kind, &number, service));
+	assert_int_equal(kind, FDSTORE_PARKING);
+	assert_string_equal(service, "one");
+	*ret_fd = received.fds[0];
+	return true;
+}
+
+static void test_thousand_outlive_a_kill_in_the_store(void **state)
+{
+	static int clients[N_MANY], servers[N_MANY];
+	struct parking *parking = make();
+	struct manager manager;
+	size_t n_lots = 0;
+	int lots[8];
+	pid_t pid;
+
+	(void)state;
+	for (size_t i = 0; i < N_MANY; i++) {
+		int fds[2];
+
+		test_socketpair(fds);
+		servers[i] = fds[0];
+		clients[i] = fds[1];
+	}
+	manager_start(&manager);
+	pid = start_parking_process(servers);
+	for (size_t i = 0; i < N_MANY; i++)
+		close_fd(servers[i]);
+	while (next_stored(&manager, &lots[n_lots]))
+		n_lots++;
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	for (size_t i = 0; i < n_lots; i++)
+		assert_int_equal(parking_adopt(parking, lots[i], 0), 0);
+	for (uint32_t i = 0; i < N_MANY; i++)
+		take_one(parking, i, clients[i]);
+	assert_empty(parking);
+	parking_free(parking);
+	manager_end(&manager);
+}
+
+static void test_what_is_no_lot_is_not_adopted(void **state)
+{
+	struct parking *parking = make();
+	int fds[2];
+	char byte;
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	assert_int_equal(parking_adopt(parking, fds[0], 0), -EPROTOTYPE);
+	assert_int_equal(read(fds[1], &byte, 1), 0);
+	close_fd(fds[1]);
+	assert_int_equal(parking_adopt(parking, socket(AF_INET, SOCK_STREAM, 0), 0), -EPROTOTYPE);
+	assert_int_equal(parking_adopt(parking, dup(STDIN_FILENO), 0), -EPROTOTYPE);
+	assert_empty(parking);
+	parking_free(parking);
+}
+
+static void test_empty_lot_is_closed_at_once(void **state)
+{
+	struct parking *parking = make();
+	int fds[2];
+	char byte;
+
+	(void)state;
+	test_socketpair(fds);
+	assert_int_equal(parking_adopt(parking, fds[0], 0), 0);
+	assert_int_equal(read(fds[1], &byte, 1), 0);
+	close_fd(fds[1]);
+	test_socketpair(fds);
+	close_fd(fds[1]);
+	assert_int_equal(parking_adopt(parking, fds[0], 0), 0);
+	assert_empty(parking);
+	parking_free(parking);
+}
+
+/* Let this process have no more descriptors than it has. Returns the limit as it was. */
+static struct rlimit limit_fds(void)
+{
+	int free_fd = dup(STDIN_FILENO);
+	struct rlimit limit, low;
+
+	close_fd(free_fd);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	low = (struct rlimit){.rlim_cur = (rlim_t)free_fd, .rlim_max = limit.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+	return limit;
+}
+
+static void test_nothing_is_taken_at_the_descriptor_limit(void **state)
+{
+	struct parking *parking = make();
+	int client = put_one(parking, 0);
+	struct rlimit limit = limit_fds();
+	struct handoff h;
+
+	(void)state;
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(parking_take(parking, &h), -EMFILE);
+	assert_int_equal(parking_n(parking), 1);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	take_one(parking, 0, client);
+	parking_free(parking);
+}
+
+static void test_nothing_is_put_when_no_lot_can_be_opened(void **state)
+{
+	struct parking *parking = make();
+	struct handoff h = make_handoff(STDIN_FILENO, 0);
+	struct rlimit limit = limit_fds();
+
+	(void)state;
+	assert_int_equal(parking_put(parking, &h, 0), -EMFILE);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	assert_empty(parking);
+	parking_free(parking);
+}
+
+static void test_a_quarter_of_what_may_be_in_flight_is_left_to_others(void **state)
+{
+	enum { N_ALLOWED = 200 };
+	struct parking *parking = make(), *other = make();
+	struct handoff h = make_handoff(STDIN_FILENO, 0);
+	struct rlimit limit, low;
+
+	(void)state;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	low = (struct rlimit){.rlim_cur = N_ALLOWED, .rlim_max = limit.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+	for (int i = 0; i < N_ALLOWED * 3 / 4; i++)
+		assert_int_equal(parking_put(i % 2 ? parking : other, &h, 0), 0);
+	assert_int_equal(parking_put(parking, &h, 0), -ETOOMANYREFS);
+	assert_int_equal(parking_take(other, &h), 0);
+	assert_int_equal(parking_put(parking, &h, 0), 0);
+	close_fd(h.fd);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	parking_free(parking);
+	parking_free(other);
+}
+
+/* As a user to whom the kernel's limit applies: returns what parking_put() says beyond it, and has
+ * nothing left behind. */
+static int put_beyond_limit(void)
+{
+	const struct rlimit low = {.rlim_cur = 40, .rlim_max = 40};
+	struct handoff h = make_handoff(STDIN_FILENO, 0);
+	struct parking *parking;
+	int fds[2], r = parking_new(&parking, "one");
+
+	if (r < 0 || setresuid(STRANGER, STRANGER, STRANGER) < 0 ||
+		socketpair(AF_UNIX, SOCK_SEQPACKET, 0, fds) < 0 ||
+		setrlimit(RLIMIT_NOFILE, &low) < 0)
+		return 1;
+	while (r == 0)
+		r = fdpass_send(fds[0], "x", 1, &h.fd, 1);
+	if (r != -ETOOMANYREFS)
+		return 2;
+	r = parking_put(parking, &h, 0);
+	return parking_n(parking) > 0 || count_lots(parking) > 0 ? 3 : -r;
+}
+
+static void test_kernel_counts_others_of_this_user_too(void **state)
+{
+	pid_t pid = fork();
+	int status;
+
+	(void)state;
+	assert_true(pid >= 0);
+	if (pid == 0)
+		_exit(put_beyond_limit());
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), ETOOMANYREFS);
+}
+
+/* A message as parking makes it. */
+struct raw {
+	uint8_t bytes[64 * 1024];
+	size_t size;
+};
+
+static void make_raw(struct raw *ret, bool is_forwarded)
+{
+	struct parking *parking = make();
+	struct handoff h = make_handoff(STDIN_FILENO, 1);
+	struct fdpass_received received;
+	uint32_t number;
+	int fd;
+
+	h.forwarded = is_forwarded ? forwarded_new("login", "hello", 5) : NULL;
+	assert_int_equal(parking_put(parking, &h, 1001), 0);
+	forwarded_free(h.forwarded);
+	assert_true(parking_lot(parking, 0, &fd, &number));
+	assert_int_equal(fdpass_peek(fd, ret->bytes, sizeof(ret->bytes), 0, &received), 0);
+	ret->size = received.size;
+	parking_free(parking);
+}
+
+/* Format 1, as it is in the stores of running machines. */
+static void make_format_1(struct raw *ret, uint32_t is_forwarded)
+{
+	const uint32_t magic_and_format[] = {0x6b726170, 1};
+	const uint64_t parked_and_accepted[] = {1001, UINT64_C(1) << 60 | 1};
+	const struct wire_address peer = {.family = AF_INET, .port = htons(1)};
+	const uint32_t listener_and_hops[] = {1, 1};
+	const uint32_t forwarded_and_size[] = {is_forwarded, 5};
+	const uint64_t n_read_and_written[] = {11, 12};
+
+	memset(ret, 0, sizeof(*ret));
+	memcpy(ret->bytes, magic_and_format, 8);
+	memcpy(ret->bytes + 8, parked_and_accepted, 16);
+	memcpy(ret->bytes + 24, &peer, 24);
+	memcpy(ret->bytes + 48, listener_and_hops, 8);
+	memcpy(ret->bytes + 56, forwarded_and_size, 8);
+	memcpy(ret->bytes + 64, n_read_and_written, 16);
+	memcpy(ret->bytes + 80, "login", 5);
+	memcpy(ret->bytes + 144, "hello", 5);
+	ret->size = 149;
+}
+
+static void test_format_1_is_read(void **state)
+{
+	struct parking *parking = make();
+	struct handoff h;
+	struct raw raw;
+	int fds[2];
+
+	(void)state;
+	make_format_1(&raw, true);
+	test_socketpair(fds);
+	assert_int_equal(fdpass_send(fds[1], raw.bytes, raw.size, &(int){STDIN_FILENO}, 1), 0);
+	close_fd(fds[1]);
+	assert_int_equal(parking_adopt(parking, fds[0], 0), 0);
+	assert_int_equal(parking_take(parking, &h), 0);
+	assert_string_equal(h.forwarded->from, "login");
+	assert_int_equal(h.forwarded->mark.n_read, 11);
+	assert_int_equal(h.forwarded->mark.n_written, 12);
+	assert_int_equal(h.forwarded->size, 5);
+	assert_memory_equal(h.forwarded->data, "hello", 5);
+	h.forwarded = forwarded_free(h.forwarded);
+	assert_is_handoff(&h, 1);
+	close_fd(h.fd);
+	parking_free(parking);
+}
+
+/* In a lot with a good one behind it, this message is a loss of its own, and no more than that. */
+static void assert_damaged(const struct raw *raw, size_t n_fds)
+{
+	struct parking *parking = make();
+	struct handoff h;
+	struct raw good;
+	int fds[2];
+
+	make_raw(&good, false);
+	test_socketpair(fds);
+	assert_int_equal(
+		fdpass_send(fds[1], raw->bytes, raw->size, &(int){STDIN_FILENO}, n_fds), 0);
+	assert_int_equal(fdpass_send(fds[1], good.bytes, good.size, &(int){STDIN_FILENO}, 1), 0);
+	close_fd(fds[1]);
+	assert_int_equal(parking_adopt(parking, fds[0], 0), 0);
+	assert_int_equal(parking_n(parking), 2);
+	assert_int_equal(parking_take(parking, &h), -EIO);
+	assert_int_equal(parking_n(parking), 1);
+	assert_int_equal(parking_take(parking, &h), 0);
+	assert_is_handoff(&h, 1);
+	close_fd(h.fd);
+	assert_empty(parking);
+	parking_free(parking);
+}
+
+static void test_damaged_messages_are_lost_one_by_one(void **state)
+{
+	struct raw whole, raw;
+
+	(void)state;
+	make_raw(&whole, true);
+	raw = whole;
+	assert_damaged(&raw, 0);
+	for (size_t i = 0; i < 8; i++) { /* magic and format */
+		raw = whole;
+		raw.bytes[i] ^= 2;
+		assert_damaged(&raw, 1);
+	}
+	raw = whole;
+	raw.size--;
+	assert_damaged(&raw, 1);
+	raw = whole;
+	raw.size++;
+	assert_damaged(&raw, 1);
+	raw.size = 1;
+	assert_damaged(&raw, 1);
+	make_format_1(&raw, false); /* bytes of one that was not forwarded */
+	assert_damaged(&raw, 1);
+	raw = whole;
+	memset(memmem(raw.bytes, raw.size, "login", 5), 'x', WIRE_NAME_SIZE);
+	assert_damaged(&raw, 1);
+}
+
+static void test_every_changed_byte_is_survived(void **state)
+{
+	struct raw whole;
+
+	(void)state;
+	make_raw(&whole, true);
+	for (size_t i = 0; i < whole.size; i++) {
+		struct parking *parking = make();
+		struct raw raw = whole;
+		struct handoff h;
+		int fds[2], r;
+
+		raw.bytes[i] ^= 0xff;
+		test_socketpair(fds);
+		assert_int_equal(
+			fdpass_send(fds[1], raw.bytes, raw.size, &(int){STDIN_FILENO}, 1), 0);
+		close_fd(fds[1]);
+		assert_int_equal(parking_adopt(parking, fds[0], 0), 0);
+		r = parking_take(parking, &h);
+		assert_true(r == 0 || r == -EIO);
+		if (r == 0) {
+			close_fd(h.fd);
+			forwarded_free(h.forwarded);
+		}
+		assert_empty(parking);
+		parking_free(parking);
+	}
+}
+
+static void test_unreadable_oldest_has_waited_for_ever(void **state)
+{
+	struct parking *parking = make();
+	uint64_t parked_usec = 42;
+	struct handoff h;
+	int fds[2];
+
+	(void)state;
+	test_socketpair(fds);
+	assert_int_equal(fdpass_send(fds[1], "x", 1, NULL, 0), 0);
+	close_fd(fds[1]);
+	assert_int_equal(parking_adopt(parking, fds[0], 0), 0);
+	assert_true(parking_oldest(parking, &parked_usec));
+	assert_int_equal(parked_usec, 0);
+	assert_int_equal(parking_take(parking, &h), -EIO);
+	parking_free(parking);
+}
+
+static void test_refused_descriptor_is_a_loss(void **state)
+{
+	struct parking *parking = make();
+	int lost = put_one(parking, 0), client = put_one(parking, 1);
+	struct handoff h;
+	char byte;
+
+	(void)state;
+	is_refusing_descriptors = true;
+	assert_int_equal(parking_take(parking, &h), -EIO);
+	is_refusing_descriptors = false;
+	assert_int_equal(read(lost, &byte, 1), 0);
+	close_fd(lost);
+	take_one(parking, 1, client);
+	parking_free(parking);
+}
+
+static void test_messages_that_somebody_else_took_are_losses(void **state)
+{
+	struct parking *parking = make();
+	int lost = put_one(parking, 0);
+	struct handoff h;
+	uint32_t number;
+	char byte;
+	int fd;
+
+	(void)state;
+	assert_true(parking_lot(parking, 0, &fd, &number));
+	assert_int_equal(recv(fd, &byte, 1, 0), 1);
+	assert_int_equal(parking_take(parking, &h), -EIO);
+	assert_empty(parking);
+	close_fd(lost);
+	parking_free(parking);
+}
+
+static void test_lots_are_in_the_store_while_they_hold_something(void **state)
+{
+	struct parking *parking = make();
+	struct manager manager;
+	char expected[128];
+	uint32_t number;
+	int client, fd;
+
+	(void)state;
+	manager_start(&manager);
+	client = put_one(parking, 0);
+	assert_true(parking_lot(parking, 0, &fd, &number));
+	assert_int_not_equal(number, 0);
+	snprintf(expected, sizeof(expected), "FDSTORE=1\nFDPOLL=0\nFDNAME=parking.%u.one", number);
+	assert_string_equal(manager_next_with_fd(&manager, &fd), expected);
+	close_fd(fd);
+	take_one(parking, 0, client);
+	snprintf(expected, sizeof(expected), "FDSTOREREMOVE=1\nFDNAME=parking.%u.one", number);
+	assert_string_equal(manager_next(&manager), expected);
+
+	parking_free(parking);
+	assert_true(notify_stop(LONG_ENOUGH_USEC));
+	manager_end(&manager);
+}
+
+static void test_adopted_lot_is_removed_under_its_number(void **state)
+{
+	struct parking *parking = make();
+	struct manager manager;
+	int fds[2];
+
+	(void)state;
+	manager_start(&manager);
+	test_socketpair(fds);
+	close_fd(fds[1]);
+	assert_int_equal(parking_adopt(parking, fds[0], 4711), 0);
+	assert_string_equal(manager_next(&manager), "FDSTOREREMOVE=1\nFDNAME=parking.4711.one");
+	parking_free(parking);
+	assert_true(notify_stop(LONG_ENOUGH_USEC));
+	manager_end(&manager);
+}
+
+/* The last test: there is no way back from fdstore_freeze(). */
+static void test_frozen_store_goes_on_holding_what_is_parked(void **state)
+{
+	struct parking *parking = make(), *next = make();
+	struct manager manager;
+	int client, fd;
+
+	(void)state;
+	manager_start(&manager);
+	client = put_one(parking, 0);
+	(void)manager_next_with_fd(&manager, &fd);
+	fdstore_freeze();
+	parking_free(parking);
+	assert_true(notify_send("STATUS=next"));
+	assert_string_equal(manager_next(&manager), "STATUS=next");
+	assert_int_equal(parking_adopt(next, fd, 0), 0);
+	take_one(next, 0, client);
+	parking_free(next);
+	assert_true(notify_stop(LONG_ENOUGH_USEC));
+	manager_end(&manager);
+}
+
+/* A thousand connections have two thousand ends. */
+static void raise_fd_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		check_test(test_thousand_are_taken_out_as_they_were_put_in),
+		check_test(test_new_ones_go_behind_the_old_ones),
+		check_test(test_forwarded_ones_keep_all_that_goes_with_them),
+		check_test(test_full_lot_is_followed_by_another),
+		check_test(test_free_ends_what_is_parked),
+		check_test(test_looking_at_the_oldest_takes_nothing),
+		check_test(test_adopted_lots_are_counted_and_come_first),
+		check_test(test_lot_that_is_inherited_twice_keeps_its_count),
+		check_test(test_thousand_outlive_a_kill_in_the_store),
+		check_test(test_what_is_no_lot_is_not_adopted),
+		check_test(test_empty_lot_is_closed_at_once),
+		check_test(test_nothing_is_taken_at_the_descriptor_limit),
+		check_test(test_nothing_is_put_when_no_lot_can_be_opened),
+		check_test(test_a_quarter_of_what_may_be_in_flight_is_left_to_others),
+		check_test_if(test_is_root(), test_kernel_counts_others_of_this_user_too),
+		check_test(test_format_1_is_read),
+		check_test(test_damaged_messages_are_lost_one_by_one),
+		check_test(test_every_changed_byte_is_survived),
+		check_test(test_unreadable_oldest_has_waited_for_ever),
+		check_test(test_refused_descriptor_is_a_loss),
+		check_test(test_messages_that_somebody_else_took_are_losses),
+		check_test(test_lots_are_in_the_store_while_they_hold_something),
+		check_test(test_adopted_lot_is_removed_under_its_number),
+		check_test(test_frozen_store_goes_on_holding_what_is_parked),
+	};
+
+	raise_fd_limit();
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
