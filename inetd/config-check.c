@@ -201,8 +201,8 @@ static void check_forward(const struct config *config, const struct config_servi
 	for (size_t i = 0; i < providers->n_forward; i++)
 		if (!config_find_service(config, providers->forward[i]))
 			config_errors_add(errors, providers->forward_place,
-				"service '%s' forwards to '%s', which is not there, expected the "
-				"name of a service",
+				"service '%s' forwards to '%s', which is no service of this "
+				"configuration, expected the name of one",
 				service->name, providers->forward[i]);
 }
 

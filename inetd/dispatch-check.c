@@ -106,6 +106,6 @@ void dispatch_check(const struct dispatch *d)
 	n += check_providers(d);
 	n += check_slots(d);
 	assert(n == d->n_slots);
-	assert(d->waiting.n == 0 || usable_credit_of_all(d) == 0);
+	assert(d->waiting.n == 0 || usable_credit_of_all(d) == 0 || d->n_parked > 0);
 	assert(d->totals.n_accepted + d->totals.n_taken_over == dispatch_n_known(d));
 }

@@ -42,10 +42,14 @@ bool dispatch_can_unpark(struct dispatch *d)
 
 struct handoff *dispatch_unpark(struct dispatch *d, uint64_t now_usec)
 {
+	struct handoff *h;
+
 	if (!dispatch_can_unpark(d))
 		return NULL;
 	d->n_parked--;
-	return dispatch_enter(d, now_usec);
+	h = dispatch_enter(d);
+	dispatch_match(d, now_usec);
+	return h;
 }
 
 void dispatch_expire(struct dispatch *d)
@@ -53,6 +57,13 @@ void dispatch_expire(struct dispatch *d)
 	assert(d->n_parked > 0);
 	d->n_parked--;
 	d->totals.n_expired++;
+}
+
+void dispatch_lose(struct dispatch *d)
+{
+	assert(d->n_parked > 0);
+	d->n_parked--;
+	d->totals.n_lost++;
 }
 
 void dispatch_set_parked(struct dispatch *d, uint32_t n)

@@ -110,8 +110,8 @@ bool dispatch_reserve(struct dispatch *d, uint64_t n);
 /* The end of all slots. */
 void dispatch_free_slots(struct dispatch *d);
 
-/* A connection comes into a free slot, of which there is one; it waits, or is given at once. */
-struct handoff *dispatch_enter(struct dispatch *d, uint64_t now_usec);
+/* A connection comes into a free slot, of which there is one; it waits until dispatch_match(). */
+struct handoff *dispatch_enter(struct dispatch *d);
 
 /* The end of a record that is in no list. */
 void dispatch_free_handoff(struct dispatch *d, struct handoff *h);

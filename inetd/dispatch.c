@@ -188,7 +188,7 @@ uint32_t dispatch_room(struct dispatch *d, uint32_t max)
 	return dispatch_reserve(d, n) ? (uint32_t)n : d->n_free;
 }
 
-struct handoff *dispatch_enter(struct dispatch *d, uint64_t now_usec)
+struct handoff *dispatch_enter(struct dispatch *d)
 {
 	struct handoff *h = d->free;
 
@@ -196,24 +196,32 @@ struct handoff *dispatch_enter(struct dispatch *d, uint64_t now_usec)
 	d->n_free--;
 	*h = (struct handoff){.id = h->id + SLOT_MASK + 1, .state = HANDOFF_WAITING, .fd = -EBADF};
 	list_append(&d->waiting, h);
-	dispatch_match(d, now_usec);
 	return h;
 }
 
 struct handoff *dispatch_offer(struct dispatch *d, uint64_t now_usec)
 {
+	struct handoff *h;
+
 	if (!d->free || room(d) == 0)
 		return NULL;
 	d->totals.n_accepted++;
-	return dispatch_enter(d, now_usec);
+	h = dispatch_enter(d);
+	dispatch_match(d, now_usec);
+	return h;
 }
 
 struct handoff *dispatch_take_over(struct dispatch *d, uint64_t now_usec)
 {
+	struct handoff *h;
+
 	if (n_connections(d) >= d->instances || !dispatch_reserve(d, 1))
 		return NULL;
 	d->totals.n_taken_over++;
-	return dispatch_enter(d, now_usec);
+	h = dispatch_enter(d);
+	if (d->n_parked == 0)
+		dispatch_match(d, now_usec);
+	return h;
 }
 
 void dispatch_add_provider(struct dispatch *d, struct dispatch_provider *p)

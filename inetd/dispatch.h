@@ -18,7 +18,8 @@
  *    parked is no hand-off for as long: it is only counted here.
  *  - A hand-off leaves a provider only because it was released, forwarded, declined or never sent,
  *    or because the provider is gone: never because time has passed.
- *  - Nothing is given without credit, and nothing waits while somebody has credit to use.
+ *  - Nothing is given without credit, and nothing waits while somebody has credit to use, unless
+ *    older ones are parked.
  *  - No connection is forgotten: the totals add up, see struct dispatch_totals.
  */
 #pragma once
@@ -58,6 +59,7 @@ struct handoff {
 	uint64_t accepted_ns;
 	struct wire_address peer;
 	struct forwarded *forwarded; /* see forwarded.h; NULL when claimed, or from accept4(2) */
+	uint64_t parked_usec;	     /* when it was parked first; 0: it never was */
 };
 
 struct handoff_list {
@@ -132,7 +134,10 @@ struct dispatch_totals {
 	uint64_t n_released;
 	uint64_t n_redispatched; /* taken back unclaimed from a provider that is gone */
 	uint64_t n_declined;	 /* handed back unclaimed by a living provider */
-	/* Gone with their provider after the claim, or on the way from an earlier usherd. */
+	/*
+	 * Gone with their provider after the claim, on the way from an earlier usherd, or damaged
+	 * while they were parked.
+	 */
 	uint64_t n_lost;
 	uint64_t n_touched;   /* of those: used before the claim, see dispatch_touched() */
 	uint64_t n_forwarded; /* given on by their providers, or handed back after the claim */
@@ -173,7 +178,8 @@ struct handoff *dispatch_offer(struct dispatch *d, uint64_t now_usec);
 /*
  * A connection that is there already and has to be taken, whether anybody has credit or not: one
  * that a provider has forwarded. As dispatch_offer(), but limited only by `instances` (and by
- * memory): dispatch_room() need not be asked.
+ * memory): dispatch_room() need not be asked. While any are parked it waits, to be parked behind
+ * them.
  */
 struct handoff *dispatch_take_over(struct dispatch *d, uint64_t now_usec);
 
@@ -272,8 +278,9 @@ bool dispatch_can_unpark(struct dispatch *d);
 /* As dispatch_offer(), for one that was parked: NULL when dispatch_can_unpark() would say no. */
 struct handoff *dispatch_unpark(struct dispatch *d, uint64_t now_usec);
 
-/* A parked one was closed instead. */
+/* A parked one was closed instead; or it was damaged, and so is lost. */
 void dispatch_expire(struct dispatch *d);
+void dispatch_lose(struct dispatch *d);
 
 /*
  * So many were found in the store at the start: they count as taken over. Before

@@ -7,6 +7,7 @@
 #include "config.h"
 #include "privilege.h"
 #include "server.h"
+#include "service.h"
 #include "succession.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -170,7 +171,25 @@ static struct succession *read_state(void)
 	return succession;
 }
 
-/* Could this program go on from that state? */
+/* What is wrong is printed. */
+static bool check_services(const struct succession *succession)
+{
+	for (size_t i = 0; i < succession->n_services; i++) {
+		int r = service_check(&succession->services[i]);
+
+		if (r < 0) {
+			fprintf(stderr, "usherd: service %s cannot be restored: %s\n",
+				succession->services[i].name,
+				r == -EINVAL ? "its connections contradict each other"
+					     : strerror(-r));
+			return false;
+		}
+	}
+	return true;
+}
+
+/* Could this program go on from that state? How many descriptors usherd may have is not known here.
+ */
 static int check_state(void)
 {
 	struct succession *succession = read_state();
@@ -178,9 +197,13 @@ static int check_state(void)
 
 	if (!succession)
 		return EX_DATAERR;
-	config = load(succession->config_path, fd_limit());
+	if (!check_services(succession)) {
+		succession_free(succession);
+		return EX_DATAERR;
+	}
+	config = load(succession->config_path, 0);
 	if (config)
-		printf("usherd " USHER_VERSION " can go on from the state of usherd %s\n",
+		printf("usherd " USHER_VERSION " " SUCCESSION_ACCEPTED " %s\n",
 			succession->version);
 	succession_free(succession);
 	if (!config)

@@ -4,14 +4,19 @@
 
 #include "background.h"
 #include "fd.h"
+#include "fdpass.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <systemd/sd-daemon.h>
 
 struct message {
@@ -61,6 +66,37 @@ bool notify_has_manager(void)
 	return getenv("NOTIFY_SOCKET") != NULL;
 }
 
+/* The manager's socket as sd_notify(3) has it: a path, or '@' and an abstract name. */
+static int connect_to_manager(int socket_fd)
+{
+	const char *name = getenv("NOTIFY_SOCKET");
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	size_t length = strlen(name);
+
+	if ((name[0] != '/' && name[0] != '@') || length >= sizeof(address.sun_path))
+		return -EAFNOSUPPORT;
+	memcpy(address.sun_path, name, length);
+	if (name[0] == '@')
+		address.sun_path[0] = '\0';
+	length += offsetof(struct sockaddr_un, sun_path);
+	return connect(socket_fd, (struct sockaddr *)&address, (socklen_t)length) < 0 ? -errno : 0;
+}
+
+/*
+ * Tell the manager without waiting, when nothing else waits: what is in its socket outlives this
+ * process, what is in our queue does not.
+ */
+static bool send_now(const char *text, int fd)
+{
+	_cleanup_close_ int socket_fd = -EBADF;
+
+	if (thread && !background_wait(thread, 0))
+		return false;
+	socket_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	return socket_fd >= 0 && connect_to_manager(socket_fd) >= 0 &&
+	       fdpass_send(socket_fd, text, strlen(text), &fd, fd >= 0) >= 0;
+}
+
 static bool may_copy_fd(void)
 {
 	struct rlimit limit;
@@ -106,6 +142,10 @@ __attribute__((format(printf, 2, 0))) static bool send_or_drop(
 	if (!notify_has_manager())
 		return true;
 	message.text = format_text(format, arguments);
+	if (message.text && send_now(message.text, fd)) {
+		message_done(&message);
+		return true;
+	}
 	if (message.text && copy_fd(fd, &message.fd) && push(&message))
 		return true;
 	message_done(&message);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What usherd tells the service manager: sd_pid_notify_with_fds(3), which blocks while the manager
- * stalls, in a thread of its own.
+ * What usherd tells the service manager: at once if it takes it at once, else by
+ * sd_pid_notify_with_fds(3), which blocks while the manager stalls, in a thread of its own.
  *
  * Messages are sent in the order given, with or without a descriptor. Without NOTIFY_SOCKET in the
  * environment nothing happens, and there is no thread. All functions are for the event loop's
@@ -28,8 +28,8 @@
 bool notify_has_manager(void);
 
 /*
- * Queue "NAME=value" lines, separated by newlines. Returns false if they were dropped: too many
- * wait already, or there is no memory. Without a manager there is nothing to drop: true.
+ * Send or queue "NAME=value" lines, separated by newlines. Returns false if they were dropped: too
+ * many wait already, or there is no memory. Without a manager there is nothing to drop: true.
  */
 bool notify_send(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

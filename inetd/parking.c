@@ -59,6 +59,7 @@ struct parking {
 	struct lot *lots; /* oldest first; none is empty */
 	size_t n_lots;
 	uint32_t n;
+	size_t n_bytes;
 };
 
 /* In all of this process: what is in flight is counted by user. */
@@ -95,18 +96,28 @@ struct parking *parking_free(struct parking *parking)
 	return NULL;
 }
 
-static void count(struct parking *parking, struct lot *lot, uint32_t n)
+static void count(struct parking *parking, struct lot *lot, uint32_t n, size_t n_bytes)
 {
 	lot->n += n;
 	parking->n += n;
+	parking->n_bytes += n_bytes;
 	n_parked += n;
 }
 
-static void uncount(struct parking *parking, struct lot *lot)
+static void uncount(struct parking *parking, struct lot *lot, size_t n_bytes)
 {
 	lot->n--;
 	parking->n--;
+	parking->n_bytes -= n_bytes;
 	n_parked--;
+}
+
+/* What a message of this size has brought with it, or of none (-1): also if it is damaged. */
+static size_t bytes_of(ssize_t message_size)
+{
+	const ssize_t n = message_size - (ssize_t)sizeof(struct record);
+
+	return n > 0 ? (size_t)n : 0;
 }
 
 /* Room for one more at the end, empty; NULL when out of memory. */
@@ -149,34 +160,39 @@ static int set_peek_offset(int fd, int offset)
  * Look at the messages one after the other, which SO_PEEK_OFF allows (socket(7)). No descriptor is
  * made by this: there is no room for control messages.
  */
-static int count_messages(int fd, uint32_t *ret)
+static int count_messages(int fd, uint32_t *ret_n, size_t *ret_n_bytes)
 {
 	union message message;
+	size_t n_bytes = 0;
 	uint32_t n = 0;
 	ssize_t size;
 	int r = set_peek_offset(fd, 0);
 
 	if (r < 0)
 		return r;
-	while ((size = recv(fd, &message, sizeof(message), MSG_PEEK | MSG_DONTWAIT)) > 0)
+	while ((size = recv(fd, &message, sizeof(message), MSG_PEEK | MSG_DONTWAIT)) > 0) {
 		n++;
+		n_bytes += bytes_of(size);
+	}
 	if (size < 0 && errno != EAGAIN)
 		return -errno;
-	*ret = n;
+	*ret_n = n;
+	*ret_n_bytes = n_bytes;
 	return set_peek_offset(fd, -1);
 }
 
 int parking_adopt(struct parking *parking, int fd, uint32_t number)
 {
 	struct lot inherited = {.read_fd = fd, .write_fd = -EBADF, .number = number}, *lot;
+	size_t n_bytes = 0;
 	uint32_t n = 0;
-	int r = is_lot(fd) ? count_messages(fd, &n) : -EPROTOTYPE;
+	int r = is_lot(fd) ? count_messages(fd, &n, &n_bytes) : -EPROTOTYPE;
 
 	if (r >= 0 && n > 0) {
 		lot = add_lot(parking);
 		if (lot) {
 			*lot = inherited;
-			count(parking, lot, n);
+			count(parking, lot, n, n_bytes);
 			return 0;
 		}
 		r = -ENOMEM;
@@ -214,7 +230,7 @@ static size_t make_message(union message *ret, const struct handoff *h, uint64_t
 	ret->record = (struct record){
 		.magic = RECORD_MAGIC,
 		.format = RECORD_FORMAT,
-		.parked_usec = now_usec,
+		.parked_usec = h->parked_usec ? h->parked_usec : now_usec,
 		.accepted_ns = h->accepted_ns,
 		.peer = h->peer,
 		.listener = h->listener,
@@ -237,7 +253,7 @@ static int put_into_last(struct parking *parking, const union message *message, 
 	int r = fdpass_send(lot->write_fd, message, size, &fd, 1);
 
 	if (r >= 0)
-		count(parking, lot, 1);
+		count(parking, lot, 1, bytes_of((ssize_t)size));
 	return r;
 }
 
@@ -336,6 +352,7 @@ static int read_message(const union message *message, size_t size, struct handof
 		.n_hops = record->n_hops,
 		.accepted_ns = record->accepted_ns,
 		.peer = record->peer,
+		.parked_usec = record->parked_usec,
 	};
 	if (!record->is_forwarded)
 		return 0;
@@ -349,8 +366,10 @@ static int read_message(const union message *message, size_t size, struct handof
 /* The oldest message leaves the lot, and with it the copies of what it carried. */
 static void drop_oldest(struct parking *parking, struct lot *lot)
 {
-	(void)recv(lot->read_fd, NULL, 0, MSG_DONTWAIT);
-	uncount(parking, lot);
+	union message message;
+
+	uncount(parking, lot,
+		bytes_of(recv(lot->read_fd, &message, sizeof(message), MSG_DONTWAIT)));
 	if (lot->n == 0)
 		remove_lot(parking, lot);
 }
@@ -395,6 +414,11 @@ bool parking_oldest(const struct parking *parking, uint64_t *ret_parked_usec)
 uint32_t parking_n(const struct parking *parking)
 {
 	return parking->n;
+}
+
+size_t parking_n_bytes(const struct parking *parking)
+{
+	return parking->n_bytes;
 }
 
 bool parking_lot(const struct parking *parking, size_t i, int *ret_fd, uint32_t *ret_number)

@@ -50,7 +50,8 @@ int parking_adopt(struct parking *parking, int fd, uint32_t number);
 /*
  * Put a connection in: what *h carries, its own members and `forwarded` with its bytes. The
  * caller's descriptor stays the caller's, who closes it then. `now_usec` is of CLOCK_MONOTONIC: it
- * means the same to a later usherd, until the machine is restarted.
+ * means the same to a later usherd, until the machine is restarted. It is noted as h->parked_usec
+ * unless that is set: the connection was parked before.
  *
  * Returns 0, or a negative errno with nothing put: -ETOOMANYREFS (three quarters of what
  * RLIMIT_NOFILE allows are parked in this process, the rest is for hand-offs; or more descriptors
@@ -60,7 +61,8 @@ int parking_put(struct parking *parking, const struct handoff *h, uint64_t now_u
 
 /*
  * Take the oldest out: fd (close-on-exec, otherwise as it was put in), listener, n_hops,
- * accepted_ns, peer and `forwarded` of *ret are then the caller's; its other members are zero.
+ * accepted_ns, peer, parked_usec and `forwarded` of *ret are then the caller's; its other members
+ * are zero.
  *
  * `listener` is what it was when the connection was put in, maybe by an earlier usherd with another
  * configuration: the caller must know what that is worth.
@@ -73,12 +75,13 @@ int parking_put(struct parking *parking, const struct handoff *h, uint64_t now_u
  */
 int parking_take(struct parking *parking, struct handoff *ret);
 
-/* When the oldest was put in, without taking it out; 0 if that can't be read. False: none is
+/* When the oldest was put in first, without taking it out; 0 if that can't be read. False: none is
  * parked. */
 bool parking_oldest(const struct parking *parking, uint64_t *ret_parked_usec);
 
-/* How many are parked. */
+/* How many are parked, and how many bytes they have brought with them. */
 uint32_t parking_n(const struct parking *parking);
+size_t parking_n_bytes(const struct parking *parking);
 
 /* The lots' reading ends and their numbers in the store, oldest first, for an upgrade in place. The
  * descriptors stay parking's. Returns false behind the last. */

@@ -10,7 +10,7 @@
 #include <errno.h>
 #include <string.h>
 
-static struct dispatch_provider record_of(const struct saved_provider *saved)
+struct dispatch_provider provider_record_of(const struct saved_provider *saved)
 {
 	return (struct dispatch_provider){
 		.state = (enum provider_state)saved->state,
@@ -53,7 +53,7 @@ int provider_restore(struct provider **ret, sd_event *event, struct saved_provid
 		.uid = saved->uid,
 		.passes_descriptors = saved->may_forward,
 	};
-	const struct dispatch_provider record = record_of(saved);
+	const struct dispatch_provider record = provider_record_of(saved);
 	struct provider *p;
 	int r = provider_new(
 		&p, event, take_fd(&saved->fd), &peer, service, dispatch, events, userdata);

@@ -2,9 +2,8 @@
 /*
  * One registered process, its channel and its life: see provider.h.
  *
- * What it says is read before new connections are accepted (the sources' priorities), because
- * claims and releases make room. A turn reads a bounded number of messages, so that a talkative
- * provider can't hold up the others.
+ * A turn reads a bounded number of messages, and has no priority over others: a talkative provider
+ * holds up neither them nor the listeners. Whoever waits longest is next.
  */
 #include "provider-private.h"
 
@@ -25,7 +24,6 @@
 
 #define MESSAGES_PER_TURN 32
 #define LAST_WORDS	  4096 /* more messages than a channel holds */
-#define PRIORITY	  (SD_EVENT_PRIORITY_NORMAL - 10)
 
 void provider_log(
 	const struct provider *p, int priority, const char *reason, const char *format, ...)
@@ -99,8 +97,6 @@ int provider_new(struct provider **ret, sd_event *event, int fd, const struct re
 		.userdata = userdata,
 	};
 	r = sd_event_add_io(event, &p->io, owned_fd, EPOLLIN, on_io, p);
-	if (r >= 0)
-		r = sd_event_source_set_priority(p->io, PRIORITY);
 	if (r >= 0)
 		r = sd_event_add_time_relative(event, &p->timer, CLOCK_MONOTONIC,
 			PROVIDER_HELLO_USEC, 0, on_hello_deadline, p);
@@ -300,8 +296,8 @@ static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userda
 }
 
 /*
- * The process has ended. Its channel says so too, and first, unless somebody else holds it open: a
- * child, or a queue in which its descriptor lies.
+ * The process has ended. So has its channel by now, unless somebody else holds it open: a child, or
+ * a queue in which its descriptor lies.
  */
 static int on_death(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {

@@ -86,6 +86,9 @@ int provider_new(struct provider **ret, sd_event *event, int fd, const struct re
 	const char *service, struct dispatch *dispatch, const struct provider_events *events,
 	void *userdata);
 
+/* Its record with dispatch, for dispatch_restore_provider(). */
+struct dispatch_provider provider_record_of(const struct saved_provider *saved);
+
 /*
  * Go on with a registered provider of an earlier usherd, which does not notice: its channel, and
  * its record with `dispatch`, which is being restored. saved->fd is taken. Its connections are the

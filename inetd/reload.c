@@ -305,6 +305,18 @@ static struct service *keep_running(struct reload *reload, const char *name)
 	return *found;
 }
 
+/* Returns as find_listener(). */
+static int find_listeners(
+	struct reload *reload, struct planned_service *planned, bool are_unnumbered)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < planned->config->n_listen && r >= 0; i++)
+		if (is_unnumbered(&planned->config->listen[i].address) == are_unnumbered)
+			r = find_listener(reload, planned, i);
+	return r;
+}
+
 /* Returns 0, also if the service could not be made and that was added to the errors; -ENOMEM. */
 static int plan_new_service(
 	struct reload *reload, struct planned_service *planned, const char *run_dir)
@@ -325,11 +337,9 @@ static int plan_new_service(
 	return 0;
 }
 
-static int plan_service(
-	struct reload *reload, const struct config_service *config, const char *run_dir)
+static int plan_service(struct reload *reload, const struct config_service *config)
 {
 	struct planned_service *planned = &reload->planned[reload->n_planned++];
-	int r = 0;
 
 	*planned = (struct planned_service){
 		.config = config,
@@ -337,11 +347,22 @@ static int plan_service(
 		.listeners = calloc(config->n_listen + 1, sizeof(*planned->listeners)),
 		.is_new_listener = calloc(config->n_listen + 1, sizeof(*planned->is_new_listener)),
 	};
-	if (!planned->listeners || !planned->is_new_listener)
-		return -ENOMEM;
-	for (size_t i = 0; i < config->n_listen && r >= 0; i++)
-		r = find_listener(reload, planned, i);
-	return r < 0 || planned->service ? r : plan_new_service(reload, planned, run_dir);
+	return planned->listeners && planned->is_new_listener ? 0 : -ENOMEM;
+}
+
+/* Who asks for a port by its number gets it, before who takes any that an earlier usherd had. */
+static int open_services(struct reload *reload, const char *run_dir)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < reload->n_planned && r >= 0; i++)
+		r = find_listeners(reload, &reload->planned[i], false);
+	for (size_t i = 0; i < reload->n_planned && r >= 0; i++)
+		r = find_listeners(reload, &reload->planned[i], true);
+	for (size_t i = 0; i < reload->n_planned && r >= 0; i++)
+		if (!reload->planned[i].service)
+			r = plan_new_service(reload, &reload->planned[i], run_dir);
+	return r;
 }
 
 static int plan(struct reload *reload, const struct config *config)
@@ -356,7 +377,9 @@ static int plan(struct reload *reload, const struct config *config)
 		r = -ENOMEM;
 	for (size_t i = 0; i < config->n_services && r >= 0; i++)
 		if (!config->services[i]->is_disabled)
-			r = plan_service(reload, config->services[i], config->run_dir);
+			r = plan_service(reload, config->services[i]);
+	if (r >= 0)
+		r = open_services(reload, config->run_dir);
 	if (r < 0)
 		return r;
 	return reload->errors->n_lines > 0 ? -EINVAL : 0;

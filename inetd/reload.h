@@ -51,7 +51,7 @@ int reload_prepare(struct reload **ret, const struct reload_setting *setting,
 	const struct service_list *running, const struct config *config,
 	struct config_errors *errors);
 
-/* Carry it out: `running` becomes what `config` says, and the service manager gets its listeners to
+/* Carry it out: `running` becomes what `config` says, and the service manager gets its sockets to
  * keep. Frees the plan. */
 void reload_commit(struct reload *reload, struct service_list *running, struct reload_counts *ret);
 

@@ -128,8 +128,6 @@ static int open_socket(struct rendezvous *r, const struct rendezvous_access *acc
 			return error;
 	}
 	r->file = unixsocket_identify(r->path);
-	if (r->number == 0)
-		r->number = fdstore_add(FDSTORE_RENDEZVOUS, r->service, r->fd);
 	return rendezvous_set_access(r, access);
 }
 
@@ -177,6 +175,12 @@ struct rendezvous *rendezvous_free(struct rendezvous *r)
 	free(r->path);
 	free(r);
 	return NULL;
+}
+
+void rendezvous_store(struct rendezvous *r)
+{
+	if (r->number == 0)
+		r->number = fdstore_add(FDSTORE_RENDEZVOUS, r->service, r->fd);
 }
 
 int rendezvous_set_access(struct rendezvous *r, const struct rendezvous_access *access)

@@ -42,8 +42,7 @@ typedef void (*rendezvous_on_peer)(int fd, const struct rendezvous_peer *peer, v
 
 /*
  * Listen at `path` for `service`, or go on with a socket that an earlier usherd has left there
- * (`inherited`, NULL: none; its descriptor is taken, also on failure). The service manager is given
- * the socket to keep (fdstore.h). `service` must live as long.
+ * (`inherited`, NULL: none; its descriptor is taken, also on failure). `service` must live as long.
  *
  * Returns 0 with *ret (free with rendezvous_free()) or the errors of unixsocket_listen().
  */
@@ -56,6 +55,9 @@ int rendezvous_new(struct rendezvous **ret, sd_event *event, const char *service
  * service manager's store. NULL is allowed. Returns NULL.
  */
 struct rendezvous *rendezvous_free(struct rendezvous *r);
+
+/* Have the service manager keep the socket (fdstore.h); not again if it does already. */
+void rendezvous_store(struct rendezvous *r);
 
 /*
  * After a reload: for those who connect from now on. Returns 0 or the negative errno of chmod(2).

@@ -5,6 +5,7 @@
  */
 #include "server-private.h"
 
+#include "log.h"
 #include "status.h"
 #include <errno.h>
 #include <stdarg.h>
@@ -63,22 +64,25 @@ static json_t *answer_upgrade(struct server *server, const char *unused, int cli
 static json_t *answer_state(struct server *server, const char *unused, int client_fd)
 {
 	struct succession *succession;
-	json_t *json;
+	json_t *state;
 
 	(void)unused, (void)client_fd;
 	if (!server->program)
 		return answer(false, "usherd does not know from which program it was started");
 	if (server_save(server, -EBADF, &succession) < 0)
 		return NULL;
-	json = json_pack("{s:o, s:o, s:o}", "program", status_text(server->program), "config",
-		status_text(server->setting->config_path), "state", succession_json(succession));
+	state = succession_json(succession);
 	succession_free(succession);
-	return json;
+	if (!state)
+		return answer(false, "the state cannot be written down: no memory is left, or the "
+				     "path of the configuration is not UTF-8");
+	return json_pack("{s:o, s:o}", "program", status_text(server->program), "state", state);
 }
 
 static json_t *answer_no_service(const char *name)
 {
-	return answer(false, "there is no service '%s'", name);
+	return answer(
+		false, "no service '%s' is running; 'usherctl status' lists those that are", name);
 }
 
 /* "SERVICE" or "SERVICE/PROVIDER". */
@@ -99,11 +103,13 @@ static json_t *answer_drain(struct server *server, const char *argument, int cli
 		return answer_no_service(name);
 	n = service_drain(service, provider);
 	if (n == 0 && provider)
-		return answer(false, "service %s has no provider '%s' that is not draining", name,
-			provider);
+		return answer(false,
+			"service '%s' has no provider '%s' that is not draining; "
+			"'usherctl status %s' lists them",
+			name, provider, name);
 	if (n == 0)
-		return answer(false, "service %s has no provider that is not draining", name);
-	return answer(true, "%s: told %u of its providers to drain", name, n);
+		return answer(false, "service '%s' has no provider that is not draining", name);
+	return answer(true, "%s: %u provider%s told to drain", name, n, n == 1 ? " was" : "s were");
 }
 
 static json_t *set_paused(struct server *server, const char *name, bool is_paused)
@@ -113,6 +119,9 @@ static json_t *set_paused(struct server *server, const char *name, bool is_pause
 	if (!service)
 		return answer_no_service(name);
 	service_set_paused(service, is_paused);
+	log_write(LOG_NOTICE,
+		&(struct log_about){.service = name, .reason = is_paused ? "paused" : "resumed"},
+		"%s: %s by usherctl", name, is_paused ? "paused" : "resumed");
 	return answer(true, "%s is %s", name, is_paused ? "paused" : "not paused any more");
 }
 

@@ -25,7 +25,7 @@ int service_take_forwarded(struct service *s, struct handoff *h)
 
 	if (s->is_ending)
 		return -ESHUTDOWN;
-	if (s->n_forwarded_bytes + h->forwarded->size > MAX_BYTES)
+	if (s->n_forwarded_bytes + parking_n_bytes(s->parking) + h->forwarded->size > MAX_BYTES)
 		return -ENOBUFS;
 	taken = dispatch_take_over(s->dispatch, service_now(s));
 	if (!taken)
@@ -58,6 +58,8 @@ static const char *find_fault(const struct service *s, const char *to,
 		return "its descriptor did not arrive";
 	if (!connection_is_stream(h->fd))
 		return "it is no connected stream socket";
+	if (s->is_ending)
+		return "its own service was removed from the configuration";
 	if (!may_forward_to(s, to))
 		return "providers { forward } does not name that service";
 	if (forward->peer.family != AF_UNSPEC && !s->config.providers.may_set_peer)
@@ -146,7 +148,6 @@ void service_on_forward(struct provider *p, const struct wire_forward *forward, 
 	const char *why = find_fault(s, to, forward, h);
 	int r;
 
-	h->forwarded = NULL; /* what it had brought was the provider's */
 	if (why) {
 		refuse(s, p, to, "forward-refused", why, h);
 		return;

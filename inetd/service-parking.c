@@ -18,7 +18,7 @@
 /* In hand at once: one message. */
 #define BATCH WIRE_MAX_CONNECTIONS
 
-/* Taken out in one turn, so that others have theirs. */
+/* Put in or taken out in one turn, so that others have theirs. */
 #define PER_TURN 256
 
 /* Until parking, or taking out, is tried again. */
@@ -55,8 +55,29 @@ static int park_oldest(struct service *s)
 		return r;
 	dispatch_park(s->dispatch);
 	closer_close(h.fd);
-	forwarded_free(h.forwarded); /* its bytes are in the queue: they still count */
+	service_forget_forwarded(s, &h);
 	return 0;
+}
+
+/* Has one that was parked first at that time waited for too long? */
+static bool is_too_late(const struct service *s, uint64_t parked_usec)
+{
+	return parked_usec + s->config.park.timeout_usec <= service_now(s);
+}
+
+/* One that dispatch counts as parked has waited for too long. */
+static void expire(struct service *s, struct handoff *h)
+{
+	const struct log_about expired = about(s, "park-timeout", 0);
+
+	if (!s->logged.timeout)
+		log_write(LOG_WARNING, &expired,
+			"%s: no provider took a connection within %u seconds, see park { timeout "
+			"}: it and others are reset",
+			s->name, (unsigned int)(s->config.park.timeout_usec / 1000000));
+	s->logged.timeout = true;
+	dispatch_expire(s->dispatch);
+	reset(s, h);
 }
 
 static void reset_oldest_waiting(struct service *s)
@@ -94,21 +115,50 @@ static bool is_about_to_be_sent(const struct service *s)
 	return false;
 }
 
+/* It was parked before, and its provider has died: it gets no more time by that. */
+static bool has_oldest_waiting_expired(const struct service *s)
+{
+	uint64_t parked_usec = dispatch_oldest_waiting(s->dispatch)->parked_usec;
+
+	return parked_usec > 0 && is_too_late(s, parked_usec);
+}
+
+static void expire_oldest_waiting(struct service *s)
+{
+	struct handoff h = *dispatch_oldest_waiting(s->dispatch);
+
+	dispatch_park(s->dispatch);
+	expire(s, &h);
+}
+
+/* What is to be tried again is tried when the timer says so, whatever happens meanwhile. */
+static void retry_later(struct service *s)
+{
+	if (s->retry_usec == 0)
+		s->retry_usec = service_now(s) + RETRY_USEC;
+}
+
 void service_park(struct service *s)
 {
 	int r = 0;
 
 	if (is_about_to_be_sent(s))
 		return;
-	while (dispatch_n_waiting(s->dispatch) > 0 && r >= 0) {
-		if (dispatch_n_parked(s->dispatch) < s->config.park.max)
+	for (unsigned int n = 0; n < PER_TURN && dispatch_n_waiting(s->dispatch) > 0 && r >= 0;
+		n++) {
+		if (has_oldest_waiting_expired(s))
+			expire_oldest_waiting(s);
+		else if (dispatch_n_parked(s->dispatch) < s->config.park.max)
 			r = park_oldest(s);
 		else
 			give_up(s);
 	}
-	if (r < 0)
-		log_failure(s, r, "cannot park connections for which there is no provider",
-			"usherd keeps them open, and tries again");
+	s->is_parking_refused = r < 0;
+	if (r >= 0)
+		return;
+	retry_later(s);
+	log_failure(s, r, "cannot park connections for which there is no provider",
+		"usherd keeps them open, and tries again");
 }
 
 /* As parking_take(); what was damaged is passed over. */
@@ -117,17 +167,15 @@ static int take_parked(struct service *s, struct handoff *ret)
 	int r;
 
 	while ((r = parking_take(s->parking, ret)) == -EIO) {
-		dispatch_expire(s->dispatch);
+		dispatch_lose(s->dispatch);
 		log_failure(s, r, "a parked connection was damaged", "it is lost");
 	}
 	s->is_short_of_descriptors = r < 0;
 	if (r < 0)
-		return r;
-	if (s->n_adopted > 0) {
-		s->n_adopted--;
-		s->n_forwarded_bytes += ret->forwarded ? ret->forwarded->size : 0;
-	}
-	return 0;
+		retry_later(s);
+	else if (ret->forwarded)
+		s->n_forwarded_bytes += ret->forwarded->size;
+	return r;
 }
 
 /* Offer one that was parked. Returns whether there was one, and somebody to take it. */
@@ -147,6 +195,7 @@ static bool unpark(struct service *s)
 	h->accepted_ns = parked.accepted_ns;
 	h->peer = parked.peer;
 	h->forwarded = parked.forwarded;
+	h->parked_usec = parked.parked_usec;
 	return true;
 }
 
@@ -174,29 +223,20 @@ static int on_unparking(sd_event_source *source, void *userdata)
 	return 0;
 }
 
-static bool has_expired(const struct service *s)
+static bool has_oldest_parked_expired(const struct service *s)
 {
 	uint64_t parked_usec;
 
-	return parking_oldest(s->parking, &parked_usec) &&
-	       parked_usec + s->config.park.timeout_usec <= service_now(s);
+	return parking_oldest(s->parking, &parked_usec) && is_too_late(s, parked_usec);
 }
 
-static void expire(struct service *s)
+static void expire_parked(struct service *s)
 {
-	const struct log_about expired = about(s, "park-timeout", 0);
 	struct handoff h;
 
-	for (unsigned int n = 0; n < PER_TURN && has_expired(s) && take_parked(s, &h) >= 0; n++) {
-		if (!s->logged.timeout)
-			log_write(LOG_WARNING, &expired,
-				"%s: no provider took a connection within %u seconds, see park { "
-				"timeout }: it and others are reset",
-				s->name, (unsigned int)(s->config.park.timeout_usec / 1000000));
-		s->logged.timeout = true;
-		dispatch_expire(s->dispatch);
-		reset(s, &h);
-	}
+	for (unsigned int n = 0;
+		n < PER_TURN && has_oldest_parked_expired(s) && take_parked(s, &h) >= 0; n++)
+		expire(s, &h);
 }
 
 static int on_parking_timer(sd_event_source *source, uint64_t usec, void *userdata)
@@ -205,23 +245,24 @@ static int on_parking_timer(sd_event_source *source, uint64_t usec, void *userda
 
 	(void)source, (void)usec;
 	s->is_short_of_descriptors = false;
-	expire(s);
+	s->retry_usec = 0;
+	expire_parked(s);
 	service_settle(s);
 	return 0;
 }
 
-/* How long until something is to be done about those that wait; UINT64_MAX: nothing. */
-static uint64_t time_left(const struct service *s)
+/* When something is to be done about those that wait; UINT64_MAX: never. */
+static uint64_t next_usec(const struct service *s)
 {
-	uint64_t now_usec = service_now(s), parked_usec, deadline_usec;
+	uint64_t next = s->retry_usec > 0 ? s->retry_usec : UINT64_MAX, parked_usec;
 
-	if (s->is_short_of_descriptors ||
-		(dispatch_n_waiting(s->dispatch) > 0 && !is_about_to_be_sent(s)))
-		return RETRY_USEC;
-	if (!parking_oldest(s->parking, &parked_usec))
-		return UINT64_MAX;
-	deadline_usec = parked_usec + s->config.park.timeout_usec;
-	return deadline_usec > now_usec ? deadline_usec - now_usec : 0;
+	if (dispatch_n_waiting(s->dispatch) > 0 && !s->is_parking_refused &&
+		!is_about_to_be_sent(s))
+		return 0; /* there was more than a turn's work */
+	if (!s->is_short_of_descriptors && parking_oldest(s->parking, &parked_usec) &&
+		parked_usec + s->config.park.timeout_usec < next)
+		next = parked_usec + s->config.park.timeout_usec;
+	return next;
 }
 
 static bool is_nobody_waiting(const struct service *s)
@@ -230,16 +271,21 @@ static bool is_nobody_waiting(const struct service *s)
 	       !s->is_full;
 }
 
+/* A timer that is set anew loses its turn, so that many events would hold it up: only if it must.
+ */
+static void set_timer(sd_event_source *timer, uint64_t usec)
+{
+	uint64_t set_usec;
+
+	if (sd_event_source_get_time(timer, &set_usec) < 0 || set_usec != usec)
+		(void)sd_event_source_set_time(timer, usec);
+	(void)sd_event_source_set_enabled(
+		timer, usec == UINT64_MAX ? SD_EVENT_OFF : SD_EVENT_ONESHOT);
+}
+
 void service_watch_parking(struct service *s)
 {
-	uint64_t usec = time_left(s);
-
-	if (usec == UINT64_MAX) {
-		(void)sd_event_source_set_enabled(s->parking_timer, SD_EVENT_OFF);
-	} else {
-		(void)sd_event_source_set_time_relative(s->parking_timer, usec);
-		(void)sd_event_source_set_enabled(s->parking_timer, SD_EVENT_ONESHOT);
-	}
+	set_timer(s->parking_timer, next_usec(s));
 	if (!s->is_short_of_descriptors && dispatch_can_unpark(s->dispatch))
 		(void)sd_event_source_set_enabled(s->unparking, SD_EVENT_ONESHOT);
 	if (is_nobody_waiting(s))
@@ -260,8 +306,7 @@ static int adopt(struct service *s, struct inheritance *inherited)
 			log_failure(s, r, "cannot go on with connections that were parked",
 				"they are lost");
 	}
-	s->n_adopted = parking_n(s->parking);
-	dispatch_set_parked(s->dispatch, s->n_adopted);
+	dispatch_set_parked(s->dispatch, parking_n(s->parking));
 	return 0;
 }
 

@@ -37,14 +37,14 @@ struct service {
 	sd_event_source *unparking;	/* deferred: somebody can take what is parked */
 	sd_event_source *ended;
 
-	uint32_t n_adopted;	      /* of the parked ones, the oldest: by an earlier usherd */
 	bool is_short_of_descriptors; /* to take parked ones out: until the parking timer */
+	bool is_parking_refused;      /* those that wait could not be parked: until the timer */
+	uint64_t retry_usec;	      /* when either is tried again; 0: it need not be */
 	struct service_parking_log {  /* what was logged since the last time that nobody waited */
 		bool full, timeout, failure;
 	} logged;
 
-	/* Of connections that wait, are parked by this usherd, or unclaimed. */
-	size_t n_forwarded_bytes;
+	size_t n_forwarded_bytes; /* of connections that wait or are unclaimed */
 	uint64_t n_forwards_refused;
 
 	const struct service_events *events;

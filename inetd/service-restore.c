@@ -89,6 +89,7 @@ static int restore_handoffs(
 		h->fd = take_fd(&saved[i].fd);
 		h->accepted_ns = saved[i].accepted_ns;
 		h->n_hops = saved[i].n_hops;
+		h->parked_usec = saved[i].parked_usec;
 		h->peer = saved[i].peer;
 		h->listener = saved[i].has_listener ? intake_find_listener(s->intake, h->fd)
 						    : WIRE_NO_LISTENER;
@@ -179,4 +180,79 @@ int service_restore(struct service *s, struct saved_service *saved)
 	if (!has_same_listeners(s, saved))
 		service_welcome_again(s);
 	return 0;
+}
+
+/* Without descriptors. */
+
+static int check_handoffs(struct dispatch *d, struct dispatch_provider *p,
+	const struct saved_handoff *saved, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!dispatch_restore_handoff(d, p, saved[i].id, saved[i].sequence,
+			    p ? HANDOFF_GIVEN : HANDOFF_WAITING))
+			return -EINVAL;
+	return 0;
+}
+
+static int check_claims(
+	struct dispatch *d, struct dispatch_provider *p, const struct saved_claim *saved, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!dispatch_restore_handoff(
+			    d, p, saved[i].id, saved[i].sequence, HANDOFF_CLAIMED))
+			return -EINVAL;
+	return 0;
+}
+
+static int check_provider(
+	struct dispatch *d, const struct saved_provider *saved, struct dispatch_provider **ret)
+{
+	const struct dispatch_provider record = provider_record_of(saved);
+	int r;
+
+	*ret = dispatch_restore_provider(d, &record, NULL);
+	if (!*ret)
+		return -EINVAL;
+	r = check_handoffs(d, *ret, saved->unclaimed, saved->n_unclaimed);
+	return r < 0 ? r : check_claims(d, *ret, saved->claimed, saved->n_claimed);
+}
+
+/* `records` has room for all providers and an end, NULL, which it has everywhere. */
+static int check_dispatch(
+	struct dispatch *d, const struct saved_service *saved, struct dispatch_provider **records)
+{
+	int r = dispatch_restore(d, &saved->totals, saved->id_limit);
+
+	for (size_t i = 0; i < saved->n_providers && r >= 0; i++)
+		r = check_provider(d, &saved->providers[i], &records[i]);
+	return r < 0 ? r : check_handoffs(d, NULL, saved->waiting, saved->n_waiting);
+}
+
+static void discard(struct dispatch *d, struct dispatch_provider *const *records)
+{
+	struct dispatch_action action;
+	struct handoff waiting;
+
+	for (; *records; records++) {
+		dispatch_gone(d, *records, 0);
+		while (dispatch_next(d, &action))
+			;
+	}
+	while (dispatch_take_waiting(d, &waiting))
+		;
+	dispatch_free(d);
+}
+
+int service_check(const struct saved_service *saved)
+{
+	struct dispatch_provider **records = calloc(saved->n_providers + 1, sizeof(*records));
+	struct dispatch *d;
+	int r = records ? dispatch_new(&d, DISPATCH_LEAST, DISPATCH_MAX_INSTANCES) : -ENOMEM;
+
+	if (r >= 0) {
+		r = check_dispatch(d, saved, records);
+		discard(d, records);
+	}
+	free(records);
+	return r;
 }

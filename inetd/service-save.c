@@ -80,6 +80,7 @@ static int save_handoffs(
 			.accepted_ns = h->accepted_ns,
 			.has_listener = h->listener != WIRE_NO_LISTENER,
 			.n_hops = h->n_hops,
+			.parked_usec = h->parked_usec,
 			.peer = h->peer,
 		};
 		if (h->forwarded)

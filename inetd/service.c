@@ -92,34 +92,38 @@ int service_new(struct service **ret, sd_event *event, const struct config_servi
 	return 0;
 }
 
-/* Leave a provider. What was sent to it stays in its queue. */
+/* Leave a provider. What was sent to it stays in its queue, and is nobody else's. */
 static void abandon_provider(struct service *s, struct provider *p)
 {
+	struct handoff closed;
+
 	if (p->record) {
 		for (struct handoff *h = p->record->unclaimed.first; h; h = h->next) {
 			h->fd = closer_close(h->fd);
 			service_forget_forwarded(s, h);
 		}
 		dispatch_gone(s->dispatch, p->record, 0);
+		while (dispatch_take_waiting(s->dispatch, &closed))
+			;
 	}
 	provider_free(p);
 }
 
-/* Leave every provider and everything that waits. */
+/* Leave everything that waits, and then every provider. */
 static void abandon(struct service *s)
 {
 	s->is_settling = true; /* nothing is decided any more */
+	service_carry_out(s);
+	service_parking_done(s);
 	for (struct provider *p = s->providers; p; p = p->next)
 		if (p->record)
 			dispatch_set_state(s->dispatch, p->record, PROVIDER_QUARANTINED, 0);
-	service_carry_out(s);
 	while (s->providers) {
 		struct provider *p = s->providers;
 
 		s->providers = p->next;
 		abandon_provider(s, p);
 	}
-	service_parking_done(s);
 }
 
 struct service *service_free(struct service *s)
@@ -179,6 +183,7 @@ void service_configure(struct service *s, const struct config_service *config,
 	if (replace_listeners(s, listeners, n_listeners))
 		service_welcome_again(s);
 	set_rendezvous(s);
+	rendezvous_store(s->rendezvous);
 	dispatch_configure(s->dispatch, balance_of(config), config->instances);
 	service_settle(s);
 }

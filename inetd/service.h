@@ -100,7 +100,11 @@ bool service_is_paused(const struct service *s);
  *
  * A service that was ending has no configuration any more: service_new_ending() makes it of what
  * was saved, held, and returns as service_new().
+ *
+ * service_check() says beforehand, without descriptors, whether service_restore() would find that
+ * connections contradict each other: 0, -EINVAL or -ENOMEM.
  */
+int service_check(const struct saved_service *saved);
 int service_save(const struct service *s, struct saved_service *ret);
 void service_hold(struct service *s);
 int service_restore(struct service *s, struct saved_service *saved);

@@ -51,6 +51,7 @@ static const struct table_member handoff_members[] = {
 	{"has_listener", TABLE_BOOL, FIELD(saved_handoff, has_listener)},
 	{"peer", TABLE_BYTES, FIELD(saved_handoff, peer)},
 	{"n_hops", TABLE_UINT32, FIELD(saved_handoff, n_hops), .since = 1},
+	{"parked_usec", TABLE_UINT64, FIELD(saved_handoff, parked_usec), .since = 1},
 	{"forwarded", TABLE_LIST, FIELD(saved_handoff, forwarded),
 		COUNT(saved_handoff, n_forwarded), .items = &forwarded_table, .max = 1, .since = 1},
 };

@@ -28,6 +28,9 @@
 /* Which descriptor has the state, for the program that is executed. */
 #define SUCCESSION_VARIABLE "USHER_STATE_FD"
 
+/* What a program says of a state that it can go on from: `usherctl upgrade` looks for it. */
+#define SUCCESSION_ACCEPTED "can go on from the state of usherd"
+
 struct saved_listener {
 	int fd;
 	uint32_t number; /* in the service manager's store (fdstore.h), here and below */
@@ -52,6 +55,7 @@ struct saved_handoff {
 	uint64_t id, sequence, accepted_ns;
 	bool has_listener; /* it came in on a listener of its service */
 	uint32_t n_hops;
+	uint64_t parked_usec; /* as in struct handoff */
 	struct wire_address peer;
 	struct saved_forwarded *forwarded; /* at most one */
 	size_t n_forwarded;

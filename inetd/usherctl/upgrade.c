@@ -4,16 +4,20 @@
  * anything.
  *
  * The program is tried first, by a process of ours, because usherd itself starts none: it gets the
- * state of the running usherd on its standard input and says whether it can go on from there.
+ * state of the running usherd on its standard input and says whether it can go on from there. Which
+ * program that is only usherd knows: so it is run without our rights, and told nothing else.
  */
 #include "client.h"
 #include "fd.h"
 #include "privilege.h"
 #include "request.h"
+#include "succession.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -23,6 +27,9 @@
 
 /* usherd reloads, writes its state, and the new program reads it. */
 #define UPGRADE_TIMEOUT_SECONDS 120
+
+/* More than all errors that a configuration is told to have. */
+#define WORDS_MAX 32768
 
 /* Returns a descriptor to read `state` from, given away, or a negative errno. */
 static int open_state(const json_t *state)
@@ -39,9 +46,9 @@ static int open_state(const json_t *state)
 }
 
 /*
- * Be whom usherd runs as, in a session of its own. Its word must not be enough for root to run a
- * program, or to let one type on root's terminal (TIOCSTI of ioctl_tty(2)); and the trial is one
- * only with the same rights.
+ * Be whom usherd runs as, in a session of its own and without our environment. Its word must not be
+ * enough for root to run a program, or to let one read or type on root's terminal; and the trial is
+ * one only with the same rights.
  */
 static int become(const struct ucred *usherd)
 {
@@ -51,43 +58,95 @@ static int become(const struct ucred *usherd)
 	if (geteuid() != 0 || usherd->uid == 0)
 		return 0;
 	(void)setsid();
+	(void)clearenv();
 	user = getpwuid(usherd->uid);
 	r = privilege_begin(user ? user->pw_name : "", usherd->uid, usherd->gid);
 	return r < 0 ? r : privilege_drop();
 }
 
-/* In the child. */
-__attribute__((noreturn)) static void run_trial(
-	const char *program, int state_fd, const struct ucred *usherd)
+/* Have `fd` as number `standard_fd`, for the program that is executed. */
+static int place(int fd, int standard_fd)
 {
-	int r = become(usherd);
+	/* dup2(2) leaves the flag alone if it is there already. */
+	return dup2(fd, standard_fd) < 0 || fcntl(standard_fd, F_SETFD, 0) < 0 ? -errno : 0;
+}
 
-	if (r >= 0 && dup2(state_fd, STDIN_FILENO) >= 0 &&
-		fcntl(STDIN_FILENO, F_SETFD, 0) >= 0) /* dup2(2) does not if it is there already */
+/* In the child. It has no descriptors but these: others that we have may be anything. */
+static int prepare_trial(int state_fd, int words_fd, const struct ucred *usherd)
+{
+	int r = place(state_fd, STDIN_FILENO);
+
+	if (r >= 0)
+		r = place(words_fd, STDOUT_FILENO);
+	if (r >= 0)
+		r = place(words_fd, STDERR_FILENO);
+	(void)close_range(STDERR_FILENO + 1, ~0U, 0); /* Linux 5.9 */
+	return r < 0 ? r : become(usherd);
+}
+
+__attribute__((noreturn)) static void run_trial(
+	const char *program, int state_fd, int words_fd, const struct ucred *usherd)
+{
+	int r = prepare_trial(state_fd, words_fd, usherd);
+
+	if (r >= 0) {
 		execl(program, program, "--check-state", (char *)NULL);
-	request_print(stderr, "usherctl: cannot run the program: ", strerror(r < 0 ? -r : errno));
+		r = -errno;
+	}
+	request_print(stderr, "usherctl: cannot run the program: ", strerror(-r));
 	_exit(EX_OSERR);
 }
 
-/* Let `program` look at the state. Returns 0 if it takes it, else a positive number or, when it
- * could not be asked, a negative errno. */
+/*
+ * Print what the program has said, line by line. Returns whether it takes the state: that it ended
+ * well is not enough, any program may do that.
+ */
+static bool print_words(int fd, int status)
+{
+	char words[WORDS_MAX + 1], *rest;
+	ssize_t length = pread(fd, words, WORDS_MAX, 0);
+	bool has_accepted;
+	FILE *file;
+
+	words[length > 0 ? length : 0] = '\0';
+	has_accepted = status == 0 && strstr(words, SUCCESSION_ACCEPTED);
+	file = has_accepted ? stdout : stderr;
+	for (char *line = strtok_r(words, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
+		request_print(file, "", line);
+	return has_accepted;
+}
+
+/*
+ * Let `program` look at the state, and print its words. Returns 0 if it takes it; else its status
+ * as of waitpid(2) or, when it could not be asked or is something else, a negative errno.
+ */
 static int try_program(const char *program, const json_t *state, const struct ucred *usherd)
 {
 	_cleanup_close_ int state_fd = open_state(state);
+	_cleanup_close_ int words_fd = memfd_create("usherd-words", MFD_CLOEXEC);
 	pid_t child;
 	int status;
 
 	if (state_fd < 0)
 		return state_fd;
+	if (words_fd < 0)
+		return -errno;
 	child = fork();
 	if (child < 0)
 		return -errno;
 	if (child == 0)
-		run_trial(program, state_fd, usherd);
+		run_trial(program, state_fd, words_fd, usherd);
 	while (waitpid(child, &status, 0) < 0)
 		if (errno != EINTR)
 			return -errno;
-	return status;
+	if (print_words(words_fd, status))
+		return 0;
+	return status == 0 ? -ENOEXEC : status;
+}
+
+static bool is_about_configuration(int status)
+{
+	return status > 0 && WIFEXITED(status) && WEXITSTATUS(status) == EX_CONFIG;
 }
 
 /* `answer` is that to "state". Returns 0 if its program may be upgraded to; else the exit status,
@@ -100,12 +159,15 @@ static int try_state(const json_t *answer, const struct ucred *usherd)
 
 	if (r == 0)
 		return 0;
-	if (r < 0)
+	if (r == -ENOEXEC)
+		request_print(stderr, "usherctl: this is no usherd, or too old a one: ", program);
+	else if (r < 0)
 		fprintf(stderr, "usherctl: the new program cannot be tried: %s\n", strerror(-r));
-	else
-		request_print(stderr, "usherctl: the state of usherd was refused by ", program);
+	else if (!is_about_configuration(r))
+		request_print(
+			stderr, "usherctl: the running usherd cannot be upgraded to ", program);
 	fprintf(stderr, "usherctl: usherd was not asked to upgrade: nothing was changed\n");
-	return EXIT_FAILURE;
+	return is_about_configuration(r) ? EX_CONFIG : EXIT_FAILURE;
 }
 
 /* The answer comes from the new program, on the connection that the old one has left to it. */

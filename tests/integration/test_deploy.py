@@ -169,7 +169,7 @@ class Drain(DeployTest):
     def test_the_administrator_drains_one_by_its_number(self):
         self.start()
         first, second = (self.provider(self.usherd, "one") for _ in range(2))
-        self.assertIn("told 1 of its providers", self.check_usherctl("drain", "one/1"))
+        self.assertIn("1 provider was told to drain", self.check_usherctl("drain", "one/1"))
         self.assertEqual(first.receive_draining(), protocol.ADMINISTRATOR)
         self.usherd.wait_log(r"provider 1 .* is told by the administrator to drain")
         for _ in range(4):
@@ -181,7 +181,7 @@ class Drain(DeployTest):
         self.start()
         blue, green, other_blue = (
             self.provider(self.usherd, "one", name=name) for name in ("blue", "green", "blue"))
-        self.assertIn("told 2 of its providers", self.check_usherctl("drain", "one/blue"))
+        self.assertIn("2 providers were told to drain", self.check_usherctl("drain", "one/blue"))
         self.assertEqual(blue.receive_draining(), protocol.ADMINISTRATOR)
         self.assertEqual(other_blue.receive_draining(), protocol.ADMINISTRATOR)
         self.assertFalse(green.has_message())

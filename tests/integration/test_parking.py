@@ -193,7 +193,7 @@ class Shortage(ParkingTest):
                 self.serving_child(self.usherd, "one", "heir", credit=3)
                 victim = self.holding_child(self.usherd, "one", "victim", credit=40)
                 clients = [self.connect(self.address) for _ in range(60)]
-                self.usherd.wait_service("one", unclaimed=40)
+                self.usherd.wait_service("one", accepted=60)  # the heir serves some of them meanwhile
                 victim.kill()
                 self.check_served(clients)
                 self.usherd.wait_service("one", released=60, lost=0, given_up=0)

@@ -117,6 +117,7 @@ class Restart(RestartTest):
     SIGNAL = signal.SIGTERM
 
     def restart(self):
+        self.usherd.wait_idle()  # the manager has been told of everything
         self.usherd.restart(self.SIGNAL)
 
     def test_clients_in_the_backlog_are_served_afterwards(self):
@@ -206,6 +207,7 @@ class Restart(RestartTest):
         with self.assertRaises(ConnectionRefusedError):
             network.connect(self.address)
         self.serving_child(self.usherd, "one", "one")
+        self.usherd.wait_service("one", state="serving")  # its WELCOME came before
         self.assertEqual(network.read_all(self.connect(self.address)), b"one\n")
 
     def test_a_pause_does_not_outlive_it(self):
@@ -244,6 +246,7 @@ class ChangedConfiguration(RestartTest):
     """Between the end and the next start."""
 
     def restart_with(self, config):
+        self.usherd.wait_idle()
         self.usherd.stop()
         self.usherd.process.stderr.close()
         self.usherd.write_config(config)

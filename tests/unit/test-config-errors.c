@@ -360,14 +360,14 @@ static void test_forward_to_a_service_that_is_not_there(void **state)
 {
 	static const struct error_case cases[] = {
 		{SERVICE("providers {\nforward = {a, b, \"\"} }"),
-			"c.conf:4: service 'a' forwards to 'b', which is not there, expected the "
-			"name of a service\n"
-			"c.conf:4: service 'a' forwards to '', which is not there, expected the "
-			"name of a service\n"},
+			"c.conf:4: service 'a' forwards to 'b', which is no service of "
+			"this configuration, expected the name of one\n"
+			"c.conf:4: service 'a' forwards to '', which is no service of "
+			"this configuration, expected the name of one\n"},
 		{"\ndefaults { providers { forward = b } }\n" SERVICE(
 			 "") "service c { listen = \"tcp:81\" providers { forward = a } }\n",
-			"c.conf:2: service 'a' forwards to 'b', which is not there, expected the "
-			"name of a service\n"},
+			"c.conf:2: service 'a' forwards to 'b', which is no service of "
+			"this configuration, expected the name of one\n"},
 	};
 
 	(void)state;

@@ -46,6 +46,15 @@ static void offer(struct model *m, struct member *member)
 		assert_null(dispatch_offer(m->d, m->now_usec));
 }
 
+static void park_oldest(struct model *m)
+{
+	assert_ptr_equal(dispatch_oldest_waiting(m->d), m->waiting.items[0].handoff);
+	dispatch_park(m->d);
+	append(&m->parked, take(&m->waiting, 0));
+	m->totals.n_parked++;
+}
+
+/* Behind parked ones it waits, whoever has credit. */
 static void take_over(struct model *m, struct member *member)
 {
 	struct handoff *h = dispatch_take_over(m->d, m->now_usec);
@@ -56,6 +65,8 @@ static void take_over(struct model *m, struct member *member)
 		return;
 	enter(m, h, ++m->last_number);
 	m->totals.n_taken_over++;
+	while (m->parked.n > 0 && m->waiting.n > 0)
+		park_oldest(m);
 }
 
 static void park(struct model *m, struct member *member)
@@ -63,12 +74,8 @@ static void park(struct model *m, struct member *member)
 	uint64_t n = 1 + random_below(m, 8);
 
 	(void)member;
-	for (uint64_t i = 0; i < n && m->waiting.n > 0; i++) {
-		assert_ptr_equal(dispatch_oldest_waiting(m->d), m->waiting.items[0].handoff);
-		dispatch_park(m->d);
-		append(&m->parked, take(&m->waiting, 0));
-		m->totals.n_parked++;
-	}
+	for (uint64_t i = 0; i < n && m->waiting.n > 0; i++)
+		park_oldest(m);
 	if (m->waiting.n == 0)
 		assert_null(dispatch_oldest_waiting(m->d));
 }
@@ -98,6 +105,16 @@ static void expire(struct model *m, struct member *member)
 	dispatch_expire(m->d);
 	(void)take(&m->parked, 0);
 	m->totals.n_expired++;
+}
+
+static void lose(struct model *m, struct member *member)
+{
+	(void)member;
+	if (m->parked.n == 0)
+		return;
+	dispatch_lose(m->d);
+	(void)take(&m->parked, 0);
+	m->totals.n_lost++;
 }
 
 static void refused(struct model *m, int result)
@@ -423,6 +440,7 @@ static const struct {
 	{park, 40, false},
 	{unpark, 120, false},
 	{expire, 10, false},
+	{lose, 5, false},
 	{upgrade, 1, false},
 };
 

@@ -206,6 +206,27 @@ static void test_taken_over_waits_although_nobody_has_credit(void **state)
 	finish(&w);
 }
 
+static void test_taken_over_waits_behind_those_that_are_parked(void **state)
+{
+	struct world w;
+	struct dispatch_provider *a;
+
+	(void)state;
+	begin(&w, DISPATCH_LEAST, 100);
+	a = join(&w, "a", 0);
+	find_parked(&w, 2);
+	set_credit(&w, a, 0, 5);
+	take_over(&w);
+	happens(&w, "");
+	dispatch_check(w.d);
+	park(&w, 1);
+	unpark(&w, 3);
+	happens(&w, "1>a 2>a 3>a resume");
+	take_over(&w);
+	happens(&w, "4>a");
+	finish(&w);
+}
+
 static void test_forward_ends_the_connection_and_gives_credit_back(void **state)
 {
 	struct world w;
@@ -469,6 +490,7 @@ int main(void)
 		check_test(test_parked_ones_found_at_the_start_are_taken_over),
 		check_test(test_parked_ones_beyond_all_slots_stay_parked),
 		check_test(test_taken_over_waits_although_nobody_has_credit),
+		check_test(test_taken_over_waits_behind_those_that_are_parked),
 		check_test(test_forward_ends_the_connection_and_gives_credit_back),
 		check_test(test_forward_tells_what_was_known_of_the_connection),
 		check_test(test_forward_of_a_foreign_one_counts_it_out),

@@ -118,6 +118,7 @@ static void assert_empty(struct parking *parking)
 	struct handoff unused;
 
 	assert_int_equal(parking_n(parking), 0);
+	assert_int_equal(parking_n_bytes(parking), 0);
 	assert_false(parking_oldest(parking, &unused_usec));
 	assert_int_equal(parking_take(parking, &unused), -EAGAIN);
 }
@@ -165,6 +166,23 @@ static void test_new_ones_go_behind_the_old_ones(void **state)
 	for (uint32_t i = 1; i < 6; i++)
 		take_one(parking, i, clients[i]);
 	assert_empty(parking);
+	parking_free(parking);
+}
+
+static void test_who_is_put_in_again_keeps_its_time(void **state)
+{
+	struct parking *parking = make();
+	uint64_t parked_usec;
+	struct handoff h;
+
+	(void)state;
+	close_fd(put_one(parking, 5));
+	assert_int_equal(parking_take(parking, &h), 0);
+	assert_int_equal(h.parked_usec, 1005);
+	assert_int_equal(parking_put(parking, &h, 2000), 0);
+	close_fd(h.fd);
+	assert_true(parking_oldest(parking, &parked_usec));
+	assert_int_equal(parked_usec, 1005);
 	parking_free(parking);
 }
 
@@ -585,6 +603,7 @@ static void test_format_1_is_read(void **state)
 	assert_int_equal(fdpass_send(fds[1], raw.bytes, raw.size, &(int){STDIN_FILENO}, 1), 0);
 	close_fd(fds[1]);
 	assert_int_equal(parking_adopt(parking, fds[0], 0), 0);
+	assert_int_equal(parking_n_bytes(parking), 5);
 	assert_int_equal(parking_take(parking, &h), 0);
 	assert_string_equal(h.forwarded->from, "login");
 	assert_int_equal(h.forwarded->mark.n_read, 11);
@@ -615,6 +634,7 @@ static void assert_damaged(const struct raw *raw, size_t n_fds)
 	assert_int_equal(parking_n(parking), 2);
 	assert_int_equal(parking_take(parking, &h), -EIO);
 	assert_int_equal(parking_n(parking), 1);
+	assert_int_equal(parking_n_bytes(parking), 0);
 	assert_int_equal(parking_take(parking, &h), 0);
 	assert_is_handoff(&h, 1);
 	close_fd(h.fd);
@@ -812,6 +832,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		check_test(test_thousand_are_taken_out_as_they_were_put_in),
 		check_test(test_new_ones_go_behind_the_old_ones),
+		check_test(test_who_is_put_in_again_keeps_its_time),
 		check_test(test_forwarded_ones_keep_all_that_goes_with_them),
 		check_test(test_full_lot_is_followed_by_another),
 		check_test(test_free_ends_what_is_parked),

@@ -729,6 +729,33 @@ static void test_a_start_takes_what_was_left_and_leaves_the_rest(void **state)
 	end(&p);
 }
 
+/* `owner` has left a port, and it is asked for by its number, as that listener of b, behind
+ * `first`. */
+static void check_goes_to_who_asks(const char *first, const char *owner, size_t index)
+{
+	_cleanup_close_ int copy_fd = -EBADF;
+	struct inheritance *inheritance;
+	struct place p = {0};
+	struct address left;
+
+	assert_int_equal(inheritance_new(&inheritance), 0);
+	left = leave_listener(inheritance, owner, 0, &copy_fd);
+	if (start(&p, text("%s\"tcp:127.0.0.1:%u\"} }", first, address_port(&left)), inheritance) <
+		0)
+		fail_msg("%s", p.errors.lines[0]);
+	assert_int_equal(address_port(bound_of(&p, "b", index)), address_port(&left));
+	inheritance_free(inheritance);
+	end(&p);
+}
+
+static void test_a_port_that_was_left_goes_to_who_asks_for_its_number(void **state)
+{
+	(void)state;
+	check_goes_to_who_asks("service b { listen = {\"tcp:127.0.0.1:0\", ", "b", 1);
+	check_goes_to_who_asks(
+		"service a { listen = {\"tcp:127.0.0.1:0\"} }\nservice b { listen = {", "a", 0);
+}
+
 static void test_what_was_left_is_no_obstacle_to_an_address_that_includes_it(void **state)
 {
 	_cleanup_close_ int copy_fd = -EBADF;
@@ -748,18 +775,26 @@ static void test_what_was_left_is_no_obstacle_to_an_address_that_includes_it(voi
 	end(&p);
 }
 
-static void test_listeners_are_stored_when_they_are_committed(void **state)
+/* What is planned may still come to nothing; and usherd makes no thread before it is no more root.
+ */
+static void test_sockets_are_stored_when_they_are_committed(void **state)
 {
+	struct config *config = config_of("service never { listen = {\"tcp:127.0.0.1:0\"} }");
+	struct config_errors errors = {0};
 	struct manager manager;
-	struct place p;
+	struct reload *plan;
+	struct place p = {0};
 	int fd;
 
 	(void)state;
 	manager_start(&manager);
+	assert_int_equal(prepare(&p, &plan, config, NULL, &errors), 0);
+	reload_abort(plan);
+	config_free(config);
 	begin(&p, "service a { listen = {\"tcp:127.0.0.1:0\"} }");
-	assert_non_null(strstr(manager_next_with_fd(&manager, &fd), "FDNAME=rendezvous.1.a"));
+	assert_non_null(strstr(manager_next_with_fd(&manager, &fd), "FDNAME=listener.1.a"));
 	close_fd(fd);
-	assert_non_null(strstr(manager_next_with_fd(&manager, &fd), "FDNAME=listener.2.a"));
+	assert_non_null(strstr(manager_next_with_fd(&manager, &fd), "FDNAME=rendezvous.2.a"));
 	close_fd(fd);
 	end(&p);
 	assert_true(notify_stop(TEST_SECONDS * UINT64_C(1000000)));
@@ -879,7 +914,8 @@ int main(void)
 		check_loop_test(test_v6only_cannot_change_while_it_is_open),
 		check_loop_test(test_a_start_takes_what_was_left_and_leaves_the_rest),
 		check_loop_test(test_what_was_left_is_no_obstacle_to_an_address_that_includes_it),
-		check_loop_test(test_listeners_are_stored_when_they_are_committed),
+		check_loop_test(test_a_port_that_was_left_goes_to_who_asks_for_its_number),
+		check_loop_test(test_sockets_are_stored_when_they_are_committed),
 		check_loop_test_if(allows_three_fds_each(), test_two_thousand_services),
 		check_loop_test(test_a_start_that_fails_leaves_everything_to_the_next),
 	};

@@ -191,13 +191,15 @@ static void test_what_is_handed_back_waits_where_there_is_no_other(void **state)
 	serve_one(&w, &p, "a");
 	forward(&p, p.last_id, "echo", "half a line");
 	turn_until(dispatch_n_parked(service_dispatch(w.service)) == 1);
-	assert_int_equal(w.service->n_forwarded_bytes, strlen("half a line"));
+	assert_int_equal(w.service->n_forwarded_bytes, 0);
+	assert_int_equal(parking_n_bytes(w.service->parking), strlen("half a line"));
 	expect_nothing(&p);
 	credit(&p, 1, 5);
 	expect_forwarded(&p, "a");
 	check_data(&p, "half a line");
 	assert_int_equal(heard.forwarded.n_hops, 1);
 	assert_int_equal(heard.forwarded.connection.listener, 0);
+	assert_int_equal(w.service->n_forwarded_bytes, strlen("half a line"));
 	claim(&p, 2);
 	turn_until(w.service->n_forwarded_bytes == 0);
 	leave(&p);
@@ -567,6 +569,75 @@ static void test_more_bytes_than_a_service_may_hold(void **state)
 	end(&w);
 }
 
+/* As from a provider of the service "login". Returns the client's end. */
+static int make_forwarded(struct handoff *ret, char letter, const char *bytes)
+{
+	int fds[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	assert_int_equal(write(fds[1], &letter, 1), 1);
+	*ret = (struct handoff){
+		.fd = fds[0],
+		.listener = WIRE_NO_LISTENER,
+		.n_hops = 1,
+		.forwarded = forwarded_new("login", bytes, strlen(bytes)),
+	};
+	return fds[1];
+}
+
+static void test_bytes_that_are_parked_count_as_well(void **state)
+{
+	struct handoff h;
+	struct world w;
+	int client_fd;
+
+	(void)state;
+	begin_test(&w);
+	open_service(&w);
+	client_fd = make_forwarded(&h, 'a', "xy");
+	assert_int_equal(service_take_forwarded(w.service, &h), 0);
+	close_fd(client_fd);
+	assert_int_equal(dispatch_n_parked(service_dispatch(w.service)), 1);
+	w.service->n_forwarded_bytes = (16u << 20) - 2;
+	client_fd = make_forwarded(&h, 'b', "z");
+	assert_int_equal(service_take_forwarded(w.service, &h), -ENOBUFS);
+	h.forwarded = forwarded_free(h.forwarded);
+	close_fd(h.fd);
+	close_fd(client_fd);
+	end(&w);
+}
+
+/* Somebody has credit now, and they are about to be given. */
+static void test_a_forwarded_one_waits_behind_those_that_are_parked(void **state)
+{
+	struct handoff h;
+	struct world w;
+	struct peer p;
+	int client_fd;
+
+	(void)state;
+	begin_test(&w);
+	open_service_on(&w, ANY_PORT);
+	clients(&w, "ab");
+	join(&w, &p, 10);
+	expect_connections(&p, "ab");
+	leave(&p);
+	turn_until(dispatch_n_parked(service_dispatch(w.service)) == 2);
+	join(&w, &p, 0);
+	credit(&p, 0, 1);
+	turn_until(dispatch_can_unpark(w.service->dispatch));
+	client_fd = make_forwarded(&h, 'c', "");
+	assert_int_equal(service_take_forwarded(w.service, &h), 0);
+	expect_connections(&p, "a");
+	assert_int_equal(dispatch_n_parked(service_dispatch(w.service)), 2);
+	credit(&p, 1, 2);
+	expect_connections(&p, "bc");
+	dispatch_check(service_dispatch(w.service));
+	close_fd(client_fd);
+	leave(&p);
+	end(&w);
+}
+
 static void test_a_circle_ends(void **state)
 {
 	struct world w;
@@ -604,6 +675,7 @@ static void test_in_a_removed_service_nothing_can_be_handed_back(void **state)
 	expect(&p, WIRE_DRAINING);
 	forward(&p, p.last_id, "", "x");
 	turn_until(service_n_forwards_refused(w.service) == 1);
+	assert_int_equal(n_logged("its own service was removed from the configuration"), 1);
 	leave(&p);
 	end(&w);
 }
@@ -857,6 +929,8 @@ int main(void)
 		check_loop_test(test_to_a_service_with_all_its_instances),
 		check_loop_test(test_what_is_no_connected_stream),
 		check_loop_test(test_more_bytes_than_a_service_may_hold),
+		check_loop_test(test_bytes_that_are_parked_count_as_well),
+		check_loop_test(test_a_forwarded_one_waits_behind_those_that_are_parked),
 		check_loop_test(test_a_circle_ends),
 		check_loop_test(test_in_a_removed_service_nothing_can_be_handed_back),
 		check_loop_test(test_a_removed_service_takes_nothing),

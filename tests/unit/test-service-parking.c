@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -316,7 +317,7 @@ static void test_who_has_waited_for_too_long_is_reset(void **state)
 
 	(void)state;
 	begin_test(&w);
-	w.config.park.timeout_usec = 100000;
+	w.config.park.timeout_usec = 400000;
 	open_service_on(&w, ANY_PORT);
 	clients(&w, "abc");
 	join(&w, &first, 2);
@@ -325,7 +326,7 @@ static void test_who_has_waited_for_too_long_is_reset(void **state)
 	expect_connections(&second, "c");
 	leave(&first);
 	turn_until(n_parked(&w) == 2);
-	let_pass(50000);
+	let_pass(300000);
 	leave(&second);
 	turn_until(n_parked(&w) == 3);
 
@@ -339,6 +340,61 @@ static void test_who_has_waited_for_too_long_is_reset(void **state)
 	assert_int_equal(dispatch_totals(dispatch_of(&w))->n_expired, 2);
 	dispatch_check(dispatch_of(&w));
 	leave(&third);
+	end(&w);
+}
+
+/* Its provider dies, and the next one. */
+static void test_who_is_parked_again_has_no_more_time(void **state)
+{
+	uint64_t first_usec, again_usec;
+	struct world w;
+	struct peer p;
+
+	(void)state;
+	begin_test(&w);
+	open_service_on(&w, ANY_PORT);
+	strand(&w, "a");
+	assert_true(parking_oldest(w.service->parking, &first_usec));
+	join(&w, &p, 10);
+	expect_connections(&p, "a");
+	leave(&p);
+	turn_until(n_parked(&w) == 1);
+	assert_true(parking_oldest(w.service->parking, &again_usec));
+	assert_int_equal(again_usec, first_usec);
+
+	join(&w, &p, 10);
+	expect_connections(&p, "a");
+	w.config.park.timeout_usec = 1; /* it is over while the provider has it */
+	reconfigure(&w, 0);
+	assert_true(is_connected(&w, 0));
+	leave(&p);
+	turn_until(!service_providers(w.service));
+	assert_int_equal(n_parked(&w), 0);
+	check_was_reset(&w, 0);
+	assert_int_equal(dispatch_totals(dispatch_of(&w))->n_expired, 1);
+	assert_int_equal(n_logged("no provider took a connection"), 1);
+	dispatch_check(dispatch_of(&w));
+	end(&w);
+}
+
+/* But whoever has credit gets it all the same. */
+static void test_who_has_waited_for_too_long_is_given_if_somebody_can_take_it(void **state)
+{
+	struct world w;
+	struct peer first, second;
+
+	(void)state;
+	begin_test(&w);
+	open_service_on(&w, ANY_PORT);
+	strand(&w, "a");
+	join(&w, &first, 10);
+	expect_connections(&first, "a");
+	w.config.park.timeout_usec = 1;
+	reconfigure(&w, 0);
+	join(&w, &second, 10);
+	leave(&first);
+	expect_connections(&second, "a");
+	leave(&second);
 	end(&w);
 }
 
@@ -445,6 +501,56 @@ static void test_without_a_descriptor_nobody_expires_and_the_loop_does_not_spin(
 	end(&w);
 }
 
+/* The time until it is tried again does not begin anew with each event. */
+static void test_after_a_lack_of_descriptors_a_busy_service_goes_on_as_well(void **state)
+{
+	struct world w;
+	struct peer busy, p;
+
+	(void)state;
+	begin_test(&w);
+	open_service(&w);
+	strand(&w, "abc");
+	join(&w, &busy, 0);
+	take_error = -EMFILE;
+	n_take_errors = 1;
+	join(&w, &p, 10);
+	turn_until((credit(&busy, 0, 0), n_parked(&w) == 0));
+	expect_connections(&p, "abc");
+	leave(&busy);
+	leave(&p);
+	end(&w);
+}
+
+static void test_those_that_cannot_be_parked_keep_nobody_from_expiring(void **state)
+{
+	struct world w;
+	struct peer busy, first, second;
+
+	(void)state;
+	begin_test(&w);
+	open_service_on(&w, ANY_PORT);
+	clients(&w, "ab");
+	join(&w, &first, 1);
+	expect_connections(&first, "a");
+	join(&w, &second, 1);
+	expect_connections(&second, "b");
+	join(&w, &busy, 0);
+	leave(&first);
+	turn_until(n_parked(&w) == 1);
+	put_error = -ETOOMANYREFS;
+	n_put_errors = INT_MAX;
+	leave(&second);
+	turn_until(dispatch_n_waiting(dispatch_of(&w)) == 1);
+	w.config.park.timeout_usec = 10000;
+	reconfigure(&w, 0);
+	turn_until((credit(&busy, 0, 0), dispatch_totals(dispatch_of(&w))->n_expired == 1));
+	check_was_reset(&w, 0);
+	assert_true(is_connected(&w, 1));
+	leave(&busy);
+	end(&w);
+}
+
 static void test_what_was_damaged_is_counted_and_holds_up_nobody(void **state)
 {
 	struct world w;
@@ -459,7 +565,8 @@ static void test_what_was_damaged_is_counted_and_holds_up_nobody(void **state)
 	join(&w, &p, 10);
 	expect_connections(&p, "cd");
 	assert_int_equal(n_logged("a parked connection was damaged"), 1);
-	assert_int_equal(dispatch_totals(dispatch_of(&w))->n_expired, 2);
+	assert_int_equal(dispatch_totals(dispatch_of(&w))->n_lost, 2);
+	assert_int_equal(dispatch_totals(dispatch_of(&w))->n_expired, 0);
 	dispatch_check(dispatch_of(&w));
 	leave(&p);
 	end(&w);
@@ -511,7 +618,6 @@ static void test_the_next_usherd_serves_what_was_parked(void **state)
 	expect_connections(&p, "abc");
 	/* Of a listener that is no more, or another one on another port. */
 	assert_int_equal(heard.connections.connections[0].listener, WIRE_NO_LISTENER);
-	assert_int_equal(w.service->n_adopted, 0);
 	claim(&p, 3);
 	turn_until(!is_connected(&w, 2));
 	leave(&p);
@@ -540,6 +646,41 @@ static void test_what_waits_when_usherd_stops_is_parked_in_the_store(void **stat
 	open_service_on(&w, ANY_PORT);
 	w.inherited = inheritance_free(w.inherited);
 	assert_int_equal(n_parked(&w), 2);
+	has_store = false;
+	end(&w);
+	stored_fd = close_fd(stored_fd);
+}
+
+/* In hand when it stops: because a channel is full. What the channel has is its provider's. */
+static void test_what_waits_behind_a_full_channel_when_usherd_stops_is_parked(void **state)
+{
+	static const char letters[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+	struct world w;
+	struct peer p;
+	uint32_t n_sent;
+
+	(void)state;
+	begin_test(&w);
+	has_store = true;
+	open_service_on(&w, ANY_PORT);
+	strand(&w, letters);
+	join(&w, &p, 0);
+	make_narrow(&w, 2);
+	credit(&p, 0, 1000);
+	turn_until(dispatch_n_waiting(dispatch_of(&w)) > 0);
+	n_sent = dispatch_n_unclaimed(dispatch_of(&w));
+	assert_true(n_sent > 0);
+	w.service = service_free(w.service);
+	leave(&p);
+	for (uint32_t i = 0; i < w.n_clients; i++)
+		assert_int_equal(is_connected(&w, i), i >= n_sent);
+
+	unlink(in_folder("echo.sock"));
+	inherit_stored_lot(&w);
+	open_service_on(&w, ANY_PORT);
+	w.inherited = inheritance_free(w.inherited);
+	assert_int_equal(n_parked(&w), w.n_clients - n_sent);
 	has_store = false;
 	end(&w);
 	stored_fd = close_fd(stored_fd);
@@ -598,16 +739,21 @@ int main(void)
 		check_loop_test(test_beyond_the_maximum_clients_are_reset),
 		check_loop_test(test_with_a_maximum_of_zero_all_are_reset),
 		check_loop_test(test_who_has_waited_for_too_long_is_reset),
+		check_loop_test(test_who_is_parked_again_has_no_more_time),
+		check_loop_test(test_who_has_waited_for_too_long_is_given_if_somebody_can_take_it),
 		check_loop_test(test_a_reload_changes_how_long_they_may_wait),
 		check_loop_test(test_what_cannot_be_parked_stays_open_and_is_tried_again),
 		check_loop_test(test_what_waits_unparked_is_given_as_well),
 		check_loop_test(test_without_a_descriptor_parked_ones_go_on_waiting),
 		check_loop_test(
 			test_without_a_descriptor_nobody_expires_and_the_loop_does_not_spin),
+		check_loop_test(test_after_a_lack_of_descriptors_a_busy_service_goes_on_as_well),
+		check_loop_test(test_those_that_cannot_be_parked_keep_nobody_from_expiring),
 		check_loop_test(test_what_was_damaged_is_counted_and_holds_up_nobody),
 		check_loop_test(test_stopping_without_a_store_resets_what_is_parked),
 		check_loop_test(test_the_next_usherd_serves_what_was_parked),
 		check_loop_test(test_what_waits_when_usherd_stops_is_parked_in_the_store),
+		check_loop_test(test_what_waits_behind_a_full_channel_when_usherd_stops_is_parked),
 		check_loop_test(test_a_removed_service_leaves_nothing_in_the_store),
 		check_loop_test(test_a_removed_service_serves_what_is_parked),
 	};

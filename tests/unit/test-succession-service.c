@@ -122,6 +122,7 @@ static void be_the_next_usherd(const struct world *w, const json_t *state)
 
 	EXPECT(sd_event_new(&event) == 0);
 	EXPECT(succession_parse(&succession, state, why, sizeof(why)) == 0);
+	EXPECT(service_check(&succession->services[0]) == 0);
 	s = restore(event, &w->config, &succession->services[0]);
 	dispatch_check(service_dispatch(s));
 	again = save(s);
@@ -334,6 +335,31 @@ static void test_what_is_owed_to_a_provider(void **state)
 	end(&w);
 }
 
+static void test_a_connection_that_was_parked_keeps_its_time(void **state)
+{
+	struct world w;
+	json_t *saved, *unclaimed;
+	struct peer p;
+
+	(void)state;
+	begin(&w);
+	open_service(&w);
+	clients(&w, "a");
+	join(&w, &p, 1);
+	expect_connections(&p, "a");
+	leave(&p);
+	turn_until(dispatch_n_parked(service_dispatch(w.service)) == 1);
+	join(&w, &p, 1);
+	expect_connections(&p, "a");
+	saved = check_restored(&w);
+	unclaimed = json_object_get(first_provider(saved), "unclaimed");
+	assert_true(number_of(json_array_get(unclaimed, 0), "parked_usec") > 0);
+	json_decref(saved);
+	leave(&p);
+	turn_while_ready();
+	end(&w);
+}
+
 static void test_a_forwarded_connection(void **state)
 {
 	static char echo[] = "echo", *names[] = {echo};
@@ -416,6 +442,7 @@ int main(void)
 		check_loop_test(test_providers_are_saved_in_the_order_of_registration),
 		check_loop_test(test_a_standby_a_draining_one_and_a_quarantined_one),
 		check_loop_test(test_what_is_owed_to_a_provider),
+		check_loop_test(test_a_connection_that_was_parked_keeps_its_time),
 		check_loop_test(test_a_forwarded_connection),
 		check_loop_test(test_a_paused_service),
 		check_loop_test(test_a_service_that_is_ending),

@@ -82,6 +82,7 @@ static void test_every_member_of_the_present_format(void **state)
 	assert_int_equal(unclaimed->peer.family, AF_INET);
 	assert_int_equal(provider->claimed[0].n_hops, 1);
 	assert_int_equal(service->waiting[0].n_forwarded, 0);
+	assert_int_equal(service->waiting[0].parked_usec, 5000000);
 	succession_free(succession);
 }
 

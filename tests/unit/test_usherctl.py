@@ -145,9 +145,9 @@ class Usherctl(unittest.TestCase):
         self.assertEqual((result.stderr, result.returncode), ("", 0))
         self.assertEqual(result.stdout, stdout)
 
-    def assert_fails(self, result, status, *words):
+    def assert_fails(self, result, status, *words, stdout=""):
         self.assertEqual(result.returncode, status, result.stderr)
-        self.assertEqual(result.stdout, "")
+        self.assertEqual(result.stdout, stdout)
         for word in words:
             self.assertIn(word, result.stderr)
 
@@ -428,6 +428,8 @@ class Services(Usherctl):
 
 class Upgrade(Usherctl):
     STATE = {"format": 1, "services": [{"name": "caf\u00e9"}]}
+    ACCEPTED = "usherd 0.2.0 can go on from the state of usherd 0.1.0\n"
+    ACCEPTS = f"echo '{ACCEPTED.strip()}'"  # a script that takes any state
     UPGRADED = {"ok": True, "message": "upgraded from 0.1.0 to 0.2.0"}
 
     def program(self, script):
@@ -442,8 +444,8 @@ class Upgrade(Usherctl):
                            upgrade=self.UPGRADED if upgrade is None else upgrade, **more)
 
     def test_program_is_tried_on_the_state_first(self):
-        usherd = self.upgradable('echo "$@" > "$0.arguments"; cat > "$0.state"')
-        self.assert_ok(self.usherctl("upgrade"), "upgraded from 0.1.0 to 0.2.0\n")
+        usherd = self.upgradable('echo "$@" > "$0.arguments"; cat > "$0.state"; ' + self.ACCEPTS)
+        self.assert_ok(self.usherctl("upgrade"), self.ACCEPTED + "upgraded from 0.1.0 to 0.2.0\n")
         self.assertEqual(usherd.requests, ["state\n", "upgrade\n"])
         self.assertEqual((self.folder / "usherd.arguments").read_text(), "--check-state\n")
         self.assertEqual(json.loads((self.folder / "usherd.state").read_text()), self.STATE)
@@ -451,8 +453,17 @@ class Upgrade(Usherctl):
     def test_program_that_refuses_is_not_upgraded_to(self):
         usherd = self.upgradable('echo "usherd: format 1 is unknown" >&2; exit 1')
         self.assert_fails(self.usherctl("upgrade"), 1, "usherd: format 1 is unknown\n",
-                          f"refused by {self.folder}/usherd", "nothing was changed")
+                          f"cannot be upgraded to {self.folder}/usherd", "nothing was changed")
         self.assertEqual(usherd.requests, ["state\n"])
+
+    def test_program_that_is_no_usherd_is_not_upgraded_to(self):
+        for script in ("exit 0", "echo hello"):
+            with self.subTest(script):
+                usherd = self.upgradable(script)
+                self.assert_fails(self.usherctl("upgrade"), 1, "this is no usherd", f"{self.folder}/usherd",
+                                  "nothing was changed")
+                self.assertEqual(usherd.requests, ["state\n"])
+                usherd.path.unlink()
 
     def test_program_that_crashes_is_not_upgraded_to(self):
         usherd = self.upgradable("kill -SEGV $$")
@@ -467,8 +478,8 @@ class Upgrade(Usherctl):
 
     def test_program_need_not_read_the_state(self):
         state = {"long": 1000 * 1000 * "x"}
-        self.usherd(state={"program": self.program("exit 0"), "state": state}, upgrade=self.UPGRADED)
-        self.assert_ok(self.usherctl("upgrade"), "upgraded from 0.1.0 to 0.2.0\n")
+        self.usherd(state={"program": self.program(self.ACCEPTS), "state": state}, upgrade=self.UPGRADED)
+        self.assert_ok(self.usherctl("upgrade"), self.ACCEPTED + "upgraded from 0.1.0 to 0.2.0\n")
 
     @unittest.skipIf(os.geteuid() != 0, "needs root")
     def test_program_is_tried_as_the_user_of_usherd(self):
@@ -476,21 +487,55 @@ class Upgrade(Usherctl):
                         'echo "I am $(id -u), session $((session - pid))" >&2; exit 1', user=NOBODY)
         self.assert_fails(self.usherctl("upgrade"), 1, f"I am {NOBODY}, session 0\n")
 
+    @unittest.skipIf(os.geteuid() != 0, "needs root")
+    def test_program_does_not_see_our_environment(self):
+        self.upgradable('echo "secret: $SECRET" >&2; exit 1', user=NOBODY)
+        self.assert_fails(self.usherctl("upgrade", environment={"SECRET": "sesame"}), 1, "secret: \n")
+
+    def test_program_gets_none_of_our_descriptors(self):
+        self.upgradable('for fd in 0 1 2 "$(cat "$0.fd")"; do readlink /proc/$$/fd/$fd; done; exit 1')
+        with open(self.folder / "secret", "wb") as secret:
+            (self.folder / "usherd.fd").write_text(str(secret.fileno()))
+            result = self.usherctl("upgrade", pass_fds=[secret.fileno()])
+        self.assert_fails(result, 1)
+        words = result.stderr.splitlines()[:-2]
+        self.assertEqual([word.partition(" ")[0] for word in words],
+                         ["/memfd:usherd-state", "/memfd:usherd-words", "/memfd:usherd-words"])
+
+    def test_words_of_the_program_cannot_disturb_the_terminal(self):
+        self.upgradable("printf '\\033[31mred\\n\\nblue'; exit 1")
+        self.assert_fails(self.usherctl("upgrade"), 1, "?[31mred\nblue\n")
+
+    def test_program_that_says_more_than_anybody_reads(self):
+        self.upgradable(f"{self.ACCEPTS}; yes | head -c 1000000; exit 0")
+        result = self.usherctl("upgrade")
+        self.assertEqual(result.returncode, 0)
+        self.assertLess(len(result.stdout), 100000)
+        self.assertTrue(result.stdout.endswith("y\nupgraded from 0.1.0 to 0.2.0\n"))
+
+    def test_configuration_that_the_program_refuses(self):
+        usherd = self.upgradable('echo "a:1: bad" >&2; exit 78')
+        result = self.usherctl("upgrade")
+        self.assert_fails(result, 78, "a:1: bad\n", "nothing was changed")
+        self.assertNotIn("state", result.stderr)
+        self.assertEqual(usherd.requests, ["state\n"])
+
     def test_closed_standard_input(self):
-        self.upgradable('cat > "$0.state"')
+        self.upgradable(f'cat > "$0.state"; {self.ACCEPTS}')
         result = self.run_plainly("-c", f'exec {USHERCTL} -r {self.folder} upgrade <&-', program="/bin/sh")
-        self.assert_ok(result, "upgraded from 0.1.0 to 0.2.0\n")
+        self.assert_ok(result, self.ACCEPTED + "upgraded from 0.1.0 to 0.2.0\n")
         self.assertEqual(json.loads((self.folder / "usherd.state").read_text()), self.STATE)
 
     def test_refusal_of_usherd(self):
         answer = {"error": "the configuration was not changed", "lines": ["a:1: bad"]}
-        self.upgradable("exit 0", upgrade=answer)
-        self.assert_fails(self.usherctl("upgrade"), 78, "a:1: bad\nusherctl: the configuration")
+        self.upgradable(self.ACCEPTS, upgrade=answer)
+        self.assert_fails(self.usherctl("upgrade"), 78, "a:1: bad\nusherctl: the configuration",
+                          stdout=self.ACCEPTED)
 
     def test_usherd_that_ends_during_the_upgrade(self):
-        self.upgradable("exit 0", upgrade=b"")
+        self.upgradable(self.ACCEPTS, upgrade=b"")
         self.assert_fails(self.usherctl("upgrade"), 1, "usherd ended during the upgrade",
-                          "journalctl -u usherd", "'usherctl status'")
+                          "journalctl -u usherd", "'usherctl status'", stdout=self.ACCEPTED)
 
     def test_usherd_that_knows_no_upgrade(self):
         usherd = self.usherd()
