@@ -58,6 +58,12 @@ void provider_wait_for_room(struct provider *p, int error)
 		watch_for_room(p, true);
 }
 
+void provider_allow_forward(struct provider *p)
+{
+	rendezvous_pass_descriptors(p->fd);
+	p->may_forward = true;
+}
+
 int provider_welcome(struct provider *p, struct wire_welcome *welcome, size_t size)
 {
 	welcome->header = (struct wire_header){.type = WIRE_WELCOME};

@@ -120,6 +120,10 @@ int provider_welcome(struct provider *p, struct wire_welcome *welcome, size_t si
  */
 void provider_owe_welcome(struct provider *p, int error);
 
+/* It may forward from now on: tell it by provider_welcome(). It stays so: what it sends may be on
+ * its way already when that is over. */
+void provider_allow_forward(struct provider *p);
+
 /* Register with dispatch: after the first provider_welcome(). Returns 0 or -ENOMEM. */
 int provider_register(struct provider *p, const struct wire_hello *hello);
 

@@ -190,6 +190,11 @@ int rendezvous_set_access(struct rendezvous *r, const struct rendezvous_access *
 	return chmod(r->path, mode_of(access)) < 0 ? -errno : 0;
 }
 
+void rendezvous_pass_descriptors(int channel_fd)
+{
+	set_passes_descriptors(channel_fd, true);
+}
+
 int rendezvous_open_process(int channel_fd, pid_t pid)
 {
 	int fd = -EBADF;

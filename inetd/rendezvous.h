@@ -64,6 +64,9 @@ void rendezvous_store(struct rendezvous *r);
  */
 int rendezvous_set_access(struct rendezvous *r, const struct rendezvous_access *access);
 
+/* Let descriptors through a channel that was accepted when its messages could not carry them. */
+void rendezvous_pass_descriptors(int channel_fd);
+
 /*
  * A descriptor for the process `pid` at the other end of a channel, which is readable when it has
  * ended: by SO_PEERPIDFD, which can't mean another process (Linux 6.5), else by pidfd_open(2).

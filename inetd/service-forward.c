@@ -132,7 +132,7 @@ static void refuse(struct service *s, struct provider *p, const char *to, const 
 	const char *why, struct handoff *h)
 {
 	provider_log(p, LOG_WARNING, reason,
-		"forwarded a connection to %s, but %s: the client is reset", to, why);
+		"forwarded a connection to '%s', but %s: the client is reset", to, why);
 	s->n_forwards_refused++;
 	h->forwarded = forwarded_free(h->forwarded);
 	if (h->fd >= 0)

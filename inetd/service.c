@@ -175,12 +175,31 @@ static bool replace_listeners(struct service *s, struct listener **listeners, si
 	return are_others;
 }
 
+/* Let those who are registered forward, if that is new. Returns whether they are to be told. */
+static bool allow_forward(struct service *s)
+{
+	bool is_new = false;
+
+	for (struct provider *p = s->providers; p && s->config.providers.n_forward > 0;
+		p = p->next) {
+		if (p->may_forward)
+			continue;
+		provider_allow_forward(p);
+		is_new = true;
+	}
+	return is_new;
+}
+
 void service_configure(struct service *s, const struct config_service *config,
 	struct listener **listeners, size_t n_listeners)
 {
+	bool are_others, is_forward_new;
+
 	assert(!s->is_ending);
 	s->config = *config;
-	if (replace_listeners(s, listeners, n_listeners))
+	are_others = replace_listeners(s, listeners, n_listeners);
+	is_forward_new = allow_forward(s);
+	if (are_others || is_forward_new)
 		service_welcome_again(s);
 	set_rendezvous(s);
 	rendezvous_store(s->rendezvous);

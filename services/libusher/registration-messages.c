@@ -18,7 +18,6 @@ static void on_first_welcome(struct usher *u)
 	const struct wire_welcome *welcome = &u->message->welcome;
 
 	u->channel.is_welcome = true;
-	u->channel.may_forward = welcome->flags & WIRE_WELCOME_MAY_FORWARD;
 	memcpy(u->channel.service, welcome->service, sizeof(u->channel.service));
 	u->welcome_ns = registration_now_ns();
 	u->error_text[0] = '\0';
@@ -42,7 +41,8 @@ static void on_welcome(struct usher *u, size_t n_listeners)
 	free(u->listeners);
 	u->listeners = listeners;
 	u->n_listeners = n_listeners;
-	if (!u->channel.is_welcome) /* else it comes again because the listeners have changed */
+	u->channel.may_forward = u->message->welcome.flags & WIRE_WELCOME_MAY_FORWARD;
+	if (!u->channel.is_welcome) /* else it comes again because something has changed */
 		on_first_welcome(u);
 }
 

@@ -94,13 +94,13 @@ struct wire_listener {
 #define WIRE_WELCOME_MAY_FORWARD 0x1u
 
 /*
- * The answer to HELLO. It comes again whenever the listeners of the service changed: the index in a
- * CONNECTIONS record counts in the latest WELCOME before it.
+ * The answer to HELLO. It comes again whenever the listeners of the service changed, or the flags:
+ * the index in a CONNECTIONS record counts in the latest WELCOME before it.
  */
 struct wire_welcome {
 	struct wire_header header;
 	uint16_t version; /* chosen */
-	uint16_t flags;	  /* WIRE_WELCOME_...; they never change on a channel */
+	uint16_t flags;	  /* WIRE_WELCOME_...; a flag that was set stays */
 	uint32_t n_listeners;
 	char service[WIRE_NAME_SIZE];
 	struct wire_listener listeners[];

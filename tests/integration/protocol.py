@@ -197,9 +197,10 @@ class Provider:
         return bool(find_readable([self.socket], seconds))
 
     def receive_connections(self):
-        """The connections of the next message, which has to bring some; a reload's WELCOME is skipped."""
+        """The connections of the next message, which has to bring some, behind a reload's WELCOME."""
         message_type, body, fds = self.receive()
         while message_type == WELCOME:
+            self.read_welcome(body)
             message_type, body, fds = self.receive()
         if message_type == CONNECTIONS:
             connections = self.read_connections(body, fds)

@@ -340,6 +340,30 @@ static void test_forward_that_usherd_does_not_allow(void **state)
 	usher_free(u);
 }
 
+static void test_forward_that_a_reload_begins_to_allow(void **state)
+{
+	struct usher *u = new_registered(10);
+	struct usher_connection first, second;
+	int clients[2];
+
+	(void)state;
+	clients[0] = fake_give_one();
+	assert_int_equal(usher_accept(u, &first, 0), 0);
+	fake_expect_claim(1);
+	assert_int_equal(usher_forward(u, &first, "mailbox", NULL, 0), -EPERM);
+	fake.welcome_flags = WIRE_WELCOME_MAY_FORWARD;
+	fake_welcome();
+	clients[1] = fake_give_one();
+	assert_int_equal(usher_accept(u, &second, 0), 0);
+	fake_expect_claim(2);
+	assert_int_equal(usher_forward(u, &first, "mailbox", NULL, 0), 0);
+	expect_forward(1, "mailbox", NULL, 0, clients[0]);
+	usher_close(u, &second);
+	assert_eof(clients[1]);
+	close(clients[0]);
+	usher_free(u);
+}
+
 static void test_forward_without_usherd(void **state)
 {
 	struct usher_connection connection;
@@ -455,6 +479,7 @@ int main(void)
 		check_fake(test_forward_on_a_later_channel_has_no_id),
 		check_fake(test_forward_still_works_after_the_last_connection),
 		check_fake(test_forward_that_usherd_does_not_allow),
+		check_fake(test_forward_that_a_reload_begins_to_allow),
 		check_fake(test_forward_without_usherd),
 		check_fake(test_forward_into_a_full_channel),
 		check_fake(test_forward_that_alone_finds_no_room_is_waited_for),

@@ -455,7 +455,7 @@ static void test_to_whom_the_configuration_does_not_say(void **state)
 	serve_one(&w, &p, "a");
 	forward(&p, p.last_id, "smtp", "x");
 	check_refused(&w,
-		"forwarded a connection to smtp, but providers { forward } does not name that "
+		"forwarded a connection to 'smtp', but providers { forward } does not name that "
 		"service: the client is reset");
 	clients(&w, "b"); /* the provider goes on */
 	expect_connections(&p, "b");
@@ -473,7 +473,7 @@ static void test_to_a_service_that_does_not_run(void **state)
 	open_service_on(&w, ANY_PORT);
 	serve_one(&w, &p, "a");
 	forward(&p, p.last_id, "none", "x");
-	check_refused(&w, "to none, but no such service runs");
+	check_refused(&w, "to 'none', but no such service runs");
 	leave(&p);
 	end(&w);
 }
@@ -490,7 +490,7 @@ static void test_handing_back_is_for_those_who_may_forward_to_their_own(void **s
 	open_service_on(&w, ANY_PORT);
 	serve_one(&w, &p, "a");
 	forward(&p, p.last_id, "", "x");
-	check_refused(&w, "to echo, but providers { forward } does not name that service");
+	check_refused(&w, "to 'echo', but providers { forward } does not name that service");
 	leave(&p);
 	end(&w);
 }
@@ -786,11 +786,16 @@ static void test_welcome_says_whether_forward_is_allowed(void **state)
 	join(&w, &before, 1);
 	assert_int_equal(heard.welcome.flags, 0);
 	w.config.providers.n_forward = 1;
-	reconfigure(&w, 1); /* another listener: WELCOME comes again */
+	reconfigure(&w, 0); /* the same listeners */
 	expect(&before, WIRE_WELCOME);
-	assert_int_equal(heard.welcome.flags, 0); /* it never changes on a channel */
+	assert_int_equal(heard.welcome.flags, WIRE_WELCOME_MAY_FORWARD);
 	join(&w, &after, 1);
 	assert_int_equal(heard.welcome.flags, WIRE_WELCOME_MAY_FORWARD);
+	w.config.providers.n_forward = 0;
+	reconfigure(&w, 1); /* another listener: WELCOME comes again */
+	expect(&before, WIRE_WELCOME);
+	assert_int_equal(heard.welcome.flags, WIRE_WELCOME_MAY_FORWARD); /* it stays */
+	expect(&after, WIRE_WELCOME);
 	leave(&before);
 	leave(&after);
 	end(&w);
