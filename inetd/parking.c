@@ -23,7 +23,7 @@
 
 #define RECORD_MAGIC  0x6b726170u /* "park" */
 #define RECORD_FORMAT 1
-#define LOT_SNDBUF    (1 << 20)
+#define LOT_SNDBUF    212992 /* net.core.wmem_max as the kernel has it */
 #define IN_HAND_TRIES 3
 
 /* A whole message: the connection's socket goes with it. `data` is as long as n_bytes says. */
