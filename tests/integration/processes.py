@@ -2,6 +2,7 @@
 """Processes that are no usherd, and waiting for what they do. Each is ended by its own id."""
 
 import contextlib
+import ctypes
 import os
 import pwd
 import resource
@@ -9,6 +10,8 @@ import select
 import signal
 import time
 import traceback
+
+PR_SET_PDEATHSIG = 1  # prctl(2)
 
 DEADLINE = 20.0  # seconds until an event that does not come is a failure
 
@@ -53,6 +56,8 @@ class Child:
             os.closerange(4, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
             if user:
                 become(user)
+            # After the change of user, which undoes it. Nothing of a test outlives it, even if it is killed.
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             function(lambda line: os.write(3, f"{line}\n".encode()))
             status = 0
         except BaseException:  # a traceback of the child must not run the test's own handlers
