@@ -108,7 +108,10 @@ static json_t *answer_drain(struct server *server, const char *argument, int cli
 			"'usherctl status %s' lists them",
 			name, provider, name);
 	if (n == 0)
-		return answer(false, "service '%s' has no provider that is not draining", name);
+		return answer(false,
+			"service '%s' has no provider that is not draining; 'usherctl status %s' "
+			"lists them",
+			name, name);
 	return answer(true, "%s: %u provider%s told to drain", name, n, n == 1 ? " was" : "s were");
 }
 

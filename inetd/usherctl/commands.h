@@ -2,12 +2,7 @@
 /* What usherctl can do: usherctl(8) says what each command means. */
 #pragma once
 
-#include <stdbool.h>
-
-struct options {
-	const char *run_dir; /* of the usherd to talk to */
-	bool is_json;
-};
+#include "options.h"
 
 /*
  * Carry a command out: print what there is to say to stdout, what is wrong to stderr. `arguments`

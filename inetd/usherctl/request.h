@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "commands.h"
+#include "options.h"
 
 #include <jansson.h>
 #include <stdio.h>

@@ -8,6 +8,7 @@
  * program that is only usherd knows: so it is run without our rights, and told nothing else.
  */
 #include "client.h"
+#include "commands.h"
 #include "fd.h"
 #include "privilege.h"
 #include "request.h"

@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: MIT */
+/* What the user has said before the command: see main.c. */
+#pragma once
+
+#include <stdbool.h>
+
+struct options {
+	const char *run_dir; /* of the usherd to talk to */
+	bool is_json;
+};
