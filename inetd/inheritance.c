@@ -263,13 +263,8 @@ static void take(struct entry *entry, struct inherited *ret)
 static bool has_its_file(const struct entry *entry)
 {
 	const char *path = path_of(&entry->address);
-	struct unixsocket_file now;
 
-	if (!path)
-		return false;
-	now = unixsocket_identify(path);
-	return entry->file.inode != 0 && now.device == entry->file.device &&
-	       now.inode == entry->file.inode;
+	return path && unixsocket_is_there(path, &entry->file);
 }
 
 /* The listener that is bound to exactly this address, or NULL. */

@@ -74,10 +74,15 @@ struct unixsocket_file unixsocket_identify(const char *path)
 	return (struct unixsocket_file){.device = st.st_dev, .inode = st.st_ino};
 }
 
-void unixsocket_unlink(const char *path, const struct unixsocket_file *file)
+bool unixsocket_is_there(const char *path, const struct unixsocket_file *file)
 {
 	struct unixsocket_file now = unixsocket_identify(path);
 
-	if (file->inode != 0 && now.device == file->device && now.inode == file->inode)
+	return file->inode != 0 && now.device == file->device && now.inode == file->inode;
+}
+
+void unixsocket_unlink(const char *path, const struct unixsocket_file *file)
+{
+	if (unixsocket_is_there(path, file))
 		(void)unlink(path);
 }

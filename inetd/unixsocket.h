@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 /* Which file a path was bound to. Zero: none. */
@@ -28,6 +29,9 @@ int unixsocket_listen(const char *path, int type, mode_t mode, int backlog, int 
 
 /* The file at `path`: to be asked for right after unixsocket_listen(). */
 struct unixsocket_file unixsocket_identify(const char *path);
+
+/* Is `path` still `file`, and not what somebody has put in its place? False for a zero `file`. */
+bool unixsocket_is_there(const char *path, const struct unixsocket_file *file);
 
 /*
  * Unlink `path` if it still is `file`, and not what somebody has put in its place. To be called
