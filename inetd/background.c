@@ -18,9 +18,11 @@
 #define STACK_SIZE (128 * 1024)
 
 enum thread_state {
-	THREAD_NONE, /* not made yet, or it could not be */
-	THREAD_RUNNING,
-	THREAD_ENDED, /* to be joined */
+	THREAD_NONE,	  /* not made yet, or it could not be */
+	THREAD_WORKING,	  /* or told to */
+	THREAD_LINGERING, /* looks again soon, by itself */
+	THREAD_ASLEEP,	  /* waits until it is woken */
+	THREAD_ENDED,	  /* to be joined */
 };
 
 struct background {
@@ -30,8 +32,8 @@ struct background {
 	pthread_cond_t has_work, is_done; /* all work is, or the thread has ended */
 	pthread_t thread;
 	enum thread_state state;
-	bool is_asleep;	 /* the thread waits for work, and nobody has woken it */
-	bool is_closing; /* the thread ends once the queue is empty */
+	bool is_closing;  /* the thread ends once the queue is empty */
+	size_t n_waiting; /* calls of background_wait() */
 	char *ring;
 	size_t first, n_queued; /* in items */
 	char *current;		/* the items being worked on: the thread's own */
@@ -54,21 +56,60 @@ static size_t take_items(struct background *b)
 	return n;
 }
 
-/* Wait for items. Returns 0 when there are no more and will be none. */
+/* Under the lock. Whether work must not wait until more comes. */
+static bool is_urgent(const struct background *b)
+{
+	return b->is_closing || b->n_waiting > 0 || b->n_queued >= b->task.n_at_once;
+}
+
+/* Under the lock. Returns whether the thread must rest no longer: has_work is to be signalled then.
+ */
+static bool end_rest(struct background *b)
+{
+	bool is_over = (b->state == THREAD_ASLEEP && (b->n_queued > 0 || b->is_closing)) ||
+		       (b->state == THREAD_LINGERING && is_urgent(b));
+
+	if (is_over)
+		b->state = THREAD_WORKING;
+	return is_over;
+}
+
+static struct timespec monotonic_after(uint64_t usec)
+{
+	struct timespec when;
+
+	clock_gettime(CLOCK_MONOTONIC, &when);
+	usec += (uint64_t)when.tv_nsec / 1000;
+	when.tv_sec += (time_t)(usec / 1000000);
+	when.tv_nsec = (long)(usec % 1000000) * 1000;
+	return when;
+}
+
+/* Under the lock. Let items gather for a while, during which a push need not wake the thread. */
+static void linger(struct background *b)
+{
+	struct timespec end;
+	int r = 0;
+
+	if (b->task.linger_usec == 0 || is_urgent(b))
+		return;
+	end = monotonic_after(b->task.linger_usec);
+	b->state = THREAD_LINGERING;
+	while (b->state == THREAD_LINGERING && r == 0)
+		r = pthread_cond_timedwait(&b->has_work, &b->lock, &end);
+	b->state = THREAD_WORKING;
+}
+
+/* Under the lock. Wait for items. Returns 0 when there are no more and will be none. */
 static size_t next_items(struct background *b)
 {
-	size_t n;
-
-	pthread_mutex_lock(&b->lock);
-	while (b->n_queued == 0 && !b->is_closing) {
-		b->is_asleep = true;
+	if (b->n_queued == 0 && !b->is_closing) {
+		b->state = THREAD_ASLEEP;
 		pthread_cond_signal(&b->is_done);
-		pthread_cond_wait(&b->has_work, &b->lock);
+		while (b->state == THREAD_ASLEEP)
+			pthread_cond_wait(&b->has_work, &b->lock);
 	}
-	b->is_asleep = false;
-	n = take_items(b);
-	pthread_mutex_unlock(&b->lock);
-	return n;
+	return take_items(b);
 }
 
 static void *run(void *userdata)
@@ -76,9 +117,12 @@ static void *run(void *userdata)
 	struct background *b = userdata;
 
 	(void)pthread_setname_np(pthread_self(), b->task.name);
-	for (size_t n; (n = next_items(b)) > 0;)
-		b->task.work(b->current, n, b->userdata);
 	pthread_mutex_lock(&b->lock);
+	for (size_t n; (n = next_items(b)) > 0; linger(b)) {
+		pthread_mutex_unlock(&b->lock);
+		b->task.work(b->current, n, b->userdata);
+		pthread_mutex_lock(&b->lock);
+	}
 	b->state = THREAD_ENDED;
 	pthread_cond_signal(&b->is_done);
 	pthread_mutex_unlock(&b->lock);
@@ -97,7 +141,7 @@ static void start_thread(struct background *b)
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	if (pthread_create(&b->thread, &attributes, run, b) == 0)
-		b->state = THREAD_RUNNING;
+		b->state = THREAD_WORKING;
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	pthread_attr_destroy(&attributes);
 }
@@ -119,6 +163,7 @@ int background_new(struct background **ret, const struct background_task *task, 
 	struct background *b = calloc(1, sizeof(*b));
 
 	assert(task->item_size > 0 && task->capacity > 0 && task->n_at_once > 0);
+	assert(task->linger_usec == 0 || task->n_at_once <= task->capacity);
 	if (!b)
 		return -ENOMEM;
 	b->task = *task;
@@ -147,9 +192,7 @@ bool background_push(struct background *b, const void *items, size_t n)
 		memcpy(item_at(b, b->n_queued++), (const char *)items + i * b->task.item_size,
 			b->task.item_size);
 	start_thread(b);
-	must_wake = b->is_asleep && b->n_queued > 0;
-	if (must_wake)
-		b->is_asleep = false;
+	must_wake = end_rest(b);
 	pthread_mutex_unlock(&b->lock);
 	if (must_wake) /* not under the lock, which the thread wants first of all */
 		pthread_cond_signal(&b->has_work);
@@ -166,21 +209,10 @@ size_t background_n_queued(struct background *b)
 	return n;
 }
 
-static struct timespec monotonic_after(uint64_t usec)
-{
-	struct timespec when;
-
-	clock_gettime(CLOCK_MONOTONIC, &when);
-	usec += (uint64_t)when.tv_nsec / 1000;
-	when.tv_sec += (time_t)(usec / 1000000);
-	when.tv_nsec = (long)(usec % 1000000) * 1000;
-	return when;
-}
-
 /* Under the lock. */
 static bool is_working(const struct background *b)
 {
-	return b->n_queued > 0 || (b->state == THREAD_RUNNING && !b->is_asleep);
+	return b->n_queued > 0 || b->state == THREAD_WORKING;
 }
 
 bool background_wait(struct background *b, uint64_t timeout_usec)
@@ -190,13 +222,23 @@ bool background_wait(struct background *b, uint64_t timeout_usec)
 	int r = 0;
 
 	pthread_mutex_lock(&b->lock);
-	if (b->n_queued > 0)
+	b->n_waiting++;
+	if (b->n_queued > 0) {
 		start_thread(b);
+		if (end_rest(b))
+			pthread_cond_signal(&b->has_work);
+	}
 	while (is_working(b) && r == 0)
 		r = pthread_cond_timedwait(&b->is_done, &b->lock, &deadline);
+	b->n_waiting--;
 	is_done = !is_working(b);
 	pthread_mutex_unlock(&b->lock);
 	return is_done;
+}
+
+static bool is_alive(enum thread_state state)
+{
+	return state != THREAD_NONE && state != THREAD_ENDED;
 }
 
 /* Returns false if the thread is still there when the time is over. */
@@ -210,14 +252,15 @@ static bool end_thread(struct background *b, uint64_t timeout_usec)
 	b->is_closing = true;
 	if (b->n_queued > 0)
 		start_thread(b);
-	pthread_cond_signal(&b->has_work);
-	while (b->state == THREAD_RUNNING && r == 0)
+	if (end_rest(b))
+		pthread_cond_signal(&b->has_work);
+	while (is_alive(b->state) && r == 0)
 		r = pthread_cond_timedwait(&b->is_done, &b->lock, &deadline);
 	state = b->state;
 	pthread_mutex_unlock(&b->lock);
 	if (state == THREAD_ENDED)
 		pthread_join(b->thread, NULL);
-	return state != THREAD_RUNNING;
+	return !is_alive(state);
 }
 
 struct background *background_free(struct background *b, uint64_t timeout_usec)

@@ -21,6 +21,13 @@ struct background_task {
 	size_t item_size; /* bytes */
 	size_t capacity;  /* how many items can wait, besides those being worked on */
 	size_t n_at_once; /* how many items that wait are given to one call of `work`, at most */
+	/*
+	 * How long the thread lets items gather after work, before it looks again by itself; or 0.
+	 * So what comes first is worked on at once, and under load `work` is called once in that
+	 * time. `n_at_once` items (not more than `capacity` then) and background_wait() cut it
+	 * short.
+	 */
+	uint64_t linger_usec;
 	void (*work)(const void *items, size_t n, void *userdata);
 };
 
@@ -34,9 +41,9 @@ int background_new(struct background **ret, const struct background_task *task, 
 
 /*
  * Queue copies of `n` items. Never blocks, and costs a system call only if the thread must be
- * woken: what belongs together should be pushed together. Any thread may push, `work` too. If no
- * thread can be had now, the items wait for the next push. Returns false if there is not room for
- * all of them; none is queued then.
+ * woken, not while it works or lets items gather: what belongs together should be pushed together.
+ * Any thread may push, `work` too. If no thread can be had now, the items wait for the next push.
+ * Returns false if there is not room for all of them; none is queued then.
  */
 bool background_push(struct background *b, const void *items, size_t n);
 
@@ -45,7 +52,7 @@ size_t background_n_queued(struct background *b);
 
 /*
  * Wait until everything that was pushed is worked off, at most `timeout_usec`. Returns whether it
- * is.
+ * is. Meanwhile nothing is left to gather.
  */
 bool background_wait(struct background *b, uint64_t timeout_usec);
 

@@ -3,8 +3,8 @@
  * Closing in the background: see closer.h.
  *
  * This is on the way of every connection, so system calls are saved: descriptors are handed over
- * once a turn, and neighbours are closed by one close_range(2). The timer that cuts lingering short
- * is left running while there is work; its own signal stops it when there is none.
+ * once a turn, under load they are closed together, and neighbours by one close_range(2). The timer
+ * that cuts lingering short runs while a batch is closed.
  */
 #include "closer.h"
 
@@ -37,40 +37,37 @@ static struct {
 	size_t n_batch;
 } closer;
 
-/* The thread's own, and that of the signal that only it gets. */
+/* The thread's own. */
 static struct {
 	bool has_timer;
-	timer_t timer;
-	volatile sig_atomic_t is_running, is_closing;
+	timer_t timer; /* its signal is for that thread only */
 } ticks;
 
 static void set_ticks(long interval_usec)
 {
 	const struct timespec interval = {.tv_nsec = interval_usec * 1000};
 
-	ticks.is_running = interval_usec > 0;
-	(void)timer_settime(ticks.timer, 0,
-		&(struct itimerspec){.it_interval = interval, .it_value = interval}, NULL);
+	if (ticks.has_timer)
+		(void)timer_settime(ticks.timer, 0,
+			&(struct itimerspec){.it_interval = interval, .it_value = interval}, NULL);
 }
 
-/* Coming is what matters: a close that lingers ends when a signal is pending. */
+/*
+ * Coming is what matters: a close that lingers ends when a signal is pending. One that comes late
+ * finds the thread waiting for work, which goes on.
+ */
 static void on_tick(int signal_number)
 {
-	int saved_errno = errno;
-
 	(void)signal_number;
-	if (!ticks.is_closing && ticks.is_running)
-		set_ticks(0);
-	errno = saved_errno;
 }
 
-static void mask_tick(int how)
+static void unblock_tick(void)
 {
 	sigset_t signals;
 
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGRTMIN);
-	pthread_sigmask(how, &signals, NULL);
+	pthread_sigmask(SIG_UNBLOCK, &signals, NULL);
 }
 
 /* Without a timer (RLIMIT_SIGPENDING) lingering takes its time, but the thread's alone. */
@@ -80,7 +77,7 @@ static void make_timer(void)
 
 	event.sigev_notify_thread_id = gettid();
 	ticks.has_timer = timer_create(CLOCK_MONOTONIC, &event, &ticks.timer) == 0;
-	mask_tick(SIG_UNBLOCK);
+	unblock_tick();
 }
 
 static int compare_fds(const void *a, const void *b)
@@ -117,14 +114,12 @@ static void close_sockets(const void *items, size_t n, void *unused)
 	qsort(fds, n, sizeof(*fds), compare_fds);
 	if (!ticks.has_timer)
 		make_timer();
-	ticks.is_closing = true;
-	if (ticks.has_timer && !ticks.is_running)
-		set_ticks(CLOSER_LINGER_USEC);
+	set_ticks(CLOSER_LINGER_USEC);
 	for (size_t i = 0, length; i < n; i += length) {
 		length = length_of_run(fds + i, n - i);
 		close_run(fds + i, length);
 	}
-	ticks.is_closing = false;
+	set_ticks(0);
 }
 
 /* By the thread for files. */
@@ -146,13 +141,22 @@ static size_t capacity(void)
 	return limit.rlim_cur;
 }
 
+/* While they wait to be closed together, sockets take up a quarter of all descriptors at most. */
+static size_t batch_max(size_t n)
+{
+	if (n / 4 > BATCH_MAX)
+		return BATCH_MAX;
+	return n < 4 ? 1 : n / 4;
+}
+
 static int make_threads(size_t n)
 {
 	const struct background_task for_sockets = {
 		.name = "usherd-closer",
 		.item_size = sizeof(int),
 		.capacity = n,
-		.n_at_once = BATCH_MAX,
+		.n_at_once = batch_max(n),
+		.linger_usec = CLOSER_GATHER_USEC,
 		.work = close_sockets,
 	};
 	const struct background_task for_files = {

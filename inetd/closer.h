@@ -31,6 +31,13 @@
 #define CLOSER_LINGER_USEC 1000
 
 /*
+ * Under load, sockets are closed together: the longest that one waits for others. What is given
+ * after a pause of that length is closed at once. A client meets its end that much later if its
+ * provider only calls close(2); usher_close() shuts the connection down.
+ */
+#define CLOSER_GATHER_USEC 2000
+
+/*
  * Start. There is room for as many descriptors as RLIMIT_NOFILE allows now (at most a million), so
  * raise it before: then the queue cannot be full, and what a flood of lingering sockets uses up is
  * descriptors, for which accepting has an answer. Returns 0, -ENOMEM, or -EBUSY while a
@@ -40,9 +47,9 @@ int closer_start(void);
 
 /*
  * Close `fd`, which is taken, if there is one (not negative). Returns -EBADF, so that `fd =
- * closer_close(fd)` forgets it. It is closed soon after the next closer_flush(); directly, by the
- * caller, only before closer_start(), after closer_stop(), and if there is no room, which takes a
- * limit that was raised later, or more than a million.
+ * closer_close(fd)` forgets it. It is closed soon after the next closer_flush(),
+ * see CLOSER_GATHER_USEC; directly, by the caller, only before closer_start(), after closer_stop(),
+ * and if there is no room, which takes a limit that was raised later, or more than a million.
  */
 int closer_close(int fd);
 

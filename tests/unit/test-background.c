@@ -37,6 +37,7 @@ struct notes {
 static atomic_int n_failing_threads; /* the next ones that cannot be made */
 static atomic_int n_threads_made;
 static atomic_int n_signals;
+static sem_t waiting_with_deadline, asleep; /* posted when somebody does */
 
 int __real_pthread_create(
 	pthread_t *ret, const pthread_attr_t *attributes, void *(*run)(void *), void *userdata);
@@ -59,6 +60,25 @@ int __wrap_pthread_cond_signal(pthread_cond_t *condition)
 	return __real_pthread_cond_signal(condition);
 }
 
+int __real_pthread_cond_timedwait(
+	pthread_cond_t *condition, pthread_mutex_t *lock, const struct timespec *deadline);
+int __wrap_pthread_cond_timedwait(
+	pthread_cond_t *condition, pthread_mutex_t *lock, const struct timespec *deadline);
+int __wrap_pthread_cond_timedwait(
+	pthread_cond_t *condition, pthread_mutex_t *lock, const struct timespec *deadline)
+{
+	sem_post(&waiting_with_deadline);
+	return __real_pthread_cond_timedwait(condition, lock, deadline);
+}
+
+int __real_pthread_cond_wait(pthread_cond_t *condition, pthread_mutex_t *lock);
+int __wrap_pthread_cond_wait(pthread_cond_t *condition, pthread_mutex_t *lock);
+int __wrap_pthread_cond_wait(pthread_cond_t *condition, pthread_mutex_t *lock)
+{
+	sem_post(&asleep);
+	return __real_pthread_cond_wait(condition, lock);
+}
+
 static void note(const void *items, size_t n, void *userdata)
 {
 	const int *numbers = items;
@@ -78,13 +98,15 @@ static void note(const void *items, size_t n, void *userdata)
 	}
 }
 
-static struct background *make(struct notes *notes, size_t capacity, size_t n_at_once)
+static struct background *make_lingering(
+	struct notes *notes, size_t capacity, size_t n_at_once, uint64_t linger_usec)
 {
 	const struct background_task task = {
 		.name = "test-background",
 		.item_size = sizeof(int),
 		.capacity = capacity,
 		.n_at_once = n_at_once,
+		.linger_usec = linger_usec,
 		.work = note,
 	};
 	struct background *b;
@@ -92,7 +114,25 @@ static struct background *make(struct notes *notes, size_t capacity, size_t n_at
 	memset(notes, 0, sizeof(*notes));
 	sem_init(&notes->entered, 0, 0);
 	sem_init(&notes->gate, 0, 0);
+	sem_init(&waiting_with_deadline, 0, 0);
+	sem_init(&asleep, 0, 0);
 	assert_int_equal(background_new(&b, &task, notes), 0);
+	return b;
+}
+
+static struct background *make(struct notes *notes, size_t capacity, size_t n_at_once)
+{
+	return make_lingering(notes, capacity, n_at_once, 0);
+}
+
+/* A thread that has worked on item 0, and looks again long after the test, by itself. */
+static struct background *make_resting(struct notes *notes, size_t capacity, size_t n_at_once)
+{
+	struct background *b = make_lingering(notes, capacity, n_at_once, FOR_EVER_USEC);
+
+	assert_true(background_push(b, &(int){0}, 1));
+	sem_wait(&notes->entered);
+	sem_wait(&waiting_with_deadline);
 	return b;
 }
 
@@ -299,6 +339,103 @@ static void test_items_wait_until_a_thread_can_be_had(void **state)
 	assert_counted_up(&notes, 0);
 }
 
+static void test_pushes_while_lingering_wake_nobody_and_are_worked_on_together(void **state)
+{
+	struct notes notes;
+	struct background *b = make_resting(&notes, 8, 4);
+
+	(void)state;
+	n_signals = 0;
+	for (int i = 1; i <= 3; i++)
+		assert_true(background_push(b, &i, 1));
+	assert_int_equal(n_signals, 0);
+	assert_int_equal(background_n_queued(b), 3);
+	assert_true(background_wait(b, FOR_EVER_USEC));
+	assert_counted_up(&notes, 4);
+	assert_int_equal(notes.n_most_at_once, 3);
+	assert_null(background_free(b, LONG_ENOUGH_USEC));
+}
+
+static void test_full_batch_ends_lingering(void **state)
+{
+	struct notes notes;
+	struct background *b = make_resting(&notes, 4, 4);
+
+	(void)state;
+	for (int i = 1; i <= 4; i++)
+		assert_true(background_push(b, &i, 1));
+	sem_wait(&notes.entered);
+	assert_null(background_free(b, LONG_ENOUGH_USEC));
+	assert_counted_up(&notes, 5);
+	assert_int_equal(notes.n_most_at_once, 4);
+}
+
+static void test_free_ends_lingering(void **state)
+{
+	struct notes notes;
+	struct background *b = make_resting(&notes, 8, 4);
+
+	(void)state;
+	assert_null(background_free(b, LONG_ENOUGH_USEC));
+	b = make_resting(&notes, 8, 4);
+	assert_true(background_push(b, &(int){1}, 1));
+	assert_null(background_free(b, LONG_ENOUGH_USEC));
+	assert_counted_up(&notes, 2);
+}
+
+static void test_wait_is_for_nothing_while_lingering(void **state)
+{
+	struct notes notes;
+	struct background *b = make_resting(&notes, 8, 4);
+
+	(void)state;
+	assert_true(background_wait(b, 0));
+	assert_null(background_free(b, LONG_ENOUGH_USEC));
+}
+
+static void *open_gate_when_somebody_waits(void *userdata)
+{
+	sem_wait(&waiting_with_deadline);
+	open_gate(userdata);
+	return NULL;
+}
+
+static void test_wait_that_began_during_work_prevents_lingering(void **state)
+{
+	pthread_t thread;
+	struct notes notes;
+	struct background *b = make_lingering(&notes, 8, 4, FOR_EVER_USEC);
+
+	(void)state;
+	notes.has_gate = true;
+	assert_true(background_push(b, &(int){0}, 1));
+	sem_wait(&notes.entered);
+	assert_true(background_push(b, &(int){1}, 1));
+	assert_int_equal(pthread_create(&thread, NULL, open_gate_when_somebody_waits, &notes), 0);
+	assert_true(background_wait(b, LONG_ENOUGH_USEC));
+	assert_counted_up(&notes, 2);
+	pthread_join(thread, NULL);
+	assert_null(background_free(b, LONG_ENOUGH_USEC));
+}
+
+static void test_thread_that_lingered_in_vain_sleeps_and_is_woken_at_once(void **state)
+{
+	struct notes notes;
+	struct background *b = make_lingering(&notes, 8, 4, 1);
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		n_signals = 0;
+		assert_true(background_push(b, &i, 1));
+		assert_true(i == 0 || n_signals > 0);
+		sem_wait(&notes.entered);
+		sem_wait(&waiting_with_deadline);
+		sem_wait(&asleep);
+	}
+	assert_null(background_free(b, LONG_ENOUGH_USEC));
+	assert_counted_up(&notes, 2);
+}
+
 static void *push_some(void *userdata)
 {
 	struct background *b = userdata;
@@ -309,15 +446,14 @@ static void *push_some(void *userdata)
 	return NULL;
 }
 
-static void test_many_threads_push(void **state)
+static void check_many_threads_push(uint64_t linger_usec)
 {
 	enum { N_THREADS = 5 };
 	pthread_t threads[N_THREADS];
 	struct notes notes;
-	struct background *b = make(&notes, 16, 4);
+	struct background *b = make_lingering(&notes, 16, 4, linger_usec);
 	int64_t sum = 0;
 
-	(void)state;
 	for (size_t i = 0; i < N_THREADS; i++)
 		assert_int_equal(pthread_create(&threads[i], NULL, push_some, b), 0);
 	for (size_t i = 0; i < N_THREADS; i++)
@@ -327,6 +463,13 @@ static void test_many_threads_push(void **state)
 		sum += notes.items[i];
 	assert_int_equal(notes.n, N_THREADS * 1000);
 	assert_int_equal(sum, N_THREADS * 999 * 1000 / 2);
+}
+
+static void test_many_threads_push(void **state)
+{
+	(void)state;
+	check_many_threads_push(0);
+	check_many_threads_push(20); /* now lingers, now sleeps */
 }
 
 int main(void)
@@ -343,6 +486,12 @@ int main(void)
 		check_test(test_wait_for_nothing_makes_no_thread),
 		check_test(test_work_may_push_also_at_the_end),
 		check_test(test_items_wait_until_a_thread_can_be_had),
+		check_test(test_pushes_while_lingering_wake_nobody_and_are_worked_on_together),
+		check_test(test_full_batch_ends_lingering),
+		check_test(test_free_ends_lingering),
+		check_test(test_wait_is_for_nothing_while_lingering),
+		check_test(test_wait_that_began_during_work_prevents_lingering),
+		check_test(test_thread_that_lingered_in_vain_sleeps_and_is_woken_at_once),
 		check_test(test_many_threads_push),
 	};
 
