@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One message with descriptors over an AF_UNIX socket: sendmsg(2) and recvmsg(2) with SCM_RIGHTS,
- * and every trap of it (unix(7), cmsg(3)). Knows nothing of what the messages mean: that is wire.h.
+ * Messages with descriptors over an AF_UNIX socket: sendmsg(2), recvmsg(2) and recvmmsg(2) with
+ * SCM_RIGHTS, and every trap of it (unix(7), cmsg(3)). Knows nothing of what the messages mean:
+ * that is wire.h.
  *
  * Invariant: every descriptor the kernel installs is either returned to the caller or closed here.
  */
@@ -18,6 +19,9 @@
 
 /* Most descriptors that somebody else can put into a message: SCM_MAX_FD of the kernel. */
 #define FDPASS_MAX_RECEIVED 253
+
+/* Most messages that one call receives. */
+#define FDPASS_MAX_MESSAGES 16
 
 /*
  * Send one message of `size` bytes (at least 1: an empty one looks like end-of-file to the peer)
@@ -57,6 +61,17 @@ struct fdpass_received {
  */
 int fdpass_receive(
 	int socket_fd, void *data, size_t size, size_t max_fds, struct fdpass_received *ret);
+
+/*
+ * As fdpass_receive(), for up to `n` messages (1 to FDPASS_MAX_MESSAGES) in one system call. The
+ * i-th one goes to ret[i] and the `size` bytes from data + i * size on.
+ *
+ * Returns how many came, at least 1, or a negative errno with nothing received. Fewer than `n`: no
+ * more are there just now, or receiving the next one failed, which the next call says (recvmmsg(2),
+ * BUGS). There are always `n` once the file has ended: those behind the last message are empty.
+ */
+int fdpass_receive_many(int socket_fd, void *data, size_t size, size_t max_fds,
+	struct fdpass_received *ret, unsigned int n);
 
 /*
  * As fdpass_receive(), but the message stays where it is, with its descriptors: those in *ret are
