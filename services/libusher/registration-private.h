@@ -18,9 +18,6 @@ struct timespec registration_timespec(uint64_t ns);
 void registration_explain(struct usher *u, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
-/* How many more to ask for. Releases that were not sent yet will each bring one by themselves. */
-int32_t registration_credit_left(const struct usher *u);
-
 /*
  * End the channel, and connect again after a pause, unless the end was wanted. The pause doubles
  * until a channel holds; it is the longest at once after registration_leave_for_long().

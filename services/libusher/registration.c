@@ -328,7 +328,7 @@ static uint64_t wanted_wake_ns(const struct usher *u)
 	const uint64_t times_ns[] = {u->retry_ns, u->restore_ns, u->resume_ns};
 	uint64_t nearest_ns = 0;
 
-	if (registration_has_news(u))
+	if (u->had_news)
 		return TIME_LONG_PAST;
 	for (size_t i = 0; i < sizeof(times_ns) / sizeof(times_ns[0]); i++)
 		if (times_ns[i] != 0 && (nearest_ns == 0 || times_ns[i] < nearest_ns))
@@ -355,6 +355,7 @@ static void watch_timer(struct usher *u, uint64_t wake_ns)
 
 void registration_watch(struct usher *u)
 {
+	u->had_news = u->had_news || registration_has_news(u);
 	watch_channel(u, wanted_channel_events(u));
 	watch_timer(u, wanted_wake_ns(u));
 }

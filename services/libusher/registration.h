@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * One registration as a machine without lock and without waiting: registration_step() does the next
- * thing there is to do, registration_watch() leaves the epoll descriptor readable exactly when
- * there will be something to do. The public calls in usher.c are made of these. Private to
- * libusher.
+ * thing there is to do, registration_watch() leaves the epoll descriptor readable when there will
+ * be something to do. The public calls in usher.c are made of these. Private to libusher.
  *
  * The one timer holds the nearest time at which something is due, or a time long past when
  * something can be returned to the application at once. It is watched only while it means
- * something: epoll_ctl(2) is cheaper than setting a timer that is due.
+ * something: epoll_ctl(2) is cheaper than setting a timer that is due. With USHER_NONBLOCK it goes
+ * on calling until usher_accept() has nothing to return: under load the next connections are there
+ * before, and this costs no call at all.
  *
  * Invariant: a queued connection is the application's as soon as no claim is owed: either usherd
  * was told so, or it is gone and can give the connection to nobody else.
@@ -56,6 +57,7 @@ struct usher {
 	uint32_t channel_events; /* what epoll_fd watches the channel for; 0: it does not */
 	uint32_t timer_events;	 /* the same of timer_fd */
 	uint64_t armed_ns;	 /* what timer_fd is set to */
+	bool had_news;		 /* there was some; usher_accept() says when that is over */
 
 	int error;			   /* for the next usher_accept() to return; 0: none */
 	char error_text[WIRE_REASON_SIZE]; /* for usher_error() */
@@ -72,6 +74,9 @@ int registration_make_room(struct usher *u);
 
 /* May the application hear something now: a queued connection, u->error, or that it is drained? */
 bool registration_has_news(const struct usher *u);
+
+/* How many more to ask for. Releases that were not sent yet will each bring one by themselves. */
+int32_t registration_credit_left(const struct usher *u);
 
 /*
  * Do one thing: connect, send what is owed, or receive one message. Returns 1 if it did, 0 if there

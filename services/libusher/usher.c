@@ -3,8 +3,8 @@
  * The public calls. See usher.h for the contract.
  *
  * Each does what it can without waiting, under the lock, and leaves the epoll descriptor readable
- * exactly when usherd or the clock or the queue has something for usher_accept(). Waiting is
- * epoll_wait(2) on it, outside the lock: that is all there is to threads and to event loops.
+ * when usherd or the clock or the queue has something for usher_accept(). Waiting is epoll_wait(2)
+ * on it, outside the lock: that is all there is to threads and to event loops.
  */
 #include "usher.h"
 #include "build-config.h"
@@ -21,7 +21,7 @@
 #include <sys/resource.h>
 
 #define MAX_DEFAULT_CREDIT  1024
-#define RELEASES_TO_COLLECT 16 /* while connections wait in the queue */
+#define RELEASES_TO_COLLECT 16 /* as long as usher_accept() is sure to be called again */
 
 /* struct usher_options as in the first version of this library: only ever appended to. */
 #define FIRST_OPTIONS_SIZE (offsetof(struct usher_options, name) + sizeof(char *))
@@ -205,10 +205,16 @@ static void unlock(struct usher *u)
 	(void)pthread_mutex_unlock(&u->lock);
 }
 
-/* Is usher_accept() sure to be called again soon? A thread that may wait may also work for long. */
-static bool is_called_again(const struct usher *u)
+/*
+ * May releases be collected? usher_accept() is sure to be called again soon: usher_fd() stays
+ * readable until it has returned -EAGAIN. (A thread that may wait may also work for long.) And
+ * usherd has credit enough to go on without them.
+ */
+static bool may_collect(const struct usher *u)
 {
-	return (u->flags & USHER_NONBLOCK) && u->n_queued > 0;
+	return (u->flags & USHER_NONBLOCK) && u->had_news &&
+	       u->held.n_released < RELEASES_TO_COLLECT &&
+	       registration_credit_left(u) >= RELEASES_TO_COLLECT;
 }
 
 /* A connection is over. */
@@ -216,7 +222,7 @@ static int release(struct usher *u, uint64_t id)
 {
 	int r = held_release(&u->held, id);
 
-	if (r >= 0 && (!is_called_again(u) || u->held.n_released >= RELEASES_TO_COLLECT))
+	if (r >= 0 && !may_collect(u))
 		(void)registration_flush(u); /* what can't be sent now stays owed */
 	return r;
 }
@@ -235,8 +241,6 @@ static int take_connection(struct usher *u, struct usher_connection *ret, int fl
 	int r = 0;
 
 	u->n_queued--;
-	if (u->n_queued == 0)
-		(void)registration_flush(u); /* the releases that were collected */
 	if (!(flags & SOCK_NONBLOCK))
 		r = set_blocking(connection.fd);
 	if (r < 0) { /* a security module: such a socket would surprise the caller for ever */
@@ -269,6 +273,8 @@ static int accept_now(struct usher *u, struct usher_connection *ret, int flags)
 		r = take_news(u, ret, flags);
 	else if (r == 0)
 		r = -EAGAIN;
+	if (r < 0 || !(u->flags & USHER_NONBLOCK)) /* other threads would be woken in vain */
+		u->had_news = false;
 	unlock(u);
 	return r;
 }

@@ -131,7 +131,8 @@ struct usher *usher_free(struct usher *u);
  * A descriptor for poll(2), epoll(7), sd-event or any other loop: it is readable, from the start,
  * when usher_accept() has something to do, and stays the same across reconnections. Owned by `u`:
  * do not read, write or close it. Call usher_accept() whenever it is readable, best until it
- * returns -EAGAIN (edge-triggered watching needs that).
+ * returns -EAGAIN (edge-triggered watching needs that): with USHER_NONBLOCK it may stay readable
+ * so long, although the last connection was taken.
  */
 int usher_fd(const struct usher *u);
 
@@ -180,8 +181,9 @@ int usher_close(struct usher *u, struct usher_connection *connection);
  * Tell usherd that the connection `id` is over: it counts no longer, and another one may come. For
  * sockets that are closed elsewhere (shut them down first, see usher_close()). Never waits.
  *
- * usherd is told at once, with two exceptions. With USHER_NONBLOCK, while connections wait to be
- * returned, up to 15 are told together: at the latest when usher_accept() returns the last of them.
+ * usherd is told at once, with two exceptions. With USHER_NONBLOCK, while usher_accept() has to be
+ * called because usher_fd() is readable, up to 15 are told together: at the latest when it returns
+ * -EAGAIN, and not if usherd has little credit left (less than 16).
  * And what usherd does not take now, because it does not read, is told by a later call of
  * usher_accept() or usher_release(); after -ESHUTDOWN by usher_free(), which is the end of all.
  *

@@ -62,8 +62,31 @@ static void test_descriptor_is_readable_while_connections_are_queued(void **stat
 		wait_readable(usher_fd(u));
 		accept_and_close(u);
 	}
+	assert_nothing_to_accept(u);
 	assert_false(is_readable(usher_fd(u)));
 	close_clients(clients, 3);
+	usher_free(u);
+}
+
+/* Nothing is switched off that the next batch would switch on. */
+static void test_descriptor_stays_readable_until_nothing_is_returned(void **state)
+{
+	struct usher *u = new_registered(0);
+	int clients[3];
+
+	(void)state;
+	for (size_t batch = 0; batch < 3; batch++) {
+		fake_give(3, clients, NULL);
+		for (size_t i = 0; i < 3; i++)
+			accept_and_close(u);
+		assert_true(is_readable(usher_fd(u)));
+		close_clients(clients, 3);
+	}
+	assert_nothing_to_accept(u);
+	assert_false(is_readable(usher_fd(u)));
+	close(fake_give_one()); /* one alone is never queued */
+	accept_and_close(u);
+	assert_false(is_readable(usher_fd(u)));
 	usher_free(u);
 }
 
@@ -123,6 +146,7 @@ static void test_batches_do_not_set_the_timer(void **state)
 			wait_readable(usher_fd(u));
 			accept_and_close(u);
 		}
+		assert_nothing_to_accept(u);
 		assert_false(is_readable(usher_fd(u)));
 		close_clients(clients, 3);
 		if (batch == 0)
@@ -245,16 +269,17 @@ static void test_close_ends_the_connection_though_a_copy_is_open(void **state)
 	usher_free(u);
 }
 
-static void test_release_is_sent_at_once_when_the_queue_is_empty(void **state)
+static void test_release_is_sent_at_once_after_eagain(void **state)
 {
 	struct usher *u = new_registered(0);
-	struct usher_connection connections[2];
+	struct usher_connection connections[2], none;
 	int clients[2];
 
 	(void)state;
 	fake_give(2, clients, NULL);
 	accept_n(u, connections, 2);
 	fake_expect_claim(2);
+	assert_int_equal(usher_accept(u, &none, 0), -EAGAIN);
 	usher_close(u, &connections[1]);
 	fake_expect_release((const uint64_t[]){2}, 1);
 	usher_close(u, &connections[0]);
@@ -263,23 +288,58 @@ static void test_release_is_sent_at_once_when_the_queue_is_empty(void **state)
 	usher_free(u);
 }
 
-static void test_releases_are_collected_while_connections_are_queued(void **state)
+/* A connection that came alone: nothing says that usher_accept() will be called again. */
+static void test_release_of_a_single_connection_is_sent_at_once(void **state)
 {
 	struct usher *u = new_registered(0);
+	int client;
+
+	(void)state;
+	fake_give(1, &client, NULL);
+	accept_and_close(u);
+	fake_expect_claim(1);
+	fake_expect_release((const uint64_t[]){1}, 1);
+	close(client);
+	usher_free(u);
+}
+
+static void test_releases_are_collected_until_eagain(void **state)
+{
+	struct usher *u = new_registered(0);
+	struct usher_connection none;
 	int clients[4];
 
 	(void)state;
 	fake_give(4, clients, NULL);
-	accept_and_close(u);
+	for (int i = 0; i < 4; i++)
+		accept_and_close(u);
 	fake_expect_claim(4);
-	accept_and_close(u);
-	accept_and_close(u);
 	fake_expect_nothing();
-	accept_and_close(u); /* takes the last one, which sends, and releases it at once */
-	fake_expect_release((const uint64_t[]){1, 2, 3}, 3);
-	fake_expect_release((const uint64_t[]){4}, 1);
+	assert_true(is_readable(usher_fd(u))); /* so that it is sure to be called again */
+	assert_int_equal(usher_accept(u, &none, 0), -EAGAIN);
+	fake_expect_release((const uint64_t[]){1, 2, 3, 4}, 4);
 	close_clients(clients, 4);
 	usher_free(u);
+}
+
+/* Else usherd would wait for them, and they for usherd. */
+static void test_with_little_credit_left_no_release_is_collected(void **state)
+{
+	struct usher *u = new_registered(18);
+	struct usher_connection connections[3];
+	int clients[3];
+
+	(void)state;
+	fake_give(3, clients, NULL);
+	accept_n(u, connections, 3);
+	fake_expect_claim(3);
+	usher_close(u, &connections[0]); /* 15 are left */
+	fake_expect_release((const uint64_t[]){1}, 1);
+	usher_close(u, &connections[1]);
+	usher_close(u, &connections[2]);
+	fake_expect_nothing();
+	usher_free(u);
+	close_clients(clients, 3);
 }
 
 static void test_sixteen_collected_releases_are_sent(void **state)
@@ -317,6 +377,7 @@ static void test_releases_that_met_a_full_channel_are_sent_later(void **state)
 	(void)state;
 	fake_give(16, clients, NULL);
 	accept_n(u, connections, 16);
+	assert_nothing_to_accept(u);
 	fake_expect_claim(16);
 	fill_channel(u);
 	for (size_t i = 0; i < 16; i++)
@@ -386,6 +447,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		check_fake(test_sixteen_connections_one_claim_before_the_first),
 		check_fake(test_descriptor_is_readable_while_connections_are_queued),
+		check_fake(test_descriptor_stays_readable_until_nothing_is_returned),
 		check_fake(test_batches_do_not_set_the_timer),
 		check_fake(test_nothing_is_returned_until_the_claim_could_be_sent),
 		check_fake(test_blocked_claim_of_a_dead_usherd_is_ours),
@@ -393,8 +455,10 @@ int main(void)
 		check_fake(test_socket_whose_flags_cannot_be_set_is_ended),
 		check_fake(test_addresses_and_time_are_told),
 		check_fake(test_close_ends_the_connection_though_a_copy_is_open),
-		check_fake(test_release_is_sent_at_once_when_the_queue_is_empty),
-		check_fake(test_releases_are_collected_while_connections_are_queued),
+		check_fake(test_release_is_sent_at_once_after_eagain),
+		check_fake(test_release_of_a_single_connection_is_sent_at_once),
+		check_fake(test_releases_are_collected_until_eagain),
+		check_fake(test_with_little_credit_left_no_release_is_collected),
 		check_fake(test_sixteen_collected_releases_are_sent),
 		check_fake(test_releases_that_met_a_full_channel_are_sent_later),
 		check_fake(test_release_of_what_is_not_held_is_refused),

@@ -251,6 +251,7 @@ static void test_decline_hands_back_with_the_bytes_it_came_with(void **state)
 	clients[2] = fake_give_forwarded("LOGIN", 5, NULL);
 	for (size_t i = 0; i < 3; i++)
 		assert_int_equal(usher_accept(u, &connections[i], 0), 0);
+	assert_nothing_to_accept(u);
 	fake_expect_claim(2);
 	fake_expect_claim(3);
 	assert_int_equal(usher_decline(u, &connections[0]), 0);
@@ -423,6 +424,7 @@ static void test_forward_that_alone_finds_no_room_is_waited_for(void **state)
 	fake_give(N, clients, NULL);
 	for (size_t i = 0; i < N; i++)
 		assert_int_equal(usher_accept(u, &connections[i], 0), 0);
+	assert_nothing_to_accept(u);
 	while (n < N && r == 0)
 		r = usher_forward(u, &connections[n++], "mailbox", bytes, USHER_MAX_FORWARD);
 	assert_int_equal(r, -EAGAIN);

@@ -301,6 +301,27 @@ static void test_gap_in_the_sequences_ends_the_channel(void **state)
 	usher_free(u);
 }
 
+/* The error was told, and has to be enough for a loop that sees only changes. */
+static void test_retry_is_due_though_only_the_error_was_told(void **state)
+{
+	static const struct wire_header unknown = {.type = 99};
+	struct usher *u = new_registered(0);
+	struct usher_connection connection;
+	int clients[2];
+
+	(void)state;
+	fake_give(2, clients, NULL);
+	fake_send(&unknown, sizeof(unknown), NULL, 0);
+	accept_and_close(u);
+	accept_and_close(u);
+	assert_int_equal(usher_accept(u, &connection, 0), -EPROTO);
+	end_pause(u, 50 * MS_NS);
+	fake_accept();
+	assert_eof(clients[0]);
+	assert_eof(clients[1]);
+	usher_free(u);
+}
+
 static void test_connections_before_the_welcome_end_the_channel(void **state)
 {
 	struct usher *u = new_usher(0);
@@ -332,6 +353,7 @@ int main(void)
 		check_fake(test_end_before_hello_is_no_error),
 		check_fake(test_nonsense_ends_the_channel_and_leaks_nothing),
 		check_fake(test_gap_in_the_sequences_ends_the_channel),
+		check_fake(test_retry_is_due_though_only_the_error_was_told),
 		check_fake(test_connections_before_the_welcome_end_the_channel),
 	};
 

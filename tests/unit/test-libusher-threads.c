@@ -247,6 +247,7 @@ static void test_queued_connections_wake_idle_threads(void **state)
 	register_crew();
 	fake_give(N_THREADS, clients, NULL);
 	crew_join(&crew);
+	assert_false(is_readable(usher_fd(crew.usher))); /* nobody is woken in vain */
 	for (size_t i = 0; i < N_THREADS; i++)
 		assert_eof(clients[i]);
 	expect_all_released(N_THREADS);
