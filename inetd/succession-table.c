@@ -180,7 +180,7 @@ static int read_unsigned(struct reader *reader, const struct place *place, const
 	const struct table_member *member, void *field)
 {
 	uint64_t max = member->type == TABLE_UINT32 ? UINT32_MAX : INT64_MAX;
-	int64_t number;
+	int64_t number = 0;
 	int r = read_number(reader, place, json, 0, member->max ? member->max : max, &number);
 
 	if (r < 0)
@@ -297,8 +297,6 @@ static int read_member(struct reader *reader, const struct place *place, const j
 	const struct table_member *member, void *ret)
 {
 	void *field = (char *)ret + member->offset;
-	int64_t number;
-	int r;
 
 	switch (member->type) {
 	case TABLE_BOOL:
@@ -310,10 +308,7 @@ static int read_member(struct reader *reader, const struct place *place, const j
 	case TABLE_UINT64:
 		return read_unsigned(reader, place, json, member, field);
 	case TABLE_INT64:
-		r = read_number(reader, place, json, INT64_MIN, INT64_MAX, &number);
-		if (r >= 0)
-			*(int64_t *)field = number;
-		return r;
+		return read_number(reader, place, json, INT64_MIN, INT64_MAX, field);
 	case TABLE_FD:
 		return read_fd(reader, place, json, field);
 	case TABLE_TEXT:

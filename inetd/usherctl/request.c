@@ -86,7 +86,7 @@ void request_print_message(json_t *answer)
 
 int request_tell(const struct options *options, const char *request)
 {
-	json_t *answer;
+	json_t *answer = NULL;
 	int r = request_ask(options, request, &answer);
 
 	if (r == 0)
