@@ -175,7 +175,7 @@ static int act_as_user(const struct server *server)
 
 static int start_loop(struct server *server)
 {
-	int r = sd_event_default(&server->event);
+	int r = sd_event_new(&server->event);
 
 	if (r >= 0)
 		r = watch_signals(server);
