@@ -143,6 +143,12 @@ int acceptor_set_paused(struct acceptor *a, bool is_paused)
 	return update_polling(a);
 }
 
+void acceptor_set_deferred(struct acceptor *a, bool is_deferred)
+{
+	/* This changes what epoll watches and removes nothing from it: no memory is needed. */
+	(void)sd_event_source_set_io_events(a->io, is_deferred ? 0 : EPOLLIN);
+}
+
 bool acceptor_is_retrying(const struct acceptor *a)
 {
 	return a->is_retrying;

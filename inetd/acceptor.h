@@ -44,5 +44,11 @@ void acceptor_retry_later(struct acceptor *a);
 /* Poll or do not. Returns 0 or the negative errno of epoll_ctl(2). */
 int acceptor_set_paused(struct acceptor *a, bool is_paused);
 
+/*
+ * Let connections wait although it polls, or no more. Cheaper than a pause, it can't fail, and it
+ * makes no difference while paused.
+ */
+void acceptor_set_deferred(struct acceptor *a, bool is_deferred);
+
 /* Is polling stopped by an error now? */
 bool acceptor_is_retrying(const struct acceptor *a);

@@ -509,6 +509,21 @@ void dispatch_visit_unclaimed(
 		visit_list(&p->unclaimed, visit, userdata);
 }
 
+bool dispatch_is_anybody_idle(const struct dispatch *d)
+{
+	bool is_standby = d->usable_credit[false] == 0;
+	const struct dispatch_provider *p = d->cursor;
+
+	if (usable_credit_of_all(d) == 0)
+		return false;
+	do {
+		if (is_eligible(p, is_standby) && p->unclaimed.n == 0)
+			return true;
+		p = p->next;
+	} while (p != d->cursor);
+	return false;
+}
+
 bool dispatch_is_paused(const struct dispatch *d)
 {
 	return room(d) == 0;

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 
 #define RESET_BUDGET 16			     /* connections reset in one turn */
+#define MAX_DEFERRED 16			     /* listeners; others are served as they come */
 #define RETRY_USEC   (1 * UINT64_C(1000000)) /* for listeners that did not follow */
 
 struct intake {
@@ -20,6 +21,8 @@ struct intake {
 	sd_event_source *retry;
 	bool is_behind;		    /* a listener did not follow, and that was logged */
 	bool is_short_of_resources; /* accepting failed, and that was logged */
+	struct listener *deferred[MAX_DEFERRED];
+	unsigned int n_deferred, next_deferred;
 	uint64_t n_reset;
 	intake_on_connections on_connections;
 	void *userdata;
@@ -137,9 +140,35 @@ static void on_listener_connections(struct listener *l, void *userdata)
 		intake->on_connections(l, intake->userdata);
 }
 
+bool intake_defer(struct intake *intake, struct listener *l)
+{
+	if (intake->n_deferred == MAX_DEFERRED)
+		return false;
+	listener_set_deferred(l, true);
+	intake->deferred[intake->n_deferred++] = l;
+	return true;
+}
+
+unsigned int intake_n_deferred(const struct intake *intake)
+{
+	return intake->n_deferred;
+}
+
+struct listener *intake_next_deferred(struct intake *intake)
+{
+	return intake->deferred[intake->next_deferred++ % intake->n_deferred];
+}
+
+void intake_poll_deferred(struct intake *intake)
+{
+	while (intake->n_deferred > 0)
+		listener_set_deferred(intake->deferred[--intake->n_deferred], false);
+}
+
 void intake_replace(struct intake *intake, struct listener **listeners, size_t n_listeners,
 	const struct config_socket *options)
 {
+	intake_poll_deferred(intake);
 	free(intake->listeners);
 	intake->listeners = listeners;
 	intake->n_listeners = n_listeners;
@@ -167,6 +196,7 @@ void intake_set_state(struct intake *intake, enum intake_state state)
 	if (state == intake->state)
 		return;
 	intake->state = state;
+	intake_poll_deferred(intake);
 	follow(intake);
 }
 

@@ -63,6 +63,20 @@ void intake_set_state(struct intake *intake, enum intake_state state);
 int intake_accept(
 	struct intake *intake, struct listener *l, int *ret_fd, struct wire_address *ret_peer);
 
+/*
+ * Leave the connections of `l` in the backlog, unpolled, until intake_poll_deferred(): whoever
+ * defers it takes them by intake_accept() meanwhile. Returns false if too many are deferred
+ * already.
+ */
+bool intake_defer(struct intake *intake, struct listener *l);
+
+/* How many listeners are deferred; and one of them, in turn. */
+unsigned int intake_n_deferred(const struct intake *intake);
+struct listener *intake_next_deferred(struct intake *intake);
+
+/* Poll the deferred listeners again. intake_set_state() and intake_replace() do so too. */
+void intake_poll_deferred(struct intake *intake);
+
 /* There is no memory to note a connection of `l` in: as a lack of resources at intake_accept(). */
 void intake_lacks_memory(struct intake *intake, struct listener *l);
 

@@ -332,6 +332,22 @@ int listener_set_state(struct listener *l, enum listener_state state)
 	return r;
 }
 
+uint32_t listener_n_waiting(const struct listener *l)
+{
+	struct tcp_info info;
+	socklen_t size = offsetof(struct tcp_info, tcpi_unacked) + sizeof(info.tcpi_unacked);
+
+	/* Of a listening socket that is what ss(8) shows as Recv-Q. */
+	if (getsockopt(l->fd, IPPROTO_TCP, TCP_INFO, &info, &size) < 0)
+		return UINT32_MAX;
+	return info.tcpi_unacked;
+}
+
+void listener_set_deferred(struct listener *l, bool is_deferred)
+{
+	acceptor_set_deferred(l->acceptor, is_deferred);
+}
+
 enum listener_state listener_state(const struct listener *l)
 {
 	return l->state == LISTENER_OPEN && acceptor_is_retrying(l->acceptor) ? LISTENER_RETRYING

@@ -100,6 +100,15 @@ void listener_retry_later(struct listener *l);
 /* LISTENER_OPEN, PAUSED or REFUSING. Returns 0, or the negative errno of listen(2) or sd-event. */
 int listener_set_state(struct listener *l, enum listener_state state);
 
+/*
+ * How many clients wait in the backlog. UINT32_MAX: that can't be told, as of AF_UNIX. Asking is
+ * cheap, while accept4(2) makes a socket before it sees that nobody is there.
+ */
+uint32_t listener_n_waiting(const struct listener *l);
+
+/* Leave clients in the backlog for a moment although it is open, or no more. */
+void listener_set_deferred(struct listener *l, bool is_deferred);
+
 enum listener_state listener_state(const struct listener *l);
 uint32_t listener_index(const struct listener *l);
 const struct address *listener_configured(const struct listener *l);

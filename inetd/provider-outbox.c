@@ -35,7 +35,8 @@ void provider_refuse(struct provider *p, int error, const char *reason)
 /* Watch for room in the channel, besides what always is watched. */
 static void watch_for_room(struct provider *p, bool is_wanted)
 {
-	(void)sd_event_source_set_io_events(p->io, EPOLLIN | (is_wanted ? EPOLLOUT : 0u));
+	p->is_waiting_for_room = is_wanted;
+	provider_watch(p);
 }
 
 static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)

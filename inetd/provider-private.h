@@ -32,6 +32,9 @@ bool provider_quarantine(struct provider *p, const char *why);
 bool provider_handle(
 	struct provider *p, const union wire_message *message, struct fdpass_received *received);
 
+/* Watch the channel for what the provider's state asks for. */
+void provider_watch(struct provider *p);
+
 /* Read again, if no descriptor was free for a while. */
 void provider_resume_reading(struct provider *p);
 

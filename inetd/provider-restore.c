@@ -29,7 +29,7 @@ struct dispatch_provider provider_record_of(const struct saved_provider *saved)
 /* As provider_quarantine() leaves it: only the end of the channel still matters. */
 static void ignore(struct provider *p)
 {
-	(void)sd_event_source_set_io_events(p->io, 0);
+	provider_watch(p);
 	p->death = sd_event_source_disable_unref(p->death);
 }
 

@@ -23,6 +23,7 @@
 #include <sys/socket.h>
 
 #define MESSAGES_PER_TURN 32
+#define MESSAGES_AT_ONCE  256  /* after a pause, as many as came in it */
 #define LAST_WORDS	  4096 /* more messages than a channel holds */
 
 void provider_log(
@@ -162,12 +163,21 @@ int provider_register(struct provider *p, const struct wire_hello *hello)
 	return 0;
 }
 
+void provider_watch(struct provider *p)
+{
+	uint32_t events = 0; /* EPOLLHUP is always reported */
+
+	if (!provider_is_quarantined(p))
+		events = (p->is_paced ? 0u : EPOLLIN) | (p->is_waiting_for_room ? EPOLLOUT : 0u);
+	(void)sd_event_source_set_io_events(p->io, events);
+}
+
 /* Nothing more goes to it, and nothing it says counts but claims, until its end is closed. */
 static void enter_quarantine(struct provider *p)
 {
 	dispatch_set_state(p->dispatch, p->record, PROVIDER_QUARANTINED, provider_now(p));
 	(void)shutdown(p->fd, SHUT_WR);
-	(void)sd_event_source_set_io_events(p->io, 0); /* EPOLLHUP is always reported */
+	provider_watch(p);
 	p->events->on_change(p->userdata);
 }
 
@@ -241,46 +251,111 @@ static void close_received(struct fdpass_received *received)
 		closer_close_received(received->fds[--received->n_fds]);
 }
 
-/* Returns false if there is nothing more to do for now. */
-static bool handle_received(
-	struct provider *p, const union wire_message *message, struct fdpass_received *received)
-{
-	bool has_more;
+/*
+ * What was read together. One for all providers, because only the event loop's thread reads, and
+ * handling a message reads no other. Pages of it that no message was long enough for cost nothing.
+ */
+static struct {
+	_Alignas(union wire_message) char bytes[FDPASS_MAX_MESSAGES][WIRE_MAX_FROM_PROVIDER];
+	struct fdpass_received received[FDPASS_MAX_MESSAGES];
+} batch;
 
-	if (received->size > 0)
-		has_more = provider_handle(p, message, received);
-	else
-		has_more = provider_is_quarantined(p) || provider_quarantine(p, "an empty message");
-	close_received(received);
+_Static_assert(sizeof(batch.bytes[0]) % _Alignof(union wire_message) == 0, "each is aligned");
+
+/*
+ * How many messages may be read together, of at most `max`. What is behind HELLO waits for the
+ * answer, and what is behind FORWARD until there is a descriptor for it.
+ */
+static int batch_max(const struct provider *p, unsigned int max)
+{
+	if (!p->record || p->may_forward)
+		return 1;
+	return max < FDPASS_MAX_MESSAGES ? (int)max : FDPASS_MAX_MESSAGES;
+}
+
+/* Returns how many were read, or a negative errno as fdpass_receive_many(). */
+static int read_batch(const struct provider *p, int n)
+{
+	int r;
+
+	if (n > 1)
+		return fdpass_receive_many(p->fd, batch.bytes, sizeof(batch.bytes[0]),
+			FDPASS_MAX_RECEIVED, batch.received, n);
+	r = fdpass_receive(
+		p->fd, batch.bytes, sizeof(batch.bytes[0]), FDPASS_MAX_RECEIVED, batch.received);
+	return r < 0 ? r : 1;
+}
+
+/* Returns false if there is nothing more to do for now. */
+static bool handle_received(struct provider *p, int i)
+{
+	const union wire_message *message = (const void *)batch.bytes[i];
+
+	if (batch.received[i].size > 0)
+		return provider_handle(p, message, &batch.received[i]);
+	if (has_hung_up(p)) {
+		provider_gone(p);
+		return false;
+	}
+	return provider_is_quarantined(p) || provider_quarantine(p, "an empty message");
+}
+
+/*
+ * Returns false if there is nothing more to do for now. Then `p` may be gone: what is left of the
+ * batch is not handled, only closed.
+ */
+static bool handle_batch(struct provider *p, int n)
+{
+	bool has_more = true;
+
+	for (int i = 0; i < n; i++) {
+		if (has_more)
+			has_more = handle_received(p, i);
+		close_received(&batch.received[i]);
+	}
 	return has_more;
 }
 
 /* Read and handle at most `max` messages. Returns false if there is nothing more to do for now. */
 static bool read_messages(struct provider *p, unsigned int max)
 {
-	for (unsigned int n = 0; n < max; n++) {
-		struct fdpass_received received;
-		union wire_message message;
-		int r;
+	while (max > 0) {
+		int n, n_max = batch_max(p, max);
 
 		if (lacks_descriptor(p)) {
 			pause_reading(p);
 			return false;
 		}
-		r = fdpass_receive(
-			p->fd, &message, WIRE_MAX_FROM_PROVIDER, FDPASS_MAX_RECEIVED, &received);
-		if (r == -ECONNRESET)
+		n = read_batch(p, n_max);
+		if (n == -ECONNRESET)
 			continue;
-		if (r == -EAGAIN)
+		if (n == -EAGAIN)
 			break;
-		if (r < 0 || (received.size == 0 && has_hung_up(p))) {
+		if (n < 0) {
 			provider_gone(p);
 			return false;
 		}
-		if (!handle_received(p, &message, &received))
+		if (!handle_batch(p, n))
 			return false;
+		if (n < n_max)
+			break; /* no more for now, or a reset: epoll(7) says so */
+		max -= (unsigned int)n;
 	}
 	return true;
+}
+
+void provider_read(struct provider *p)
+{
+	if (!p->is_reading_paused)
+		(void)read_messages(p, MESSAGES_AT_ONCE);
+}
+
+void provider_set_paced(struct provider *p, bool is_paced)
+{
+	if (p->is_paced == is_paced)
+		return;
+	p->is_paced = is_paced;
+	provider_watch(p);
 }
 
 static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userdata)

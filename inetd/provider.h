@@ -67,6 +67,8 @@ struct provider {
 	sd_event_source
 		*timer; /* the HELLO deadline; later the pause after ETOOMANYREFS and the like */
 	bool is_reading_paused; /* because no descriptor is free: until the timer */
+	bool is_paced; /* read when provider_read() is called, not when it says something */
+	bool is_waiting_for_room; /* in the channel */
 	struct handoff *outbox[WIRE_MAX_CONNECTIONS];
 	uint32_t n_outbox;
 	uint32_t n_unsent; /* taken out of the outbox because the channel is full */
@@ -126,6 +128,14 @@ void provider_allow_forward(struct provider *p);
 
 /* Register with dispatch: after the first provider_welcome(). Returns 0 or -ENOMEM. */
 int provider_register(struct provider *p, const struct wire_hello *hello);
+
+/*
+ * While it is paced, its messages wait until provider_read(); its end is still noticed at once.
+ */
+void provider_set_paced(struct provider *p, bool is_paced);
+
+/* Read what it has said. on_gone may follow. */
+void provider_read(struct provider *p);
 
 /* Put a connection into the outbox; a full one is sent, and one that was forwarded at once. */
 void provider_give(struct provider *p, struct handoff *h);

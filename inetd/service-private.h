@@ -2,10 +2,11 @@
 /*
  * A service from the inside: for the service*.c files alone, each of which is one part of it.
  *
- * service-settle.c carries out what dispatch decides, service-providers.c lets providers register
- * and leave, service-parking.c keeps what nobody can take, service-forward.c passes on what
- * providers forward, service.c makes, changes and ends the whole, service-save.c and
- * service-restore.c hand it on to the next usherd.
+ * service-settle.c carries out what dispatch decides, service-accept.c decides when connections are
+ * accepted and providers listened to, service-providers.c lets providers register and leave,
+ * service-parking.c keeps what nobody can take, service-forward.c passes on what providers forward,
+ * service.c makes, changes and ends the whole, service-save.c and service-restore.c hand it on to
+ * the next usherd.
  *
  * Invariant: every event, in whatever part, ends in service_settle().
  */
@@ -37,6 +38,13 @@ struct service {
 	sd_event_source *unparking;	/* deferred: somebody can take what is parked */
 	sd_event_source *ended;
 
+	struct service_pace {		/* see service-accept.c */
+		sd_event_source *timer; /* NULL until it is first needed */
+		uint64_t accepted_usec; /* when the last ones were */
+		bool is_paced;		/* so are its providers: see provider_set_paced() */
+		bool has_deferred;	/* since the timer was last heard of */
+	} pace;
+
 	bool is_short_of_descriptors; /* to take parked ones out: until the parking timer */
 	bool is_parking_refused;      /* those that wait could not be parked: until the timer */
 	uint64_t retry_usec;	      /* when either is tried again; 0: it need not be */
@@ -58,9 +66,6 @@ int service_make(struct service **ret, sd_event *event, const struct config_serv
 /* CLOCK_MONOTONIC of this turn, µs. */
 uint64_t service_now(const struct service *s);
 
-/* When a connection is accepted, as the protocol says it. */
-uint64_t service_realtime_ns(void);
-
 /*
  * Carry out what dispatch wants, send the outboxes, give what could not be sent to somebody else,
  * park what nobody takes, and make the listeners agree with the outcome. Within itself it does
@@ -76,6 +81,15 @@ void service_forget_forwarded(struct service *s, struct handoff *h);
 
 /* For intake_new(). */
 void service_on_connections(struct listener *l, void *userdata);
+
+/*
+ * Somebody may be able to take connections that were deferred: accept them. Returns whether there
+ * were any, which are not sent yet.
+ */
+bool service_accept_deferred(struct service *s);
+
+/* When a connection is accepted, as the protocol says it. */
+uint64_t service_realtime_ns(void);
 
 /* For rendezvous_new(). */
 void service_on_peer(int fd, const struct rendezvous_peer *peer, void *userdata);

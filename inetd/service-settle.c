@@ -10,12 +10,6 @@
 #include "closer.h"
 #include "forwarded.h"
 #include "log.h"
-#include <assert.h>
-#include <time.h>
-
-/* Connections accepted in one turn: one message. What usherd has in hand when it is killed is lost.
- */
-#define ACCEPT_BUDGET WIRE_MAX_CONNECTIONS
 
 /* The claim time-out is looked at so many times in its length. */
 #define CLAIM_CHECKS 4
@@ -140,12 +134,14 @@ void service_settle(struct service *s)
 	if (s->is_settling)
 		return;
 	s->is_settling = true;
-	do
-		service_carry_out(s);
-	while (s->dirty && (flush_one(s) || s->dirty));
-	service_park(s);
-	service_watch_parking(s);
-	intake_set_state(s->intake, wanted_intake(s));
+	do {
+		do
+			service_carry_out(s);
+		while (s->dirty && (flush_one(s) || s->dirty));
+		service_park(s);
+		service_watch_parking(s);
+		intake_set_state(s->intake, wanted_intake(s));
+	} while (service_accept_deferred(s));
 	watch_claims(s);
 	s->is_settling = false;
 	if (has_ended(s))
@@ -174,33 +170,4 @@ static int on_claim_timer(sd_event_source *source, uint64_t usec, void *userdata
 	}
 	service_settle(s);
 	return 0;
-}
-
-uint64_t service_realtime_ns(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_REALTIME, &now);
-	return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
-}
-
-void service_on_connections(struct listener *l, void *userdata)
-{
-	struct service *s = userdata;
-	uint32_t room = dispatch_room(s->dispatch, ACCEPT_BUDGET);
-	uint64_t accepted_ns = service_realtime_ns(), now_usec = service_now(s);
-	struct wire_address peer;
-
-	if (room == 0)
-		intake_lacks_memory(s->intake, l);
-	for (int fd; room > 0 && intake_accept(s->intake, l, &fd, &peer) >= 0; room--) {
-		struct handoff *h = dispatch_offer(s->dispatch, now_usec);
-
-		assert(h);
-		h->fd = fd;
-		h->listener = listener_index(l);
-		h->accepted_ns = accepted_ns;
-		h->peer = peer;
-	}
-	service_settle(s);
 }

@@ -136,6 +136,7 @@ struct service *service_free(struct service *s)
 	intake_free(s->intake);
 	rendezvous_free(s->rendezvous);
 	sd_event_source_disable_unref(s->claim_timer);
+	sd_event_source_disable_unref(s->pace.timer);
 	sd_event_source_disable_unref(s->ended);
 	sd_event_unref(s->event);
 	free(s->name);

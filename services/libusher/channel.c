@@ -23,6 +23,8 @@ static const struct {
 	{CHANNEL_OWES_DRAIN, offsetof(struct channel, drain), sizeof(struct wire_drain)},
 };
 
+#define N_OWED (sizeof(messages) / sizeof(messages[0]))
+
 void channel_init(struct channel *channel)
 {
 	*channel = (struct channel){
@@ -69,41 +71,60 @@ void channel_close(struct channel *channel)
 	channel->owed = 0;
 }
 
-static int send_releases(struct channel *channel, struct held *held)
-{
+/* What is owed, as messages that can be sent together. */
+struct outbox {
+	struct iovec messages[N_OWED + 1];
+	uint32_t owed[N_OWED + 1]; /* which one it is; 0: RELEASE */
+	unsigned int n;
 	struct {
 		struct wire_header header;
 		uint64_t ids[WIRE_MAX_RELEASES];
-	} message;
+	} release;
+	size_t n_ids;
+};
 
-	message.header = (struct wire_header){.type = WIRE_RELEASE};
-	while (held->n_released > 0) {
-		size_t n =
-			held_peek_released(held, channel->number, message.ids, WIRE_MAX_RELEASES);
-		int r = fdpass_send(channel->fd, &message,
-			sizeof(message.header) + n * sizeof(message.ids[0]), NULL, 0);
-
-		if (r < 0)
-			return r;
-		held_forget(held, n);
-	}
-	return 0;
+static void add_message(struct outbox *outbox, uint32_t owed, void *message, size_t size)
+{
+	outbox->owed[outbox->n] = owed;
+	outbox->messages[outbox->n++] = (struct iovec){.iov_base = message, .iov_len = size};
 }
 
-static int send_messages(struct channel *channel)
+static void fill_outbox(struct outbox *outbox, struct channel *channel, const struct held *held)
 {
-	for (size_t i = 0; i < sizeof(messages) / sizeof(messages[0]); i++) {
-		int r;
+	outbox->n = 0;
+	for (size_t i = 0; i < N_OWED; i++)
+		if (channel->owed & messages[i].owed)
+			add_message(outbox, messages[i].owed, (char *)channel + messages[i].offset,
+				messages[i].size);
+	if (held->n_released == 0)
+		return;
+	outbox->release.header = (struct wire_header){.type = WIRE_RELEASE};
+	outbox->n_ids =
+		held_peek_released(held, channel->number, outbox->release.ids, WIRE_MAX_RELEASES);
+	add_message(outbox, 0, &outbox->release,
+		sizeof(outbox->release.header) + outbox->n_ids * sizeof(outbox->release.ids[0]));
+}
 
-		if (!(channel->owed & messages[i].owed))
-			continue;
-		r = fdpass_send(channel->fd, (const char *)channel + messages[i].offset,
-			messages[i].size, NULL, 0);
-		if (r < 0)
-			return r;
-		channel->owed &= ~messages[i].owed;
+/* usherd is woken once for a claim and what was released before it. */
+static int send_owed(struct channel *channel, struct held *held)
+{
+	struct outbox outbox;
+
+	for (;;) {
+		int n_sent;
+
+		fill_outbox(&outbox, channel, held);
+		if (outbox.n == 0)
+			return 0;
+		n_sent = fdpass_send_many(channel->fd, outbox.messages, outbox.n);
+		for (int i = 0; i < n_sent; i++) {
+			channel->owed &= ~outbox.owed[i];
+			if (outbox.owed[i] == 0)
+				held_forget(held, outbox.n_ids);
+		}
+		if (n_sent < 0)
+			return n_sent;
 	}
-	return 0;
 }
 
 int channel_flush(struct channel *channel, struct held *held)
@@ -112,9 +133,7 @@ int channel_flush(struct channel *channel, struct held *held)
 
 	channel->is_blocked = false;
 	if (channel->is_welcome && !channel->is_peer_gone) {
-		r = send_messages(channel);
-		if (r >= 0)
-			r = send_releases(channel, held);
+		r = send_owed(channel, held);
 		channel->is_peer_gone = is_gone(r);
 		channel->is_blocked = r < 0 && !channel->is_peer_gone;
 	}

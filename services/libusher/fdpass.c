@@ -60,6 +60,22 @@ static struct msghdr make_room(struct iovec *iov, void *control, size_t max_fds)
 	return message;
 }
 
+int fdpass_send_many(int socket_fd, struct iovec *messages, unsigned int n)
+{
+	struct mmsghdr headers[FDPASS_MAX_MESSAGES] = {0};
+	int r;
+
+	assert(n > 0 && n <= FDPASS_MAX_MESSAGES);
+	for (unsigned int i = 0; i < n; i++) {
+		headers[i].msg_hdr.msg_iov = &messages[i];
+		headers[i].msg_hdr.msg_iovlen = 1;
+	}
+	do
+		r = sendmmsg(socket_fd, headers, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+	while (r < 0 && errno == EINTR);
+	return r < 0 ? -errno : r;
+}
+
 /* Take over the descriptors of one SCM_RIGHTS message. The kernel merges several; it need not. */
 static void collect_fds(struct fdpass_received *ret, const struct cmsghdr *header)
 {

@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/uio.h>
 
 /*
  * Most descriptors in one message. The kernel allows 253 (SCM_MAX_FD); usher keeps what is in hand
@@ -33,6 +34,13 @@
  * peer is gone); -EINVAL (a size or number out of range); another negative errno of sendmsg(2).
  */
 int fdpass_send(int socket_fd, const void *data, size_t size, const int *fds, size_t n_fds);
+
+/*
+ * Send up to `n` messages without descriptors (1 to FDPASS_MAX_MESSAGES) in one system call, so
+ * that the peer is woken once for all of them. Returns how many were sent, at least 1, or as
+ * fdpass_send() with nothing sent; why there were not more, the next call says.
+ */
+int fdpass_send_many(int socket_fd, struct iovec *messages, unsigned int n);
 
 struct fdpass_received {
 	/* Bytes of the message. 0: end of file, or an empty message, which looks the same. */

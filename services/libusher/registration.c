@@ -250,13 +250,18 @@ int registration_forward(
 /* Send and receive. Returns as registration_step(). */
 static int use_channel(struct usher *u)
 {
-	int r = registration_flush(u);
+	int r = u->channel.owed != 0 ? registration_flush(u) : 0;
 
 	if (r < 0 && r != -EAGAIN)
 		return r;
 	if (is_claim_owed(u) || u->n_queued > 0)
 		return !is_claim_owed(u);
-	return registration_receive(u);
+	r = registration_receive(u);
+	if (r != 0)
+		return r;
+	/* What was released goes out with the next claim, which wakes usherd anyway; or now. */
+	r = registration_flush(u);
+	return r == -EAGAIN ? 0 : r;
 }
 
 /* Is there no channel, or not now? */

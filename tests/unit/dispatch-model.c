@@ -94,6 +94,20 @@ int64_t expected_room(const struct model *m)
 	return room > 0 ? room : 0;
 }
 
+/* Has anybody claimed all, of those who may be next? Standbys may when nobody else has credit. */
+static bool expected_idle(const struct model *m)
+{
+	bool is_idle = false, is_standby = true;
+
+	for (size_t i = 0; i < m->n_members; i++)
+		if (is_usable(&m->members[i]) && !m->members[i].is_standby)
+			is_standby = false;
+	for (size_t i = 0; i < m->n_members; i++)
+		if (is_usable(&m->members[i]) && m->members[i].is_standby == is_standby)
+			is_idle |= m->members[i].unclaimed.n == 0;
+	return is_idle;
+}
+
 /* What dispatch wants done */
 
 static struct member *member_of(struct model *m, const struct dispatch_provider *p)
@@ -230,5 +244,6 @@ void compare(const struct model *m)
 	assert_int_equal(dispatch_n_unclaimed(m->d), expected_unclaimed(m));
 	assert_int_equal(dispatch_n_in_service(m->d), expected_in_service(m));
 	assert_int_equal(dispatch_is_paused(m->d), m->is_paused);
+	assert_int_equal(dispatch_is_anybody_idle(m->d), expected_idle(m));
 	assert_memory_equal(dispatch_totals(m->d), &m->totals, sizeof(m->totals));
 }

@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 #define PATIENCE_USEC  (10 * UINT64_C(1000000))
+#define MOMENT_USEC    (3 * UINT64_C(1000)) /* longer than usherd lets anything wait that is ready */
+#define NEVER_USEC     (3600 * UINT64_C(1000000)) /* not before the test is over */
 #define MAX_TURNS      2000 /* of a loop that has something to do: more is spinning */
 #define MAX_LOG	       256
 #define MAX_LOG_LENGTH 512
@@ -41,6 +43,11 @@ void __wrap_log_write(int priority, const struct log_about *about, const char *f
 	va_end(arguments);
 }
 
+static uint64_t hurried(uint64_t usec)
+{
+	return loop_hurry == 0 ? NEVER_USEC : usec / loop_hurry;
+}
+
 /* The accuracy is the finest: what a test waits for need not come together with other events. */
 int __wrap_sd_event_add_time_relative(sd_event *event, sd_event_source **ret, clockid_t clock,
 	uint64_t usec, uint64_t accuracy, sd_event_time_handler_t callback, void *userdata)
@@ -48,14 +55,14 @@ int __wrap_sd_event_add_time_relative(sd_event *event, sd_event_source **ret, cl
 	(void)accuracy;
 	loop_last_delay_usec = usec;
 	return __real_sd_event_add_time_relative(
-		event, ret, clock, usec / loop_hurry, 1, callback, userdata);
+		event, ret, clock, hurried(usec), 1, callback, userdata);
 }
 
 int __wrap_sd_event_source_set_time_relative(sd_event_source *source, uint64_t usec)
 {
 	loop_last_delay_usec = usec;
 	(void)sd_event_source_set_time_accuracy(source, 1);
-	return __real_sd_event_source_set_time_relative(source, usec / loop_hurry);
+	return __real_sd_event_source_set_time_relative(source, hurried(usec));
 }
 
 int loop_test_begin(void **state)
@@ -108,9 +115,10 @@ void turn(void)
 
 unsigned int turn_while_ready(void)
 {
+	uint64_t moment_usec = loop_hurry == 0 ? 0 : hurried(MOMENT_USEC);
 	unsigned int n = 0;
 
-	for (int r; (r = sd_event_run(loop, 0)) != 0; n++) {
+	for (int r; (r = sd_event_run(loop, moment_usec)) != 0; n++) {
 		assert_true(r > 0);
 		if (n == MAX_TURNS)
 			fail_msg("the loop spins");

@@ -17,7 +17,10 @@
 /* The loop of the running test. */
 extern sd_event *loop;
 
-/* What every delay is divided by; 1 at the beginning of a test. */
+/*
+ * What every delay is divided by; 1 at the beginning of a test. 0: none ends by itself, the test
+ * says when.
+ */
 extern uint64_t loop_hurry;
 
 /* The delay that was asked for last, before the division. */
@@ -44,7 +47,8 @@ void turn(void);
 	while (!(condition))                                                                       \
 	turn()
 
-/* Handle all events that are there. Returns how many turns it took; fails if there is no end. */
+/* Handle all events that are there or come in a moment. Returns how many turns it took; fails if
+ * there is no end. */
 unsigned int turn_while_ready(void);
 
 /* How many of the test's log messages contain `text`. */

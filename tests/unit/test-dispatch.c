@@ -397,6 +397,76 @@ static void test_round_robin_goes_on_when_the_next_one_is_gone(void **state)
 	finish(&w);
 }
 
+/* Who is idle */
+
+static void check_who_claims_is_idle_again(enum dispatch_balance balance)
+{
+	struct world w;
+	struct dispatch_provider *a, *b;
+
+	begin(&w, balance, 100);
+	assert_false(dispatch_is_anybody_idle(w.d));
+	a = join(&w, "a", 9);
+	b = join(&w, "b", 0);
+	assert_true(dispatch_is_anybody_idle(w.d));
+	offer(&w, 2);
+	happens(&w, "1>a 2>a resume");
+	assert_false(dispatch_is_anybody_idle(w.d)); /* b has no credit */
+	claim(&w, a, 1);
+	happens(&w, "close:1");
+	assert_false(dispatch_is_anybody_idle(w.d));
+	claim(&w, a, 2);
+	happens(&w, "close:2");
+	assert_true(dispatch_is_anybody_idle(w.d)); /* whatever is in service */
+	set_state(&w, a, PROVIDER_BLOCKED);
+	happens(&w, "pause");
+	assert_false(dispatch_is_anybody_idle(w.d));
+	set_credit(&w, b, 0, 1);
+	happens(&w, "resume");
+	assert_true(dispatch_is_anybody_idle(w.d));
+	finish(&w);
+}
+
+static void test_who_claims_is_idle_again(void **state)
+{
+	(void)state;
+	check_who_claims_is_idle_again(DISPATCH_LEAST);
+	check_who_claims_is_idle_again(DISPATCH_ROUND_ROBIN);
+}
+
+static void check_a_standby_is_idle_only_when_others_lack_credit(enum dispatch_balance balance)
+{
+	struct world w;
+	struct dispatch_provider *a;
+
+	begin(&w, balance, 100);
+	a = join(&w, "a", 2);
+	join_standby(&w, "s", 9);
+	happens(&w, "resume");
+	offer(&w, 1);
+	happens(&w, "1>a");
+	assert_false(dispatch_is_anybody_idle(w.d));
+	offer(&w, 1);
+	happens(&w, "2>a");
+	assert_true(dispatch_is_anybody_idle(w.d));
+	offer(&w, 1);
+	happens(&w, "3>s");
+	assert_false(dispatch_is_anybody_idle(w.d));
+	claim(&w, a, 2);
+	happens(&w, "close:1 close:2");
+	assert_false(dispatch_is_anybody_idle(w.d)); /* a has no credit */
+	release(&w, a, 1);
+	assert_true(dispatch_is_anybody_idle(w.d));
+	finish(&w);
+}
+
+static void test_a_standby_is_idle_only_when_others_lack_credit(void **state)
+{
+	(void)state;
+	check_a_standby_is_idle_only_when_others_lack_credit(DISPATCH_LEAST);
+	check_a_standby_is_idle_only_when_others_lack_credit(DISPATCH_ROUND_ROBIN);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -420,6 +490,8 @@ int main(void)
 		check_test(test_round_robin_gives_as_many_in_a_row_as_the_weight),
 		check_test(test_round_robin_skips_who_has_no_credit),
 		check_test(test_round_robin_goes_on_when_the_next_one_is_gone),
+		check_test(test_who_claims_is_idle_again),
+		check_test(test_a_standby_is_idle_only_when_others_lack_credit),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -52,6 +52,17 @@ ssize_t __wrap_sendmsg(int fd, const struct msghdr *message, int flags)
 	return __real_sendmsg(fd, message, flags);
 }
 
+int __real_sendmmsg(int fd, struct mmsghdr *messages, unsigned int n, int flags);
+int __wrap_sendmmsg(int fd, struct mmsghdr *messages, unsigned int n, int flags);
+int __wrap_sendmmsg(int fd, struct mmsghdr *messages, unsigned int n, int flags)
+{
+	if (sending_error != 0) {
+		errno = sending_error;
+		return -1;
+	}
+	return __real_sendmmsg(fd, messages, n, flags);
+}
+
 /* --- descriptors that do not arrive --- */
 
 /* Leave room for `n` more descriptors. Returns the old limit. */

@@ -6,6 +6,7 @@
 
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #define N_ELEMENTS(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -231,6 +232,88 @@ static void test_claims_in_the_same_turn_as_the_offence_count(void **state)
 	end(&w);
 }
 
+static void send_descriptors(struct peer *p, unsigned int n)
+{
+	for (unsigned int i = 0; i < n; i++)
+		send_a_descriptor(p);
+}
+
+/* All of it is read together, and nobody is there any more for the most of it. */
+static void test_what_is_behind_the_offence_of_who_is_gone_is_closed(void **state)
+{
+	struct world w;
+	struct peer p;
+
+	(void)state;
+	begin(&w);
+	open_service(&w);
+	for (unsigned int n = 1; n <= 20; n++) {
+		join(&w, &p, 1);
+		let_descriptors_through(&w, n);
+		credit(&p, 0, 1);
+		be_of_no_type(&p);
+		send_descriptors(&p, n);
+		credit(&p, 0, 1);
+		expect_end(&p);
+		assert_int_equal(n_logged("broke the protocol: "), n);
+		assert_null(service_providers(w.service));
+	}
+	end(&w);
+}
+
+static void test_claims_among_descriptors_that_nobody_asked_for_count(void **state)
+{
+	struct world w;
+	struct peer p, other;
+
+	(void)state;
+	begin(&w);
+	open_service(&w);
+	join(&w, &p, 10);
+	let_descriptors_through(&w, 1);
+	clients(&w, "abcd");
+	expect_connections(&p, "abcd");
+	claim(&p, 1);
+	send_descriptors(&p, 3);
+	claim(&p, 2);
+	send_descriptors(&p, 20);
+	claim(&p, 3); /* is read when it closes */
+	turn_until(!is_connected(&w, 1));
+	assert_int_equal(state_of(&w, 1), PROVIDER_QUARANTINED);
+	assert_int_equal(n_logged("broke the protocol: "), 1);
+	leave(&p);
+	join(&w, &other, 10);
+	expect_connections(&other, "d");
+	assert_false(is_connected(&w, 2));
+	leave(&other);
+	end(&w);
+}
+
+/* The end looks as it does without one. */
+static void test_descriptor_of_an_empty_last_message_is_closed(void **state)
+{
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control = {.bytes = {0}};
+	struct msghdr message = {.msg_control = &control, .msg_controllen = CMSG_LEN(sizeof(int))};
+	struct world w;
+	struct peer p;
+
+	(void)state;
+	begin(&w);
+	open_service(&w);
+	join(&w, &p, 1);
+	let_descriptors_through(&w, 1);
+	control.header = (struct cmsghdr){.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+	control.header.cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(&control.header), &(int){STDIN_FILENO}, sizeof(int));
+	assert_int_equal(sendmsg(p.fd, &message, MSG_NOSIGNAL), 0);
+	leave(&p);
+	turn_until(!service_providers(w.service));
+	end(&w);
+}
+
 static void test_a_first_message_that_is_not_hello(void **state)
 {
 	struct world w;
@@ -300,6 +383,9 @@ int main(void)
 			test_who_breaks_the_protocol_with_connections_unclaimed_is_quarantined),
 		check_loop_test(test_claims_of_a_quarantined_provider_count),
 		check_loop_test(test_claims_in_the_same_turn_as_the_offence_count),
+		check_loop_test(test_what_is_behind_the_offence_of_who_is_gone_is_closed),
+		check_loop_test(test_claims_among_descriptors_that_nobody_asked_for_count),
+		check_loop_test(test_descriptor_of_an_empty_last_message_is_closed),
 		check_loop_test(test_a_first_message_that_is_not_hello),
 		check_loop_test(test_a_quarantined_provider_costs_no_turns),
 		check_loop_test(test_who_stops_sending_has_left),

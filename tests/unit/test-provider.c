@@ -236,20 +236,23 @@ static void test_sixteen_connections_in_one_message(void **state)
 	(void)state;
 	begin(&w);
 	open_service(&w);
-	clients(&w, "abcdefghijklmnopq");
+	clients(&w, "abcdefghijklmnopqr");
 	join(&w, &p, 100);
+	expect_connections(&p, "a"); /* at once; the others when it has been claimed */
+	turn();
+	claim(&p, 1);
 	expect(&p, WIRE_CONNECTIONS);
-	assert_string_equal(p.letters, "abcdefghijklmnop");
+	assert_string_equal(p.letters, "bcdefghijklmnopq");
 	for (int i = 0; i < 16; i++) {
 		const struct wire_connection *c = &heard.connections.connections[i];
 
-		assert_int_equal(c->sequence, i + 1);
+		assert_int_equal(c->sequence, i + 2);
 		assert_int_not_equal(c->id, 0);
 		assert_int_equal(c->listener, 0);
 		assert_int_equal(c->peer.family, AF_UNIX);
 		assert_true(c->accepted_ns >= before && c->accepted_ns <= realtime_ns());
 	}
-	expect_connections(&p, "abcdefghijklmnopq");
+	expect_connections(&p, "bcdefghijklmnopqr");
 	check_service(&w);
 	leave(&p);
 	end(&w);
@@ -293,6 +296,33 @@ static void test_usherds_copy_is_closed_at_the_claim(void **state)
 	claim(&p, 1);
 	turn_until(!is_connected(&w, 0));
 	assert_true(is_connected(&w, 1));
+	leave(&p);
+	end(&w);
+}
+
+/* Messages are read many at once: none is lost where one reading ends and the next begins. */
+static void test_any_number_of_messages_in_the_same_moment(void **state)
+{
+	static const uint64_t numbers[] = {1, 2, 15, 16, 17, 31, 32, 33, 50};
+	char letters[51] = "";
+	uint64_t n_claimed = 0;
+	struct world w;
+	struct peer p;
+
+	(void)state;
+	begin(&w);
+	open_service(&w);
+	join(&w, &p, 1000);
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+		memset(letters, 'x', numbers[i]);
+		clients(&w, letters);
+		expect_connections(&p, letters);
+		for (uint64_t n = 1; n <= numbers[i]; n++)
+			claim(&p, n_claimed + n);
+		n_claimed += numbers[i];
+		turn_until(dispatch_totals(service_dispatch(w.service))->n_claimed == n_claimed);
+	}
+	check_service(&w);
 	leave(&p);
 	end(&w);
 }
@@ -467,6 +497,7 @@ int main(void)
 		check_loop_test(test_sixteen_connections_in_one_message),
 		check_loop_test(test_no_more_than_the_credit),
 		check_loop_test(test_usherds_copy_is_closed_at_the_claim),
+		check_loop_test(test_any_number_of_messages_in_the_same_moment),
 		check_loop_test(test_what_is_declined_goes_to_another),
 		check_loop_test(test_status_is_kept),
 		check_loop_test(test_drain_is_answered_behind_everything),
