@@ -212,7 +212,7 @@ static void unlock(struct usher *u)
  */
 static bool may_collect(const struct usher *u)
 {
-	return (u->flags & USHER_NONBLOCK) && u->had_news &&
+	return (u->flags & USHER_NONBLOCK) && u->had_news && !u->is_drained &&
 	       u->held.n_released < RELEASES_TO_COLLECT &&
 	       registration_credit_left(u) >= RELEASES_TO_COLLECT;
 }
@@ -258,6 +258,7 @@ static int take_news(struct usher *u, struct usher_connection *ret, int flags)
 
 	if (u->n_queued > 0)
 		return take_connection(u, ret, flags);
+	(void)registration_flush(u); /* releases that were collected: this may be the last call */
 	u->error = 0;
 	return r < 0 ? r : -ESHUTDOWN;
 }

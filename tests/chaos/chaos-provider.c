@@ -78,6 +78,8 @@ static struct {
 
 int __real_fdpass_send(int socket_fd, const void *data, size_t size, const int *fds, size_t n_fds);
 int __wrap_fdpass_send(int socket_fd, const void *data, size_t size, const int *fds, size_t n_fds);
+int __real_fdpass_send_many(int socket_fd, struct iovec *messages, unsigned int n);
+int __wrap_fdpass_send_many(int socket_fd, struct iovec *messages, unsigned int n);
 int __real_fdpass_receive(
 	int socket_fd, void *data, size_t size, size_t max_fds, struct fdpass_received *ret);
 int __wrap_fdpass_receive(
@@ -90,7 +92,7 @@ static void stamp_claims(uint64_t sequence)
 }
 
 /* A stamp that comes before the message says more than usherd may ever know, never less. */
-int __wrap_fdpass_send(int socket_fd, const void *data, size_t size, const int *fds, size_t n_fds)
+static void stamp_message(const void *data)
 {
 	const struct wire_header *header = data;
 
@@ -102,7 +104,19 @@ int __wrap_fdpass_send(int socket_fd, const void *data, size_t size, const int *
 	} else if (header->type == WIRE_DECLINE) {
 		channel.claimed = ((const struct wire_decline *)data)->last;
 	}
+}
+
+int __wrap_fdpass_send(int socket_fd, const void *data, size_t size, const int *fds, size_t n_fds)
+{
+	stamp_message(data);
 	return __real_fdpass_send(socket_fd, data, size, fds, n_fds);
+}
+
+int __wrap_fdpass_send_many(int socket_fd, struct iovec *messages, unsigned int n)
+{
+	for (unsigned int i = 0; i < n; i++)
+		stamp_message(messages[i].iov_base);
+	return __real_fdpass_send_many(socket_fd, messages, n);
 }
 
 int __wrap_fdpass_receive(

@@ -253,7 +253,7 @@ static void test_drain_is_done_when_the_service_ends_meanwhile(void **state)
 /* usherd wants no more of this registration, for good: no new one follows, whatever happens. */
 static void expect_leaving(enum wire_draining_reason reason, const char *why)
 {
-	struct usher *u = new_registered(10);
+	struct usher *u = new_registered(0);
 	struct usher_connection connection;
 	char told[WIRE_REASON_SIZE];
 	int clients[2];
@@ -263,8 +263,8 @@ static void expect_leaving(enum wire_draining_reason reason, const char *why)
 	assert_int_equal(usher_accept(u, &connection, 0), 0);
 	fake_expect_claim(2);
 	accept_and_close(u); /* what came before is returned before */
-	fake_expect_release((const uint64_t[]){2}, 1);
 	assert_shut_down(u);
+	fake_expect_release((const uint64_t[]){2}, 1);
 	usher_error(u, told, sizeof(told));
 	assert_string_equal(told, why);
 	assert_true(usher_is_registered(u));
