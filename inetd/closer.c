@@ -141,12 +141,12 @@ static size_t capacity(void)
 	return limit.rlim_cur;
 }
 
-/* While they wait to be closed together, sockets take up a quarter of all descriptors at most. */
+/* While they wait to be closed together, sockets take up few of all descriptors: one in sixteen. */
 static size_t batch_max(size_t n)
 {
-	if (n / 4 > BATCH_MAX)
+	if (n / 16 > BATCH_MAX)
 		return BATCH_MAX;
-	return n < 4 ? 1 : n / 4;
+	return n < 16 ? 1 : n / 16;
 }
 
 static int make_threads(size_t n)

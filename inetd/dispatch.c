@@ -509,19 +509,20 @@ void dispatch_visit_unclaimed(
 		visit_list(&p->unclaimed, visit, userdata);
 }
 
-bool dispatch_is_anybody_idle(const struct dispatch *d)
+uint32_t dispatch_least_unclaimed(const struct dispatch *d)
 {
 	bool is_standby = d->usable_credit[false] == 0;
 	const struct dispatch_provider *p = d->cursor;
+	uint32_t least = UINT32_MAX;
 
 	if (usable_credit_of_all(d) == 0)
-		return false;
+		return least;
 	do {
-		if (is_eligible(p, is_standby) && p->unclaimed.n == 0)
-			return true;
+		if (is_eligible(p, is_standby) && p->unclaimed.n < least)
+			least = p->unclaimed.n;
 		p = p->next;
-	} while (p != d->cursor);
-	return false;
+	} while (p != d->cursor && least > 0);
+	return least;
 }
 
 bool dispatch_is_paused(const struct dispatch *d)

@@ -343,8 +343,9 @@ uint32_t dispatch_n_unclaimed(const struct dispatch *d);
 /* Claimed, and held from earlier channels. */
 uint64_t dispatch_n_in_service(const struct dispatch *d);
 bool dispatch_is_paused(const struct dispatch *d);
-/* Has one of those whose turn it may be next claimed all that it was given? */
-bool dispatch_is_anybody_idle(const struct dispatch *d);
+/* The fewest that one of those whose turn it may be next has not claimed; UINT32_MAX: no such one
+ */
+uint32_t dispatch_least_unclaimed(const struct dispatch *d);
 const struct dispatch_totals *dispatch_totals(const struct dispatch *d);
 
 /* Assert the invariants at the top, by walking over everything: for tests. */

@@ -10,7 +10,6 @@
 #include <sys/socket.h>
 
 #define RESET_BUDGET 16			     /* connections reset in one turn */
-#define MAX_DEFERRED 16			     /* listeners; others are served as they come */
 #define RETRY_USEC   (1 * UINT64_C(1000000)) /* for listeners that did not follow */
 
 struct intake {
@@ -21,8 +20,7 @@ struct intake {
 	sd_event_source *retry;
 	bool is_behind;		    /* a listener did not follow, and that was logged */
 	bool is_short_of_resources; /* accepting failed, and that was logged */
-	struct listener *deferred[MAX_DEFERRED];
-	unsigned int n_deferred, next_deferred;
+	size_t n_deferred, next_deferred;
 	uint64_t n_reset;
 	intake_on_connections on_connections;
 	void *userdata;
@@ -140,29 +138,35 @@ static void on_listener_connections(struct listener *l, void *userdata)
 		intake->on_connections(l, intake->userdata);
 }
 
-bool intake_defer(struct intake *intake, struct listener *l)
+void intake_defer(struct intake *intake, struct listener *l)
 {
-	if (intake->n_deferred == MAX_DEFERRED)
-		return false;
 	listener_set_deferred(l, true);
-	intake->deferred[intake->n_deferred++] = l;
-	return true;
+	intake->n_deferred++;
 }
 
-unsigned int intake_n_deferred(const struct intake *intake)
+size_t intake_n_deferred(const struct intake *intake)
 {
 	return intake->n_deferred;
 }
 
 struct listener *intake_next_deferred(struct intake *intake)
 {
-	return intake->deferred[intake->next_deferred++ % intake->n_deferred];
+	struct listener *l;
+
+	do
+		l = intake->listeners[intake->next_deferred++ % intake->n_listeners];
+	while (!listener_is_deferred(l));
+	return l;
 }
 
 void intake_poll_deferred(struct intake *intake)
 {
-	while (intake->n_deferred > 0)
-		listener_set_deferred(intake->deferred[--intake->n_deferred], false);
+	for (size_t i = 0; i < intake->n_listeners && intake->n_deferred > 0; i++) {
+		if (!listener_is_deferred(intake->listeners[i]))
+			continue;
+		listener_set_deferred(intake->listeners[i], false);
+		intake->n_deferred--;
+	}
 }
 
 void intake_replace(struct intake *intake, struct listener **listeners, size_t n_listeners,

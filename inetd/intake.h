@@ -64,14 +64,13 @@ int intake_accept(
 	struct intake *intake, struct listener *l, int *ret_fd, struct wire_address *ret_peer);
 
 /*
- * Leave the connections of `l` in the backlog, unpolled, until intake_poll_deferred(): whoever
- * defers it takes them by intake_accept() meanwhile. Returns false if too many are deferred
- * already.
+ * Leave the connections of `l`, which is not deferred, in the backlog, unpolled, until
+ * intake_poll_deferred(): whoever defers it takes them by intake_accept() meanwhile.
  */
-bool intake_defer(struct intake *intake, struct listener *l);
+void intake_defer(struct intake *intake, struct listener *l);
 
-/* How many listeners are deferred; and one of them, in turn. */
-unsigned int intake_n_deferred(const struct intake *intake);
+/* How many listeners are deferred; and if any, one of them, in turn. */
+size_t intake_n_deferred(const struct intake *intake);
 struct listener *intake_next_deferred(struct intake *intake);
 
 /* Poll the deferred listeners again. intake_set_state() and intake_replace() do so too. */

@@ -38,6 +38,7 @@ struct listener {
 	int backlog;
 	int fd_ceiling; /* from here on descriptors are in reserve */
 	struct acceptor *acceptor;
+	bool is_deferred;
 	listener_on_connections on_connections;
 	void *userdata;
 };
@@ -345,7 +346,13 @@ uint32_t listener_n_waiting(const struct listener *l)
 
 void listener_set_deferred(struct listener *l, bool is_deferred)
 {
+	l->is_deferred = is_deferred;
 	acceptor_set_deferred(l->acceptor, is_deferred);
+}
+
+bool listener_is_deferred(const struct listener *l)
+{
+	return l->is_deferred;
 }
 
 enum listener_state listener_state(const struct listener *l)

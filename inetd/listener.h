@@ -108,6 +108,7 @@ uint32_t listener_n_waiting(const struct listener *l);
 
 /* Leave clients in the backlog for a moment although it is open, or no more. */
 void listener_set_deferred(struct listener *l, bool is_deferred);
+bool listener_is_deferred(const struct listener *l);
 
 enum listener_state listener_state(const struct listener *l);
 uint32_t listener_index(const struct listener *l);

@@ -23,7 +23,6 @@
 #include <sys/socket.h>
 
 #define MESSAGES_PER_TURN 32
-#define MESSAGES_AT_ONCE  256  /* after a pause, as many as came in it */
 #define LAST_WORDS	  4096 /* more messages than a channel holds */
 
 void provider_log(
@@ -347,7 +346,7 @@ static bool read_messages(struct provider *p, unsigned int max)
 void provider_read(struct provider *p)
 {
 	if (!p->is_reading_paused)
-		(void)read_messages(p, MESSAGES_AT_ONCE);
+		(void)read_messages(p, MESSAGES_PER_TURN);
 }
 
 void provider_set_paced(struct provider *p, bool is_paced)

@@ -8,8 +8,9 @@
  *  - Connections that find every provider with something unclaimed are deferred: they stay in the
  *    backlog until somebody has claimed, and then go out together. That costs them no time, because
  *    they would only wait in the channel instead (Nagle's algorithm, RFC 896).
- *  - Providers that claim faster than connections come are paced: what they say is read when the
- *    next connections come. An idle one gets its connection at once.
+ *  - A single provider that claims faster than connections come is paced: it gets each connection
+ * at once, and what it says is read after the next one was sent. (Where there are several, balance
+ *    has to know at once who is done with what.)
  *
  * Invariant: what is deferred, and what a paced provider has said, waits for a moment at most.
  */
@@ -49,42 +50,6 @@ static bool is_busy(const struct service *s)
 	return service_now(s) < s->pace.accepted_usec + MOMENT_USEC;
 }
 
-static void set_paced(struct service *s, bool is_paced)
-{
-	if (s->pace.is_paced == is_paced)
-		return;
-	s->pace.is_paced = is_paced;
-	for (struct provider *p = s->providers; p; p = p->next)
-		if (p->record)
-			provider_set_paced(p, is_paced);
-}
-
-/* Read what those have said who have something unclaimed, until somebody has nothing any more. */
-static bool is_anybody_idle(struct service *s)
-{
-	struct provider *next;
-
-	for (struct provider *p = s->providers; p; p = next) {
-		if (dispatch_is_anybody_idle(s->dispatch))
-			return true;
-		next = p->next;
-		if (p->record && p->record->unclaimed.n > 0)
-			provider_read(p);
-	}
-	return dispatch_is_anybody_idle(s->dispatch);
-}
-
-static void read_providers(struct service *s)
-{
-	struct provider *next;
-
-	for (struct provider *p = s->providers; p; p = next) {
-		next = p->next;
-		if (p->record)
-			provider_read(p);
-	}
-}
-
 static uint32_t accept_waiting(struct service *s, struct listener *l, uint32_t max)
 {
 	uint32_t n_waiting = listener_n_waiting(l), n = 0;
@@ -98,18 +63,49 @@ static uint32_t accept_waiting(struct service *s, struct listener *l, uint32_t m
 	return n;
 }
 
-/* Returns whether there were any. If not, listening goes on as before. */
+/*
+ * One message's worth. Returns whether there were any. If not, or if somebody could take more at
+ * once, listening goes on as before.
+ */
 static bool accept_deferred(struct service *s)
 {
 	uint32_t room = dispatch_room(s->dispatch, AT_ONCE), n = 0;
 
-	for (unsigned int i = intake_n_deferred(s->intake); i > 0 && n < room; i--)
+	for (size_t i = intake_n_deferred(s->intake); i > 0 && n < room; i--)
 		n += accept_waiting(s, intake_next_deferred(s->intake), room - n);
-	if (n == 0)
+	if (n == 0 || dispatch_least_unclaimed(s->dispatch) == 0)
 		intake_poll_deferred(s->intake);
-	else
+	if (n > 0)
 		s->pace.accepted_usec = service_now(s);
 	return n > 0;
+}
+
+bool service_accept_deferred(struct service *s)
+{
+	return intake_n_deferred(s->intake) > 0 && dispatch_least_unclaimed(s->dispatch) == 0 &&
+	       accept_deferred(s);
+}
+
+void service_end_pacing(struct service *s)
+{
+	if (!s->pace.provider)
+		return;
+	provider_set_paced(s->pace.provider, false);
+	s->pace.provider = NULL;
+}
+
+/* Is there nobody else, and does it keep up? `n_unclaimed` were only just sent. */
+static bool can_pace(const struct service *s, const struct provider *p, uint32_t n_unclaimed)
+{
+	return s->n_providers == 1 && p->record && p->record->state == PROVIDER_READY &&
+	       p->record->unclaimed.n <= n_unclaimed;
+}
+
+static void read_paced(struct service *s, uint32_t n_unclaimed)
+{
+	provider_read(s->pace.provider);
+	if (s->pace.provider && !can_pace(s, s->pace.provider, n_unclaimed))
+		service_end_pacing(s);
 }
 
 static bool start_moment(struct service *s);
@@ -119,14 +115,14 @@ static int on_moment(sd_event_source *source, uint64_t usec, void *userdata)
 	struct service *s = userdata;
 
 	(void)source, (void)usec;
-	if (s->pace.is_paced)
-		read_providers(s);
+	if (s->pace.provider)
+		read_paced(s, 1);
 	if (!is_busy(s))
-		set_paced(s, false);
+		service_end_pacing(s);
 	s->pace.has_deferred = intake_n_deferred(s->intake) > 0;
 	if (s->pace.has_deferred && accept_deferred(s))
 		service_settle(s);
-	if (s->pace.has_deferred || s->pace.is_paced)
+	if (s->pace.has_deferred || s->pace.provider)
 		(void)start_moment(s);
 	return 0;
 }
@@ -147,16 +143,13 @@ static bool start_moment(struct service *s)
 	return true;
 }
 
-/* Everybody has something to claim first: leave them in the backlog. Returns false if not. */
+/* Leave it in the backlog if everybody has something to claim first. Returns whether it is so. */
 static bool defer(struct service *s, struct listener *l)
 {
-	if (!is_busy(s) || is_anybody_idle(s))
+	if (dispatch_least_unclaimed(s->dispatch) == 0 || listener_is_deferred(l) ||
+		!start_moment(s))
 		return false;
-	if (intake_state(s->intake) != INTAKE_SERVING)
-		return true; /* that is what the providers' words have made of it */
-	if (!start_moment(s) || !intake_defer(s->intake, l))
-		return false;
-	set_paced(s, false);
+	intake_defer(s->intake, l);
 	s->pace.has_deferred = true;
 	return true;
 }
@@ -170,7 +163,19 @@ static void accept_one(struct service *s, struct listener *l)
 		intake_lacks_memory(s->intake, l);
 	else if (intake_accept(s->intake, l, &fd, &peer) >= 0)
 		offer(s, fd, l, &peer);
+	s->pace.accepted_usec = service_now(s);
 	service_settle(s);
+}
+
+/* Not in a moment in which any had to be deferred: their claims are waited for. */
+static void begin_pacing(struct service *s)
+{
+	struct provider *p = s->providers;
+
+	if (s->pace.has_deferred || s->is_full || !p || !can_pace(s, p, 1) || !start_moment(s))
+		return;
+	s->pace.provider = p;
+	provider_set_paced(p, true);
 }
 
 void service_on_connections(struct listener *l, void *userdata)
@@ -178,18 +183,11 @@ void service_on_connections(struct listener *l, void *userdata)
 	struct service *s = userdata;
 	bool was_busy = is_busy(s);
 
-	if (defer(s, l))
+	if (was_busy && !s->pace.provider && defer(s, l))
 		return;
 	accept_one(s, l);
-	s->pace.accepted_usec = service_now(s);
-	if (was_busy && !s->pace.has_deferred && !s->is_full && start_moment(s))
-		set_paced(s, true);
-}
-
-bool service_accept_deferred(struct service *s)
-{
-	if (s->is_full)
-		set_paced(s, false); /* what is released is wanted at once */
-	return intake_n_deferred(s->intake) > 0 && dispatch_is_anybody_idle(s->dispatch) &&
-	       accept_deferred(s);
+	if (s->pace.provider)
+		read_paced(s, 1);
+	else if (was_busy)
+		begin_pacing(s);
 }

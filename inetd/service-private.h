@@ -38,11 +38,11 @@ struct service {
 	sd_event_source *unparking;	/* deferred: somebody can take what is parked */
 	sd_event_source *ended;
 
-	struct service_pace {		/* see service-accept.c */
-		sd_event_source *timer; /* NULL until it is first needed */
-		uint64_t accepted_usec; /* when the last ones were */
-		bool is_paced;		/* so are its providers: see provider_set_paced() */
-		bool has_deferred;	/* since the timer was last heard of */
+	struct service_pace {		   /* see service-accept.c */
+		sd_event_source *timer;	   /* NULL until it is first needed */
+		uint64_t accepted_usec;	   /* when the last ones were */
+		struct provider *provider; /* the one that is paced, see provider_set_paced() */
+		bool has_deferred;	   /* since the timer was last heard of */
 	} pace;
 
 	bool is_short_of_descriptors; /* to take parked ones out: until the parking timer */
@@ -87,6 +87,9 @@ void service_on_connections(struct listener *l, void *userdata);
  * were any, which are not sent yet.
  */
 bool service_accept_deferred(struct service *s);
+
+/* Hear at once what the providers say, if not before the end of the moment. */
+void service_end_pacing(struct service *s);
 
 /* When a connection is accepted, as the protocol says it. */
 uint64_t service_realtime_ns(void);

@@ -31,6 +31,8 @@ static void on_gone(struct provider *p, void *userdata)
 		link = &(*link)->next;
 	*link = p->next;
 	s->n_providers--;
+	if (s->pace.provider == p)
+		s->pace.provider = NULL;
 	if (p->number > 0) {
 		s->n_registered--;
 		provider_log(p, LOG_INFO, "gone", "is gone");

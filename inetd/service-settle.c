@@ -129,19 +129,26 @@ static bool has_ended(const struct service *s)
 	       (n_waiting == 0 || dispatch_n_serving(s->dispatch) == 0);
 }
 
+static void settle_once(struct service *s)
+{
+	do
+		service_carry_out(s);
+	while (s->dirty && (flush_one(s) || s->dirty));
+	service_park(s);
+	service_watch_parking(s);
+	intake_set_state(s->intake, wanted_intake(s));
+	if (s->is_full)
+		service_end_pacing(s); /* what is released is wanted at once */
+}
+
 void service_settle(struct service *s)
 {
 	if (s->is_settling)
 		return;
 	s->is_settling = true;
-	do {
-		do
-			service_carry_out(s);
-		while (s->dirty && (flush_one(s) || s->dirty));
-		service_park(s);
-		service_watch_parking(s);
-		intake_set_state(s->intake, wanted_intake(s));
-	} while (service_accept_deferred(s));
+	settle_once(s);
+	if (service_accept_deferred(s))
+		settle_once(s); /* and no more: others wait for their turn, too */
 	watch_claims(s);
 	s->is_settling = false;
 	if (has_ended(s))

@@ -122,7 +122,7 @@ static void test_stop_closes_what_gathers(void **state)
 	assert_false(is_open(fds[1]));
 }
 
-static void test_quarter_of_few_descriptors_does_not_gather(void **state)
+static void test_sixteenth_of_few_descriptors_does_not_gather(void **state)
 {
 	struct pollfd others[2];
 	struct rlimit limit, low;
@@ -135,7 +135,7 @@ static void test_quarter_of_few_descriptors_does_not_gather(void **state)
 	others[0] = (struct pollfd){.fd = fds[2]};
 	others[1] = (struct pollfd){.fd = fds[4]};
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
-	low = (struct rlimit){.rlim_cur = 8, .rlim_max = limit.rlim_max};
+	low = (struct rlimit){.rlim_cur = 32, .rlim_max = limit.rlim_max};
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
 	start_and_give_first(fds[0]);
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
@@ -154,7 +154,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		check_test(test_sockets_gather_and_are_closed_together),
 		check_test(test_stop_closes_what_gathers),
-		check_test(test_quarter_of_few_descriptors_does_not_gather),
+		check_test(test_sixteenth_of_few_descriptors_does_not_gather),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -405,25 +405,25 @@ static void check_who_claims_is_idle_again(enum dispatch_balance balance)
 	struct dispatch_provider *a, *b;
 
 	begin(&w, balance, 100);
-	assert_false(dispatch_is_anybody_idle(w.d));
+	assert_false((dispatch_least_unclaimed(w.d) == 0));
 	a = join(&w, "a", 9);
 	b = join(&w, "b", 0);
-	assert_true(dispatch_is_anybody_idle(w.d));
+	assert_true((dispatch_least_unclaimed(w.d) == 0));
 	offer(&w, 2);
 	happens(&w, "1>a 2>a resume");
-	assert_false(dispatch_is_anybody_idle(w.d)); /* b has no credit */
+	assert_false((dispatch_least_unclaimed(w.d) == 0)); /* b has no credit */
 	claim(&w, a, 1);
 	happens(&w, "close:1");
-	assert_false(dispatch_is_anybody_idle(w.d));
+	assert_false((dispatch_least_unclaimed(w.d) == 0));
 	claim(&w, a, 2);
 	happens(&w, "close:2");
-	assert_true(dispatch_is_anybody_idle(w.d)); /* whatever is in service */
+	assert_true((dispatch_least_unclaimed(w.d) == 0)); /* whatever is in service */
 	set_state(&w, a, PROVIDER_BLOCKED);
 	happens(&w, "pause");
-	assert_false(dispatch_is_anybody_idle(w.d));
+	assert_false((dispatch_least_unclaimed(w.d) == 0));
 	set_credit(&w, b, 0, 1);
 	happens(&w, "resume");
-	assert_true(dispatch_is_anybody_idle(w.d));
+	assert_true((dispatch_least_unclaimed(w.d) == 0));
 	finish(&w);
 }
 
@@ -445,18 +445,18 @@ static void check_a_standby_is_idle_only_when_others_lack_credit(enum dispatch_b
 	happens(&w, "resume");
 	offer(&w, 1);
 	happens(&w, "1>a");
-	assert_false(dispatch_is_anybody_idle(w.d));
+	assert_false((dispatch_least_unclaimed(w.d) == 0));
 	offer(&w, 1);
 	happens(&w, "2>a");
-	assert_true(dispatch_is_anybody_idle(w.d));
+	assert_true((dispatch_least_unclaimed(w.d) == 0));
 	offer(&w, 1);
 	happens(&w, "3>s");
-	assert_false(dispatch_is_anybody_idle(w.d));
+	assert_false((dispatch_least_unclaimed(w.d) == 0));
 	claim(&w, a, 2);
 	happens(&w, "close:1 close:2");
-	assert_false(dispatch_is_anybody_idle(w.d)); /* a has no credit */
+	assert_false((dispatch_least_unclaimed(w.d) == 0)); /* a has no credit */
 	release(&w, a, 1);
-	assert_true(dispatch_is_anybody_idle(w.d));
+	assert_true((dispatch_least_unclaimed(w.d) == 0));
 	finish(&w);
 }
 

@@ -8,7 +8,7 @@
 #include "loop.h"
 #include "service-moment.h"
 
-#define TOGETHER 16 /* connections in a message, and listeners that are deferred, at most */
+#define TOGETHER 16 /* connections in a message at most */
 
 static void test_the_first_after_quiet_goes_out_at_once_and_alone(void **state)
 {
@@ -210,6 +210,49 @@ static void test_not_more_go_out_than_there_is_credit(void **state)
 	end_with(&w, &p, 1);
 }
 
+/* As join(). */
+static void join_weighing(struct world *w, struct peer *p, uint32_t weight)
+{
+	union wire_message m = {.hello = {.version_lowest = WIRE_VERSION,
+					.version_highest = WIRE_VERSION,
+					.credit = 100,
+					.weight = weight,
+					.name = "tester"}};
+
+	connect_peer(w, p);
+	say(p, WIRE_HELLO, &m, sizeof(m.hello));
+	expect(p, WIRE_WELCOME);
+}
+
+/* However many have come, and although somebody is idle for whom it is not the turn yet. */
+static void test_no_more_than_a_batch_is_accepted_in_a_turn(void **state)
+{
+	const char *forty = "cccccccccccccccccccccccccccccccccccccccc";
+	struct world w;
+	struct peer light, heavy;
+
+	(void)state;
+	begin_with(&w, NULL, 0, 0);
+	w.config.providers.balance = CONFIG_BALANCE_ROUND_ROBIN;
+	reconfigure(&w, 0);
+	join_weighing(&w, &light, 1);
+	join_weighing(&w, &heavy, 1000);
+	clients(&w, "ab");
+	expect_together(&light, "a");
+	expect_together(&heavy, "b");
+	clients(&w, forty);
+	expect_deferred(&w, &heavy, 40);
+	n_accepted = 0;
+	claim(&light, light.last_sequence);
+	turn();
+	assert_int_equal(n_accepted, TOGETHER);
+	expect_connections(&heavy, forty);
+	assert_int_equal(n_accepted, 40);
+	leave(&light);
+	leave(&heavy);
+	end_with(&w, NULL, 0);
+}
+
 /* Several listeners. */
 
 static void test_deferred_listeners_take_turns(void **state)
@@ -239,7 +282,7 @@ static void test_deferred_listeners_take_turns(void **state)
 	end_with(&w, &p, 1);
 }
 
-static void test_more_listeners_than_are_deferred(void **state)
+static void test_all_listeners_can_be_deferred(void **state)
 {
 	struct world w;
 	struct peer p;
@@ -252,10 +295,13 @@ static void test_more_listeners_than_are_deferred(void **state)
 	expect_together(&p, "1");
 	for (size_t i = 0; i < 21; i++)
 		client_at(&w, i, 'a');
-	expect_connections(&p, "aaaaa"); /* served as they come */
-	expect_deferred(&w, &p, TOGETHER);
+	expect_deferred(&w, &p, 21);
+	assert_int_equal(intake_n_deferred(service_intake(w.service)), 21);
 	claim(&p, p.last_sequence);
 	expect_together(&p, "aaaaaaaaaaaaaaaa");
+	expect_deferred(&w, &p, 5);
+	claim(&p, p.last_sequence);
+	expect_together(&p, "aaaaa");
 	become_quiet(&w);
 	end_with(&w, &p, 1);
 }
@@ -298,8 +344,9 @@ int main(void)
 		check_loop_test(test_a_standby_is_not_idle_while_others_have_credit),
 		check_loop_test(test_who_has_no_credit_is_not_idle),
 		check_loop_test(test_not_more_go_out_than_there_is_credit),
+		check_loop_test(test_no_more_than_a_batch_is_accepted_in_a_turn),
 		check_loop_test(test_deferred_listeners_take_turns),
-		check_loop_test(test_more_listeners_than_are_deferred),
+		check_loop_test(test_all_listeners_can_be_deferred),
 		check_loop_test(test_of_tcp_nobody_is_accepted_in_vain),
 	};
 
