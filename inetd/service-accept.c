@@ -5,12 +5,13 @@
  * While little happens, everything is done at once. Under load, being woken for one message costs
  * more than what is to be done about it:
  *
- *  - Connections that find every provider with something unclaimed are deferred: they stay in the
- *    backlog until somebody has claimed, and then go out together. That costs them no time, because
- *    they would only wait in the channel instead (Nagle's algorithm, RFC 896).
- *  - A single provider that claims faster than connections come is paced: it gets each connection
- * at once, and what it says is read after the next one was sent. (Where there are several, balance
- *    has to know at once who is done with what.)
+ * Connections that find every provider with something unclaimed are deferred: they stay in the
+ * backlog until somebody has claimed, and then go out together. That costs them no time, because
+ * they would only wait in the channel instead (Nagle's algorithm, RFC 896).
+ *
+ * A single provider that claims faster than connections come is paced: it gets each connection at
+ * once, and what it says is read after the next one was sent. (Where there are several, balance has
+ * to know at once who is done with what.)
  *
  * Invariant: what is deferred, and what a paced provider has said, waits for a moment at most.
  */
@@ -94,17 +95,16 @@ void service_end_pacing(struct service *s)
 	s->pace.provider = NULL;
 }
 
-/* Is there nobody else, and does it keep up? `n_unclaimed` were only just sent. */
-static bool can_pace(const struct service *s, const struct provider *p, uint32_t n_unclaimed)
+/* Is there nobody else, and has it claimed all but the one that was only just sent? */
+static bool can_pace(const struct service *s, const struct provider *p)
 {
-	return s->n_providers == 1 && p->record && p->record->state == PROVIDER_READY &&
-	       p->record->unclaimed.n <= n_unclaimed;
+	return s->n_providers == 1 && p->record && p->record->unclaimed.n <= 1;
 }
 
-static void read_paced(struct service *s, uint32_t n_unclaimed)
+static void read_paced(struct service *s)
 {
 	provider_read(s->pace.provider);
-	if (s->pace.provider && !can_pace(s, s->pace.provider, n_unclaimed))
+	if (s->pace.provider && !can_pace(s, s->pace.provider))
 		service_end_pacing(s);
 }
 
@@ -116,7 +116,7 @@ static int on_moment(sd_event_source *source, uint64_t usec, void *userdata)
 
 	(void)source, (void)usec;
 	if (s->pace.provider)
-		read_paced(s, 1);
+		read_paced(s);
 	if (!is_busy(s))
 		service_end_pacing(s);
 	s->pace.has_deferred = intake_n_deferred(s->intake) > 0;
@@ -172,7 +172,7 @@ static void begin_pacing(struct service *s)
 {
 	struct provider *p = s->providers;
 
-	if (s->pace.has_deferred || s->is_full || !p || !can_pace(s, p, 1) || !start_moment(s))
+	if (s->pace.has_deferred || s->is_full || !p || !can_pace(s, p) || !start_moment(s))
 		return;
 	s->pace.provider = p;
 	provider_set_paced(p, true);
@@ -187,7 +187,7 @@ void service_on_connections(struct listener *l, void *userdata)
 		return;
 	accept_one(s, l);
 	if (s->pace.provider)
-		read_paced(s, 1);
+		read_paced(s);
 	else if (was_busy)
 		begin_pacing(s);
 }
