@@ -343,7 +343,9 @@ uint32_t dispatch_n_unclaimed(const struct dispatch *d);
 /* Claimed, and held from earlier channels. */
 uint64_t dispatch_n_in_service(const struct dispatch *d);
 bool dispatch_is_paused(const struct dispatch *d);
-/* The fewest that one of those whose turn it may be next has not claimed; UINT32_MAX: no such one
+/*
+ * Of the providers whose turn it may be next, the fewest connections that one has not claimed;
+ * UINT32_MAX: there is no such provider.
  */
 uint32_t dispatch_least_unclaimed(const struct dispatch *d);
 const struct dispatch_totals *dispatch_totals(const struct dispatch *d);

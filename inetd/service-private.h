@@ -42,7 +42,7 @@ struct service {
 		sd_event_source *timer;	   /* NULL until it is first needed */
 		uint64_t accepted_usec;	   /* when the last ones were */
 		struct provider *provider; /* the one that is paced, see provider_set_paced() */
-		bool has_deferred;	   /* since the timer was last heard of */
+		bool has_deferred;	   /* some were, in this moment or at its start */
 	} pace;
 
 	bool is_short_of_descriptors; /* to take parked ones out: until the parking timer */
