@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include <net/if.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/socket.h>
@@ -19,7 +20,9 @@
 
 /* One place to listen. A plain value: copy it freely. */
 struct address {
-	int type;	  /* SOCK_STREAM */
+	int type;		     /* SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET (AF_UNIX only) */
+	int protocol;		     /* IPPROTO_MPTCP, or 0 */
+	char interface[IF_NAMESIZE]; /* the only one to listen on (SO_BINDTODEVICE); "": all */
 	bool is_wildcard; /* tcp:PORT: all addresses, IPv6 and IPv4, or IPv4 alone where IPv6 is
 			   * off; sockaddr is then [::]:PORT */
 	socklen_t length;
@@ -32,7 +35,10 @@ struct address {
 /*
  * Parse `text`: "tcp:PORT", "tcp:IPV4:PORT", "tcp:[IPV6]:PORT" (with %scope for link-local ones),
  * where PORT is a number 0 to 65535 (0: the kernel chooses), a name of services(5) for that
- * protocol, or a range "FIRST-LAST" of numbers; or "unix:/absolute/path" (a stream socket).
+ * protocol, or a range "FIRST-LAST" of numbers; the same with "udp:" and "mptcp:" (Multipath TCP,
+ * RFC 8684); "tcp:%INTERFACE:PORT" for all addresses, but on that interface only (socket(7),
+ * SO_BINDTODEVICE); "unix:/absolute/path", "unix-dgram:" or "unix-seqpacket:"; "vsock:PORT" or
+ * "vsock:CID:PORT" (vsock(7)).
  *
  * Returns 0 with *ret_addresses (to be freed with free(3)) holding *ret_n, one for each port of a
  * range, else 1; -EINVAL with a sentence in `why` saying what is wrong and what was expected;

@@ -11,6 +11,7 @@
 #pragma once
 
 #include "address.h"
+#include "network.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -47,6 +48,31 @@ enum config_takeover {
 	CONFIG_TAKEOVER_NEWEST, /* they are told to drain */
 };
 
+/* What providers get of a service's stream listeners. Datagram sockets are always lent. */
+enum config_deliver {
+	CONFIG_DELIVER_CONNECTION, /* accepted connections */
+	CONFIG_DELIVER_LISTENER,   /* the listening sockets themselves: inetd's "wait" */
+	CONFIG_DELIVER_PASS,	   /* accepted connections, to a receiver that has bound a socket */
+};
+
+/* What is written of a client's address. */
+enum config_log_address {
+	CONFIG_LOG_ADDRESS_FULL,
+	CONFIG_LOG_ADDRESS_PREFIX, /* the network that `per_source_prefix` makes of it */
+	CONFIG_LOG_ADDRESS_HASH,   /* by a key that no restart keeps */
+	CONFIG_LOG_ADDRESS_NONE,
+};
+
+/* log_on_success and log_on_failure, as sets of these: xinetd.conf(5). */
+enum config_log_item {
+	CONFIG_LOG_HOST = 1 << 0,     /* the client's address */
+	CONFIG_LOG_PID = 1 << 1,      /* of the provider, or of the program */
+	CONFIG_LOG_DURATION = 1 << 2, /* when it is over: how long it took */
+	CONFIG_LOG_EXIT = 1 << 3,     /* when it is over: that it is, and how a program ended */
+	CONFIG_LOG_TRAFFIC = 1 << 4,  /* when it is over: bytes, where somebody counts them */
+	CONFIG_LOG_REASON = 1 << 5,   /* of failures: which rule */
+};
+
 /* Where something was written. `line` 0: the file as a whole. */
 struct config_place {
 	const char *file; /* owned by struct config */
@@ -77,6 +103,101 @@ struct config_park {
 				  4.5.3.2.1, has a client wait for a greeting */
 };
 
+/* Accepted connections go to a receiver that has bound a socket of its own (`deliver = "pass"`). */
+struct config_pass {
+	char *path;		     /* absolute; NULL: none given */
+	int type;		     /* SOCK_STREAM (default), SOCK_SEQPACKET or SOCK_DGRAM */
+	bool has_postfix_attributes; /* `attributes = "postfix"`; SOCK_STREAM only */
+};
+
+/* At most `count` in `period_usec`, after a while of less. `count` 0: as many as come. */
+struct config_rate {
+	uint32_t count;	      /* 1 to 1,000,000 */
+	uint64_t period_usec; /* 1 s to 24 h */
+	uint64_t pause_usec;  /* of cps: how long nobody comes in when it was too many; else 0 */
+};
+
+/* A network, or a single address, of only_from or no_access. */
+struct config_rule {
+	struct network network;
+	bool is_allowed; /* from only_from */
+	char *text;	 /* as it was written, for messages and `usherctl explain` */
+	struct config_place place;
+};
+
+/* From the first minute to before the last one of a day, local time: 0 to 1440. */
+struct config_hours {
+	uint32_t first, last; /* first > last: over midnight */
+};
+
+/* Who may come in, when, how many and how often: admission.h carries it out. Not for unix: clients,
+ * whom the file's mode admits, except for cps, rate and max_load. */
+struct config_admission {
+	struct config_rule *rules; /* the most specific one decides; of two alike no_access */
+	size_t n_rules;
+	bool has_only_from;	    /* it was given, maybe empty: who matches no rule is refused */
+	struct config_hours *hours; /* access_times; none: always */
+	size_t n_hours;
+	struct config_rate cps;		    /* beyond it: clients wait in the backlog for `pause` */
+	struct config_rate rate;	    /* beyond it: clients wait in the backlog */
+	struct config_rate per_source_rate; /* beyond it: refused */
+	uint32_t per_source;		    /* connections at once; 0: no limit */
+	uint32_t source_bits_v4, source_bits_v6; /* per_source_prefix; default 32 and 64 */
+	uint32_t max_load_percent; /* of a load average of 1.0, by getloadavg(3); 0: no limit */
+	bool is_sensor;		   /* whoever connects is refused everywhere for deny_time */
+	uint64_t deny_time_usec;   /* UINT64_MAX: until usherd ends; default 1 h */
+	char *refused_to; /* the service that refused clients are given to (a banner); NULL: reset
+			   */
+	struct config_place refused_to_place;
+};
+
+/* Resource limits of a program: setrlimit(2). RLIM_INFINITY is "unlimited". */
+struct config_rlimit {
+	int resource; /* RLIMIT_AS, ... */
+	uint64_t value;
+};
+
+/* A classic inetd program, which usher-exec(8) runs. usherd itself only checks it. */
+struct config_exec {
+	char *program; /* absolute path; NULL: no exec {} */
+	char *name;    /* argv[0]; NULL: the last part of `program` */
+	char **args;   /* from argv[1] */
+	size_t n_args;
+	char **env; /* "NAME=value" */
+	size_t n_env;
+	char **pass_env; /* names of usher-exec's own variables */
+	size_t n_pass_env;
+	char *user;	 /* a name; NULL: as usher-exec */
+	char *group;	 /* a name; NULL: the user's own */
+	bool has_groups; /* the user's supplementary groups too; default true */
+	uint32_t umask;	 /* octal when written; UINT32_MAX: as usher-exec */
+	int32_t nice;	 /* added; -20 to 19 */
+	struct config_rlimit *rlimits;
+	size_t n_rlimits;
+	char *chroot;	 /* NULL: none */
+	char *directory; /* NULL: "/" */
+	char *banner;	 /* a file whose contents the client gets first; NULL: none */
+};
+
+/* Where log_on_success and log_on_failure go. */
+struct config_log_type {
+	enum {
+		CONFIG_LOG_TYPE_COMMON, /* where all messages of usherd go */
+		CONFIG_LOG_TYPE_SYSLOG,
+		CONFIG_LOG_TYPE_FILE,
+	} type;
+	int facility, level;		 /* of syslog(3) */
+	char *path;			 /* absolute */
+	uint64_t soft_bytes, hard_bytes; /* warned at, and stopped at; 0: no limit */
+};
+
+struct config_service_log {
+	uint32_t on_success; /* a set of enum config_log_item; default none */
+	uint32_t on_failure; /* default host and reason */
+	enum config_log_address address;
+	struct config_log_type type;
+};
+
 struct config_socket {
 	int backlog;	/* listen(2); 1 to 65535, the kernel caps it at net.core.somaxconn; default
 			   4096 */
@@ -85,6 +206,12 @@ struct config_socket {
 	bool v6only;   /* IPV6_V6ONLY of an explicit IPv6 listener, or a wildcard one; default false
 			*/
 	bool freebind; /* IP_FREEBIND: bind to an address this machine does not have (yet) */
+	bool transparent; /* IP_TRANSPARENT: take connections to addresses of others (tproxy) */
+	bool broadcast;	  /* SO_BROADCAST, of udp: */
+	uint64_t defer_accept_usec; /* TCP_DEFER_ACCEPT: wait for data so long; 0 (default): no */
+	uint64_t receive_buffer;    /* SO_RCVBUF, bytes; 0: the kernel's default */
+	uint64_t send_buffer;	    /* SO_SNDBUF, bytes; 0: the kernel's default */
+	uint32_t mode;		    /* of unix: sockets, octal when written; default 0666 */
 };
 
 /* One place to listen, with where it was written. */
@@ -104,10 +231,15 @@ struct config_service {
 	bool is_forward_only; /* `listen = {}`: connections come from other services' providers */
 	uint32_t instances;   /* connections at once, 1 to 1,048,576; default 1024 */
 	struct config_providers providers;
+	enum config_deliver deliver;	     /* default connection */
 	enum config_unavailable unavailable; /* default wait */
 	uint64_t claim_timeout_usec;	     /* 100 ms to 1 h; default 10 s */
 	struct config_park park;
 	struct config_socket socket;
+	struct config_admission admission;
+	struct config_pass pass;
+	struct config_exec exec;
+	struct config_service_log log;
 };
 
 struct config {
@@ -132,6 +264,8 @@ struct config_errors {
 	char **lines; /* at most CONFIG_MAX_ERRORS and a last one that says so; UTF-8 without
 			 control characters */
 	size_t n_lines;
+	char **warnings; /* the same, of what does not keep the file from being used */
+	size_t n_warnings;
 	bool is_out_of_memory; /* lines are missing */
 };
 
@@ -139,6 +273,10 @@ struct config_errors {
  * CONFIG_MAX_ERRORS only a remark. */
 void config_errors_add(struct config_errors *errors, struct config_place place, const char *format,
 	...) __attribute__((format(printf, 3, 4)));
+
+/* The same for a warning: what of a file is not carried out, and what to do about it. */
+void config_warnings_add(struct config_errors *errors, struct config_place place,
+	const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 /*
  * Read `path` and what it includes.
