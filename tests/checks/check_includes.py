@@ -16,7 +16,7 @@ SYSTEM_INCLUDE = re.compile(r"^\s*#\s*include\s*<([^>]+)>", re.MULTILINE)
 FLOORS = (
     {"main"},
     {"server"},
-    {"status"},
+    {"programs", "status"},
     {"reload"},
     {"service"},
     {"intake", "rendezvous", "rundir", "parking", "provider", "control"},
