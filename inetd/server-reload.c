@@ -166,6 +166,8 @@ json_t *server_reload(struct server *server, bool *ret_is_done)
 	r = reload(server, &errors, &counts);
 	answer = r < 0 ? report_failure(&errors, r) : report_success(&counts);
 	server_notify_ready(server);
+	if (r >= 0)
+		control_announce(server->control, json_pack("{s:s}", "event", "reloaded"));
 	config_errors_done(&errors);
 	*ret_is_done = r >= 0;
 	return answer;
