@@ -24,6 +24,7 @@ enum listener_state {
 	LISTENER_PAUSED,   /* clients wait in the backlog */
 	LISTENER_OPEN,	   /* on_connections is called while there are any */
 	LISTENER_RETRYING, /* open, but accept4(2) failed: not polled for a while (acceptor.h) */
+	LISTENER_LENT,	   /* a provider uses it: not polled */
 	LISTENER_REFUSING, /* clients get ECONNREFUSED; the address stays ours. Not for AF_UNIX,
 			      where it could not be undone */
 };
@@ -97,7 +98,8 @@ int listener_accept(struct listener *l, int *ret_fd, struct wire_address *ret_pe
 /* Do not poll for a while, as after an error of accept4(2). */
 void listener_retry_later(struct listener *l);
 
-/* LISTENER_OPEN, PAUSED or REFUSING. Returns 0, or the negative errno of listen(2) or sd-event. */
+/* LISTENER_OPEN, PAUSED, LENT or REFUSING. Returns 0, or the negative errno of listen(2) or
+ * sd-event. */
 int listener_set_state(struct listener *l, enum listener_state state);
 
 /*
@@ -109,6 +111,22 @@ uint32_t listener_n_waiting(const struct listener *l);
 /* Leave clients in the backlog for a moment although it is open, or no more. */
 void listener_set_deferred(struct listener *l, bool is_deferred);
 bool listener_is_deferred(const struct listener *l);
+
+/* What a provider that had it has made of the socket. */
+enum listener_damage {
+	LISTENER_UNHARMED = 0,
+	LISTENER_WAS_CLOSED,	/* it did not listen any more: it does again */
+	LISTENER_WAS_CONNECTED, /* to one peer, as a datagram socket can be: it is not any more */
+	LISTENER_IS_SHUT_DOWN,	/* a datagram or unix socket: the kernel has no way back */
+};
+
+/*
+ * Undo what a provider that had the socket may have done to it: it is non-blocking, and listens or
+ * takes datagrams from everybody, without filters, time-outs and other options of socket(7) that
+ * the next one would not expect. Those of the configuration: listener_set_options(). Returns an
+ * enum listener_damage, or the negative errno of listen(2) or connect(2).
+ */
+int listener_repair(struct listener *l);
 
 enum listener_state listener_state(const struct listener *l);
 uint32_t listener_index(const struct listener *l);
