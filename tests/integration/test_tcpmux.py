@@ -133,7 +133,7 @@ class Tcpmux(harness.UsherTest):
         self.begin("-c", str(n_credit), "-t", str(deadline), "+time", instances=n_credit)
         self.start_program(self.usherd, harness.USHER_BASIC, "time")
         begin = time.monotonic()
-        silent = [self.client() for _ in range(n_clients)]
+        silent = self.connect_many(n_clients)
         self.usherd.wait_service("tcpmux", in_service=n_clients)
         cpu, start = self.cpu_seconds(), time.monotonic()
         for _ in range(20):
@@ -148,6 +148,13 @@ class Tcpmux(harness.UsherTest):
         self.assertGreaterEqual(end - begin, deadline - 0.1)
         self.assertLess(end - start, deadline + 5)
         self.usherd.wait_service("tcpmux", in_service=0)
+
+    def connect_many(self, n):
+        port = int(self.usherd.addresses("tcpmux")[0].rpartition(":")[2])
+        clients = [self.closing(socket.socket()) for _ in range(n)]
+        for client in clients:
+            client.connect(("127.0.0.1", port))
+        return clients
 
     def cpu_seconds(self):
         with open(f"/proc/{self.program.pid}/stat", encoding="ascii") as file:
