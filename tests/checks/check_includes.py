@@ -25,7 +25,7 @@ FLOORS = (
     {"acceptor", "closer", "connection", "fdstore", "log", "occupant", "privilege", "unixsocket"},
     {"notify"},
     {"admission", "background", "config", "dispatch"},
-    {"address"},
+    {"address", "network"},
 )
 # Neighbours of one floor of whom the first may know the second.
 NEIGHBOURS = {("provider", "rendezvous")}
