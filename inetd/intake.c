@@ -169,6 +169,20 @@ void intake_poll_deferred(struct intake *intake)
 	}
 }
 
+static const char *option_hint_for(int error)
+{
+	switch (-error) {
+	case ENOBUFS:
+		return " (raise the sysctls net.core.rmem_max and net.core.wmem_max, or lower the "
+		       "service's socket { receive_buffer, send_buffer })";
+	case EPERM:
+		return " (socket { transparent } needs CAP_NET_RAW, or a restart by root; socket { "
+		       "mode } the user who made the socket)";
+	default:
+		return "";
+	}
+}
+
 void intake_replace(struct intake *intake, struct listener **listeners, size_t n_listeners,
 	const struct config_socket *options)
 {
@@ -183,7 +197,7 @@ void intake_replace(struct intake *intake, struct listener **listeners, size_t n
 		r = listener_set_options(listeners[i], options);
 		if (r < 0)
 			log_about_listener(intake, listeners[i], "listen-failed", r,
-				"cannot set the socket options of", "");
+				"cannot set all socket options of", option_hint_for(r));
 	}
 	follow(intake);
 }
@@ -258,9 +272,9 @@ void intake_reset(struct intake *intake, int fd)
 
 uint32_t intake_find_listener(const struct intake *intake, int fd)
 {
-	struct address local = {.type = SOCK_STREAM, .length = sizeof(local.storage)};
+	struct address local;
 
-	if (getsockname(fd, &local.sockaddr, &local.length) < 0)
+	if (address_read(fd, &local) < 0)
 		return WIRE_NO_LISTENER;
 	/* An IPv4 client of an IPv6 listener has a mapped address, so families are compared as they
 	 * are. */

@@ -27,6 +27,7 @@ int service_take_forwarded(struct service *s, struct handoff *h)
 		return -ESHUTDOWN;
 	if (s->n_forwarded_bytes + parking_n_bytes(s->parking) + h->forwarded->size > MAX_BYTES)
 		return -ENOBUFS;
+	service_carry_out(s); /* one that is handed back leaves before it comes again */
 	taken = dispatch_take_over(s->dispatch, service_now(s));
 	if (!taken)
 		return -EUSERS;

@@ -86,6 +86,7 @@ static void reset_oldest_waiting(struct service *s)
 
 	(void)dispatch_take_waiting(s->dispatch, &h);
 	reset(s, &h);
+	service_carry_out(s); /* it has ended */
 }
 
 static void give_up(struct service *s)

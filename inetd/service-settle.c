@@ -68,6 +68,8 @@ void service_carry_out(struct service *s)
 			action.handoff->fd = closer_close(action.handoff->fd);
 			service_forget_forwarded(s, action.handoff);
 			break;
+		case DISPATCH_ENDED:
+			break;
 		case DISPATCH_PAUSE:
 			s->is_full = true;
 			break;

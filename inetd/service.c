@@ -92,9 +92,13 @@ int service_new(struct service **ret, sd_event *event, const struct config_servi
 	return 0;
 }
 
-/* Leave a provider. What was sent to it stays in its queue, and is nobody else's. */
+/*
+ * Leave a provider. What was sent to it stays in its queue, and is nobody else's. How it ends
+ * nobody here will know: what dispatch says of it is passed over.
+ */
 static void abandon_provider(struct service *s, struct provider *p)
 {
+	struct dispatch_action unknown;
 	struct handoff closed;
 
 	if (p->record) {
@@ -104,6 +108,8 @@ static void abandon_provider(struct service *s, struct provider *p)
 		}
 		dispatch_gone(s->dispatch, p->record, 0);
 		while (dispatch_take_waiting(s->dispatch, &closed))
+			;
+		while (dispatch_next(s->dispatch, &unknown))
 			;
 	}
 	provider_free(p);

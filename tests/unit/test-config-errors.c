@@ -39,10 +39,10 @@ static void test_values(void **state)
 	static const struct error_case cases[] = {
 		{SERVICE("disable = maybe"),
 			"c.conf:3: disable is 'maybe', expected true or false\n"},
-		{SERVICE("listen = \"udp:53\""),
+		{SERVICE("listen = \"sctp:53\""),
 			"c.conf:3: listen is given a second time, the first is at c.conf:2\n"
-			"c.conf:3: listen: unknown protocol in 'udp:53', expected tcp:PORT, "
-			"tcp:ADDRESS:PORT or unix:/PATH\n"},
+			"c.conf:3: listen: unknown protocol in 'sctp:53', expected tcp:, udp:, "
+			"mptcp:, unix:, unix-dgram:, unix-seqpacket: or vsock:\n"},
 		{SERVICE("instances = 0"),
 			"c.conf:3: instances is '0', expected a number from 1 to 1048576\n"},
 		{SERVICE("instances = 1048577"),
@@ -350,6 +350,9 @@ static void test_names_and_paths(void **state)
 			"c.conf:2: service 'a' has unavailable = refuse and a unix: listener, "
 			"which "
 			"cannot refuse, expected wait or reset\n"},
+		{"service a { listen = {\"udp:80\",\n\"vsock:80\"} unavailable = refuse }\n",
+			"c.conf:2: service 'a' has unavailable = refuse and a vsock: listener, "
+			"which cannot refuse, expected wait or reset\n"},
 	};
 
 	(void)state;
