@@ -31,8 +31,7 @@ static void add_number(struct inetd_conf *conf, struct translation_service *serv
 }
 
 /* nowait.MOST, nowait:MOST: how many a minute. */
-static bool add_most(
-	struct inetd_conf *conf, struct translation_service *service, const char *text)
+static bool add_most(struct inetd_conf *conf, struct translation_service *service, const char *text)
 {
 	uint32_t most;
 
@@ -98,8 +97,8 @@ static bool add_wait(struct inetd_conf *conf, const struct inetd_entry *entry,
 		return inetd_conf_refuse(conf, "behind tcpmux there is no socket to wait on, "
 					       "expected nowait");
 	if (is_wait && entry->is_stream)
-		translation_assign_text(conf->translation, service, NULL, "deliver", conf->place,
-			"listener");
+		translation_assign_text(
+			conf->translation, service, NULL, "deliver", conf->place, "listener");
 	if (!limits)
 		return true;
 	if (is_wait || !entry->is_stream) {
@@ -161,8 +160,8 @@ static bool add_command(struct inetd_conf *conf, const struct inetd_entry *entry
 			"the program '%s' is no absolute path, expected one, or internal",
 			fields[INETD_FIELD_PROGRAM]);
 	if (n_args > TRANSLATION_MAX_TEXTS)
-		return inetd_conf_refuse(conf, "there are more than %d arguments",
-			TRANSLATION_MAX_TEXTS);
+		return inetd_conf_refuse(
+			conf, "there are more than %d arguments", TRANSLATION_MAX_TEXTS);
 	program_assign(conf->translation, service, conf->place, fields[INETD_FIELD_PROGRAM],
 		has_name ? fields[INETD_FIELD_ARGUMENTS] : NULL);
 	program_assign_args(conf->translation, service, conf->place,

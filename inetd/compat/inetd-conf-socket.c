@@ -65,8 +65,8 @@ static bool refuse_protocol(struct inetd_conf *conf, const char *name, const cha
 	if (!protocol)
 		return inetd_conf_refuse(
 			conf, "unknown protocol '%s', expected tcp, udp or unix", name);
-	return inetd_conf_refuse(conf, "the socket type of %s is '%s', expected %s", name, type,
-		protocol->type);
+	return inetd_conf_refuse(
+		conf, "the socket type of %s is '%s', expected %s", name, type, protocol->type);
 }
 
 /* PROTOCOL[,SIZE[,SIZE]], tcp/ttcp. */
@@ -136,8 +136,8 @@ bool inetd_entry_read_socket(struct inetd_conf *conf, struct inetd_entry *entry)
 	if (!read_protocol(conf, entry) || !read_service(conf, entry))
 		return false;
 	if (entry->is_mux && strcmp(entry->protocol->scheme, "tcp") != 0)
-		return inetd_conf_refuse(conf, "'%s' is behind tcpmux, expected stream and tcp",
-			entry->service);
+		return inetd_conf_refuse(
+			conf, "'%s' is behind tcpmux, expected stream and tcp", entry->service);
 	return true;
 }
 
@@ -201,8 +201,9 @@ static bool add_host(struct inetd_conf *conf, const struct inetd_entry *entry, c
 	}
 	if (!check_family(conf, entry, host))
 		return false;
-	translation_add_text(conf->translation, listen, strchr(host, ':') ? "%s:[%s]:%s" : "%s:%s:%s",
-		entry->protocol->scheme, host, entry->service);
+	translation_add_text(conf->translation, listen,
+		strchr(host, ':') ? "%s:[%s]:%s" : "%s:%s:%s", entry->protocol->scheme, host,
+		entry->service);
 	return true;
 }
 
@@ -219,17 +220,18 @@ static bool add_hosts(struct inetd_conf *conf, const struct inetd_entry *entry,
 
 		rest = inetd_conf_cut(host, ",");
 		is_right = n < MAX_HOSTS ? add_host(conf, entry, host, listen)
-					 : inetd_conf_refuse(conf, "there are more than %d hosts",
-						   MAX_HOSTS);
+					 : inetd_conf_refuse(
+						   conf, "there are more than %d hosts", MAX_HOSTS);
 	}
 	free(hosts);
 	return is_right;
 }
 
 /* A socket for all addresses of IPv6 must leave those of IPv4 to the other one. */
-static void add_v6only(struct inetd_conf *conf, struct translation_service *service,
-	const struct translation_assignment *listen)
+static void add_v6only(struct inetd_conf *conf, struct translation_service *service)
 {
+	const struct translation_assignment *listen = translation_find(service, NULL, "listen");
+
 	for (size_t i = 0; listen && i < listen->n_texts; i++) {
 		if (!strstr(listen->texts[i], ":[::]:"))
 			continue;
@@ -240,8 +242,7 @@ static void add_v6only(struct inetd_conf *conf, struct translation_service *serv
 }
 
 /* "rcvbuf=64k" or "sndbuf=64k" */
-static bool add_size(
-	struct inetd_conf *conf, char *option, struct translation_service *service)
+static bool add_size(struct inetd_conf *conf, char *option, struct translation_service *service)
 {
 	char *value = inetd_conf_cut(option, "="), *end = value;
 	bool is_receive = strcmp(option, "rcvbuf") == 0;
@@ -280,14 +281,13 @@ bool inetd_entry_add_socket(struct inetd_conf *conf, const struct inetd_entry *e
 	struct translation_assignment *listen =
 		translation_assign(conf->translation, service, NULL, "listen", conf->place);
 
-	if (entry->is_mux)
-		service->is_mux = true;
-	else if (entry->protocol->family == FAMILY_UNIX)
+	service->is_mux = entry->is_mux;
+	service->is_mux_plus = entry->is_mux && *entry->service == '+';
+	if (entry->protocol->family == FAMILY_UNIX)
 		translation_add_text(conf->translation, listen, "%s:%s", entry->protocol->scheme,
 			entry->service);
-	else if (!add_hosts(conf, entry, listen))
+	else if (!entry->is_mux && !add_hosts(conf, entry, listen))
 		return false;
-	/* Assignments move when one is added. */
-	add_v6only(conf, service, translation_find(service, NULL, "listen"));
+	add_v6only(conf, service);
 	return add_sizes(conf, entry, service);
 }

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BLANKS	     " \t"
+#define BLANKS " \t"
 
 /* Lines are cited in comments that far. */
 #define MAX_CITATION 500
@@ -115,8 +115,7 @@ static bool translate_entry(struct inetd_conf *conf, struct inetd_entry *entry)
 
 	if (!check_form(conf, entry) || !inetd_entry_read_socket(conf, entry))
 		return false;
-	service = translation_add_service(
-		conf->translation, inetd_entry_name(entry), conf->place);
+	service = translation_add_service(conf->translation, inetd_entry_name(entry), conf->place);
 	if (!service)
 		return false;
 	service->suffix = inetd_entry_suffix(entry);
@@ -148,10 +147,10 @@ static bool translate_words(struct inetd_conf *conf, char **words, size_t n_word
 static void cite_line(struct inetd_conf *conf, const char *line)
 {
 	char comment[MAX_CITATION + 32];
-	int length = snprintf(
-		comment, sizeof(comment), "# left out: %.*s", MAX_CITATION, line);
+	int length = snprintf(comment, sizeof(comment), "# left out: %.*s", MAX_CITATION, line);
 
 	translation_add_comment(conf->translation, comment, (size_t)length);
+	translation_add_comment(conf->translation, "", 0);
 }
 
 static bool translate_text(struct inetd_conf *conf, char *line)

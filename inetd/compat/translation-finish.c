@@ -1,7 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* Bringing the services of a translation together: see translation_finish(). */
+/*
+ * Bringing the services of a translation together: see translation_finish(). Pure but for
+ * services(5), which getservbyname(3) reads.
+ */
 #include "translation.h"
 
+#include <arpa/inet.h>
+#include <netdb.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,14 +19,31 @@
 
 /* An address of a service that is not disabled. */
 struct listener {
+	char *key; /* the same for the same address, whether its port is a name or a number */
 	const char *text;
 	size_t service; /* its place in the translation */
 };
 
+/* "tcp:0.0.0.0:finger" is "tcp:0.0.0.0:79". To be freed; NULL: no memory. */
+static char *make_key(const char *text)
+{
+	const char *port = strrchr(text, ':') + 1;
+	char scheme[8] = "", *key = NULL;
+	const struct servent *entry;
+
+	(void)snprintf(scheme, sizeof(scheme), "%.*s", (int)strcspn(text, ":"), text);
+	entry = *port < '0' || *port > '9' ? getservbyname(port, scheme) : NULL;
+	if (!entry)
+		return strdup(text);
+	if (asprintf(&key, "%.*s%u", (int)(port - text), text, ntohs((uint16_t)entry->s_port)) < 0)
+		return NULL;
+	return key;
+}
+
 static int compare_listeners(const void *a, const void *b)
 {
 	const struct listener *one = a, *other = b;
-	int r = strcmp(one->text, other->text);
+	int r = strcmp(one->key, other->key);
 
 	return r != 0 ? r : (one->service > other->service) - (one->service < other->service);
 }
@@ -33,32 +56,42 @@ static size_t count_listeners(const struct translation *translation)
 		const struct translation_assignment *listen =
 			translation_find(translation->services[i], NULL, "listen");
 
-		n += listen && !translation->services[i]->is_disabled ? listen->n_texts : 0;
+		n += listen ? listen->n_texts : 0;
 	}
 	return n;
 }
 
-/* All listeners, sorted by text and then in the order of reading. To be freed. */
+/* Those of one service, behind the *n that there are. Returns whether there was memory. */
+static bool collect_listeners(const struct translation *translation, size_t service,
+	struct listener *listeners, size_t *n)
+{
+	const struct translation_assignment *listen =
+		translation_find(translation->services[service], NULL, "listen");
+
+	if (!listen || translation->services[service]->is_disabled)
+		return true;
+	for (size_t i = 0; i < listen->n_texts; i++) {
+		listeners[*n] =
+			(struct listener){make_key(listen->texts[i]), listen->texts[i], service};
+		if (!listeners[(*n)++].key)
+			return false;
+	}
+	return true;
+}
+
+/* All of them, sorted by address and then in the order of reading. To be freed with their keys. */
 static struct listener *sort_listeners(struct translation *translation, size_t *ret_n)
 {
 	struct listener *listeners = calloc(count_listeners(translation) + 1, sizeof(*listeners));
-	size_t n = 0;
+	bool is_complete = listeners != NULL;
 
-	if (!listeners) {
+	*ret_n = 0;
+	for (size_t i = 0; is_complete && i < translation->n_services; i++)
+		is_complete = collect_listeners(translation, i, listeners, ret_n);
+	if (is_complete)
+		qsort(listeners, *ret_n, sizeof(*listeners), compare_listeners);
+	else
 		translation->is_out_of_memory = true;
-		return NULL;
-	}
-	for (size_t i = 0; i < translation->n_services; i++) {
-		const struct translation_assignment *listen =
-			translation_find(translation->services[i], NULL, "listen");
-
-		if (!listen || translation->services[i]->is_disabled)
-			continue;
-		for (size_t j = 0; j < listen->n_texts; j++)
-			listeners[n++] = (struct listener){listen->texts[j], i};
-	}
-	qsort(listeners, n, sizeof(*listeners), compare_listeners);
-	*ret_n = n;
 	return listeners;
 }
 
@@ -77,8 +110,8 @@ static void remove_listener(struct translation_service *service, const char *tex
 }
 
 /* Of two that have the same address one loses it. Returns whether it was the first. */
-static bool settle(
-	struct translation *translation, const struct listener *first, const struct listener *second)
+static bool settle(struct translation *translation, const struct listener *first,
+	const struct listener *second)
 {
 	struct translation_service *one = translation->services[first->service];
 	struct translation_service *other = translation->services[second->service];
@@ -96,18 +129,19 @@ static bool settle(
 
 static void settle_addresses(struct translation *translation)
 {
-	size_t n = 0;
+	size_t n = 0, holder = 0;
 	struct listener *listeners = sort_listeners(translation, &n);
 
-	for (size_t i = 1; i < n; i++)
-		if (strcmp(listeners[i - 1].text, listeners[i].text) == 0 &&
-			!settle(translation, &listeners[i - 1], &listeners[i]))
-			listeners[i] = listeners[i - 1]; /* its text is gone */
+	for (size_t i = 1; i < n && !translation->is_out_of_memory; i++)
+		if (strcmp(listeners[holder].key, listeners[i].key) != 0 ||
+			settle(translation, &listeners[holder], &listeners[i]))
+			holder = i;
+	for (size_t i = 0; i < n; i++)
+		free(listeners[i].key);
 	free(listeners);
 }
 
-static bool is_equal(
-	const struct translation_assignment *a, const struct translation_assignment *b)
+static bool is_equal(const struct translation_assignment *a, const struct translation_assignment *b)
 {
 	if (!a || !b || a->n_texts != b->n_texts)
 		return false;
@@ -123,7 +157,8 @@ static bool is_v6only(const struct translation_assignment *assignment)
 }
 
 /* Does the other one have all that this one has, but for what a merger sees to? */
-static bool has_all_of(const struct translation_service *one, const struct translation_service *other)
+static bool has_all_of(
+	const struct translation_service *one, const struct translation_service *other)
 {
 	for (size_t i = 0; i < one->n_assignments; i++) {
 		const struct translation_assignment *assignment = &one->assignments[i];
@@ -166,6 +201,24 @@ static bool is_alike(const struct translation_service *a, const struct translati
 	return has_all_of(a, b) && has_all_of(b, a);
 }
 
+static bool has_listener(struct translation *translation,
+	const struct translation_assignment *listen, const char *text)
+{
+	char *key = make_key(text);
+	bool is_there = false;
+
+	for (size_t i = 0; key && !is_there && i < listen->n_texts; i++) {
+		char *other = make_key(listen->texts[i]);
+
+		is_there = other && strcmp(key, other) == 0;
+		translation->is_out_of_memory |= !other;
+		free(other);
+	}
+	translation->is_out_of_memory |= !key;
+	free(key);
+	return is_there;
+}
+
 /* Give the listeners of one that is alike to another, and what stood before it. */
 static void merge(struct translation *translation, struct translation_service *to,
 	struct translation_service *from)
@@ -174,10 +227,10 @@ static void merge(struct translation *translation, struct translation_service *t
 	const struct translation_assignment *listen = translation_find(from, NULL, "listen");
 
 	for (size_t i = 0; listen && i < listen->n_texts; i++)
-		translation_add_text(translation, into, "%s", listen->texts[i]);
+		if (!has_listener(translation, into, listen->texts[i]))
+			translation_add_text(translation, into, "%s", listen->texts[i]);
 	if (has_v6only(from) && !has_v6only(to))
-		translation_assign_text(
-			translation, to, "socket", "v6only", from->place, "true");
+		translation_assign_text(translation, to, "socket", "v6only", from->place, "true");
 	if (from->comment) {
 		char *joined;
 
@@ -320,30 +373,79 @@ static void close_gaps(struct translation *translation)
 	translation->n_services = n;
 }
 
-/* The service that usher-tcpmux serves has to be allowed to forward to those behind it. */
+/* " +date=date-tcp": an argument of usher-tcpmux(8). Returns `text`, longer by it; NULL: no memory.
+ */
+static char *append_argument(char *text, const struct translation_service *service)
+{
+	const char *name = service->base ? service->base : service->name;
+	bool is_other = service->base != NULL;
+	char *longer;
+	int r = asprintf(&longer, "%s %s%s%s%s", text, service->is_mux_plus ? "+" : "", name,
+		is_other ? "=" : "", is_other ? service->name : "");
+
+	free(text);
+	return r < 0 ? NULL : longer;
+}
+
+/* usher-tcpmux has to be allowed to forward to a service, and to be told of it. */
+static void add_forwards(struct translation *translation, struct translation_service *tcpmux)
+{
+	struct translation_assignment *forward =
+		translation_assign(translation, tcpmux, "providers", "forward", tcpmux->place);
+	char *arguments = strdup("");
+
+	for (size_t i = 0; arguments && i < translation->n_services; i++) {
+		const struct translation_service *service = translation->services[i];
+
+		if (!service->is_mux)
+			continue;
+		translation_add_text(translation, forward, "%s", service->name);
+		if (!service->is_disabled)
+			arguments = append_argument(arguments, service);
+	}
+	if (arguments)
+		translation_warn(translation, tcpmux->place,
+			"services behind tcpmux are reached if usher-tcpmux(8) is started as: "
+			"usher-tcpmux%s",
+			arguments);
+	else
+		translation->is_out_of_memory = true;
+	free(arguments);
+}
+
+/* Nobody leads clients to them. */
+static void drop_muxed(struct translation *translation)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < translation->n_services; i++) {
+		struct translation_service *service = translation->services[i];
+
+		if (!service->is_mux) {
+			translation->services[n++] = service;
+			continue;
+		}
+		translation_warn(translation, service->place,
+			"'%s' is left out, because there is no service tcpmux that would lead "
+			"clients to it, expected one that is internal",
+			service->name);
+		translation_free_service(service);
+	}
+	translation->n_services = n;
+}
+
 static void connect_tcpmux(struct translation *translation)
 {
 	struct translation_service *tcpmux =
 		find_name(translation->services, translation->n_services, "tcpmux");
-	struct translation_assignment *forward = NULL;
+	bool has_muxed = false;
 
-	for (size_t i = 0; i < translation->n_services; i++) {
-		const struct translation_service *service = translation->services[i];
-
-		if (!service->is_mux || service->is_disabled)
-			continue;
-		if (!tcpmux || !tcpmux->is_builtin) {
-			translation_warn(translation, service->place,
-				"'%s' cannot be reached: there is no service tcpmux, expected a "
-				"line for it, as in inetd(8)",
-				service->name);
-			continue;
-		}
-		if (!forward)
-			forward = translation_assign(
-				translation, tcpmux, "providers", "forward", tcpmux->place);
-		translation_add_text(translation, forward, "%s", service->name);
-	}
+	for (size_t i = 0; i < translation->n_services; i++)
+		has_muxed |= translation->services[i]->is_mux;
+	if (!tcpmux || !tcpmux->is_builtin)
+		drop_muxed(translation);
+	else if (has_muxed)
+		add_forwards(translation, tcpmux);
 }
 
 /* The service that gives refused clients this file. */

@@ -8,11 +8,11 @@
 #define INDENTATION "    "
 
 /* Lists that would be longer go over several lines. */
-#define LINE_WIDTH  80
+#define LINE_WIDTH 80
 
 /* A backslash takes the special meaning from these: usher.conf(5), "SYNTAX". '$' would begin a
  * variable. */
-#define SPECIAL	    "\\\"$"
+#define SPECIAL "\\\"$"
 
 static size_t quoted_length(const char *text)
 {
@@ -27,7 +27,7 @@ void translation_print_text(const char *text, FILE *stream)
 {
 	(void)fputc('"', stream);
 	for (; *text; text++) {
-		if (strchr(SPECIAL, *text))
+		if (is_special(text))
 			(void)fputc('\\', stream);
 		(void)fputc(*text, stream);
 	}
@@ -40,22 +40,20 @@ static bool is_bare(const char *text)
 	       (*text && text[strspn(text, "0123456789")] == '\0');
 }
 
+/* Has it texts, as many as there are? The others have so many numbers as they have. */
 static bool is_list(const struct translation_assignment *assignment)
 {
 	static const char *const lists[] = {"listen", "args", "env", "pass_env", "only_from",
 		"no_access", "access_times", "users", "forward", "log_on_success",
 		"log_on_failure"};
 
-	if (assignment->n_texts != 1)
-		return true;
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
 		if (strcmp(assignment->key, lists[i]) == 0)
 			return true;
 	return false;
 }
 
-static void print_list(
-	const struct translation_assignment *assignment, size_t column, FILE *stream)
+static void print_list(const struct translation_assignment *assignment, size_t column, FILE *stream)
 {
 	size_t indentation = column;
 
@@ -69,7 +67,7 @@ static void print_list(
 		} else if (i > 0) {
 			(void)fputs(", ", stream);
 		}
-		translation_print_text(text, stream);
+		print_value(text, is_of_texts, stream);
 		column += quoted_length(text) + strlen(", ");
 	}
 	(void)fputc('}', stream);
@@ -81,12 +79,10 @@ static void print_assignment(
 	int indentation = (int)(depth * strlen(INDENTATION));
 	int n = fprintf(stream, "%*s%s = ", indentation, "", assignment->key);
 
-	if (is_list(assignment))
+	if (is_list(assignment) || assignment->n_texts != 1)
 		print_list(assignment, n < 0 ? 0 : (size_t)n, stream);
-	else if (is_bare(assignment->texts[0]))
-		(void)fputs(assignment->texts[0], stream);
 	else
-		translation_print_text(assignment->texts[0], stream);
+		print_value(assignment->texts[0], false, stream);
 	(void)fputc('\n', stream);
 }
 
@@ -103,8 +99,8 @@ static bool has_section(const struct translation_service *service, const char *s
 	return false;
 }
 
-static void print_section_values(const struct translation_service *service, const char *section,
-	size_t depth, FILE *stream)
+static void print_section_values(
+	const struct translation_service *service, const char *section, size_t depth, FILE *stream)
 {
 	for (size_t i = 0; i < service->n_assignments; i++)
 		if (is_in(&service->assignments[i], section))

@@ -123,8 +123,8 @@ struct translation_assignment *translation_assign(struct translation *translatio
 	struct translation_service *service, const char *section, const char *key,
 	struct translation_place place)
 {
-	struct translation_assignment *assignment = add_element(&service->assignments,
-		&service->n_assignments, sizeof(*assignment), translation);
+	struct translation_assignment *assignment = add_element(
+		&service->assignments, &service->n_assignments, sizeof(*assignment), translation);
 
 	if (assignment)
 		*assignment = (struct translation_assignment){
@@ -159,9 +159,8 @@ void translation_add_text(struct translation *translation,
 void translation_assign_text(struct translation *translation, struct translation_service *service,
 	const char *section, const char *key, struct translation_place place, const char *text)
 {
-	translation_add_text(
-		translation, translation_assign(translation, service, section, key, place), "%s",
-		text);
+	translation_add_text(translation,
+		translation_assign(translation, service, section, key, place), "%s", text);
 }
 
 static bool is_same(const char *a, const char *b)
@@ -179,8 +178,8 @@ struct translation_assignment *translation_find(
 	return NULL;
 }
 
-void translation_warn(struct translation *translation, struct translation_place place,
-	const char *format, ...)
+void translation_warn(
+	struct translation *translation, struct translation_place place, const char *format, ...)
 {
 	struct translation_warning *warning;
 	char *sentence;
@@ -231,8 +230,7 @@ void translation_add_comment(struct translation *translation, const char *line, 
 	translation->comment = comment;
 }
 
-void translation_take_comment(
-	struct translation *translation, struct translation_service *service)
+void translation_take_comment(struct translation *translation, struct translation_service *service)
 {
 	char *joined;
 

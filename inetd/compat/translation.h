@@ -19,10 +19,10 @@
 #define TRANSLATION_MAX_SERVICES 1024
 
 /* Most values of one attribute. */
-#define TRANSLATION_MAX_TEXTS	 1024
+#define TRANSLATION_MAX_TEXTS 1024
 
 /* Longest name of a service: usher.conf(5). */
-#define TRANSLATION_MAX_NAME	 63
+#define TRANSLATION_MAX_NAME 63
 
 /* Where something was written. `file` belongs to the translation. */
 struct translation_place {
@@ -41,7 +41,7 @@ struct translation_assignment {
 
 struct translation_service {
 	char *name;
-	char *base; /* what `name` was before it was made different from others; or NULL */
+	char *base;	    /* what `name` was before it was made different from others; or NULL */
 	const char *suffix; /* static: what tells it from another one of its name: "udp", "tcp6" */
 	char *comment;	    /* lines that begin with '#' and end with '\n', or are empty; or NULL */
 	struct translation_place place;
@@ -49,9 +49,10 @@ struct translation_service {
 	size_t n_assignments;
 	char *refusal; /* a file: what clients get who are refused; or NULL */
 	bool is_disabled;
-	bool is_builtin; /* usher-basic or usher-tcpmux serves it, by its name: it has no other */
-	bool is_mux;	 /* reachable through tcpmux only */
-	bool replaces;	 /* on the same address, it takes the place of an earlier one */
+	bool is_builtin;  /* usher-basic or usher-tcpmux serves it, by its name: it has no other */
+	bool is_mux;	  /* reachable through tcpmux only */
+	bool is_mux_plus; /* and usher-tcpmux(8) says "+" for it */
+	bool replaces;	  /* on the same address, it takes the place of an earlier one */
 };
 
 /* What is not carried out, and what to do about it. */
@@ -133,8 +134,7 @@ void translation_warn(struct translation *translation, struct translation_place 
 void translation_add_comment(struct translation *translation, const char *line, size_t length);
 
 /* Give a service the comments that were collected. */
-void translation_take_comment(
-	struct translation *translation, struct translation_service *service);
+void translation_take_comment(struct translation *translation, struct translation_service *service);
 
 /* Is it UTF-8 without control characters? */
 bool translation_is_text(const char *text);

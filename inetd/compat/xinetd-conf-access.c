@@ -7,13 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define UNLIMITED	  "UNLIMITED"
+#define UNLIMITED "UNLIMITED"
 
 /* As many as usher.conf knows. */
-#define MOST_INSTANCES	  "1048576"
+#define MOST_INSTANCES	 "1048576"
 
-#define MINUTES_OF_DAY	  (24 * 60)
-#define MAX_DENY_MINUTES  (365u * MINUTES_OF_DAY)
+#define MINUTES_OF_DAY	 (24 * 60)
+#define MAX_DENY_MINUTES (365u * MINUTES_OF_DAY)
 
 /* A list whose values are the same here and there; an empty one too. */
 static void add_list(struct xinetd_service *service, enum xinetd_key from, const char *key)
@@ -24,8 +24,7 @@ static void add_list(struct xinetd_service *service, enum xinetd_key from, const
 
 	if (!attribute->is_given)
 		return;
-	assignment =
-		translation_assign(translation, service->service, NULL, key, attribute->place);
+	assignment = translation_assign(translation, service->service, NULL, key, attribute->place);
 	for (size_t i = 0; i < attribute->n_values; i++)
 		translation_add_text(translation, assignment, "%s", attribute->values[i]);
 }
@@ -223,7 +222,7 @@ static void add_size(struct translation *translation, struct translation_assignm
 	const char *text)
 {
 	size_t length = strlen(text);
-	const char *unit = length == 0			   ? ""
+	const char *unit = length == 0			    ? ""
 			   : strchr("kK", text[length - 1]) ? "KiB"
 			   : strchr("mM", text[length - 1]) ? "MiB"
 							    : "";
@@ -246,8 +245,8 @@ static bool add_log_type(struct xinetd_service *service)
 		return xinetd_service_refuse(service, type->place,
 			"log_type is unclear, expected SYSLOG FACILITY [LEVEL] or FILE PATH [SOFT "
 			"[HARD]]");
-	assignment = translation_assign(
-		translation, service->service, NULL, "log_type", type->place);
+	assignment =
+		translation_assign(translation, service->service, NULL, "log_type", type->place);
 	for (size_t i = 0; i < type->n_values; i++) {
 		if (i == 0)
 			translation_add_text(
@@ -264,8 +263,9 @@ static bool add_log_type(struct xinetd_service *service)
 static bool is_restricted(const struct xinetd_service *service)
 {
 	const struct xinetd_attribute *only_from = &service->attributes[XINETD_ONLY_FROM];
-	bool is_open = only_from->n_values == 1 && (strcmp(only_from->values[0], "0.0.0.0") == 0 ||
-							   strcmp(only_from->values[0], "0.0.0.0/0") == 0);
+	bool is_open =
+		only_from->n_values == 1 && (strcmp(only_from->values[0], "0.0.0.0") == 0 ||
+						    strcmp(only_from->values[0], "0.0.0.0/0") == 0);
 
 	return (only_from->is_given && !is_open) ||
 	       service->attributes[XINETD_NO_ACCESS].n_values > 0 ||

@@ -115,8 +115,9 @@ static bool check_line(struct xinetd_conf *conf, const struct xinetd_line *line,
 	const struct key *key = &keys[line->key];
 
 	if (!(is_defaults ? key->is_of_defaults : key->is_of_services))
-		warn(conf, line, is_defaults ? "does not belong into defaults, and is ignored"
-					     : "belongs into defaults, and is ignored");
+		warn(conf, line,
+			is_defaults ? "does not belong into defaults, and is ignored"
+				    : "belongs into defaults, and is ignored");
 	else if (!key->is_modifiable && is_repeated)
 		warn(conf, line, "is given a second time, which is ignored: the first counts");
 	else if (!key->is_modifiable && line->operator!= XINETD_SET)
@@ -148,8 +149,8 @@ static bool apply_line(struct xinetd_conf *conf, const struct xinetd_line *line,
 				conf->translation->is_out_of_memory = true;
 		} else if (!remove_value(attribute, line->values[i])) {
 			translation_warn(conf->translation, line->place,
-				"%s has no '%s' that could be taken away",
-				keys[line->key].name, line->values[i]);
+				"%s has no '%s' that could be taken away", keys[line->key].name,
+				line->values[i]);
 		}
 	}
 	return true;

@@ -3,8 +3,8 @@
  * What the files of xinetd-conf.c share, and nobody else includes:
  *
  *   xinetd-conf.c           files, includes, sections, lines
- *   xinetd-conf-entry.c     attributes: which there are, and what defaults and operators make of them
- *   xinetd-conf-service.c   from a section to a service: its socket, and what is not carried out
+ *   xinetd-conf-entry.c     attributes: which there are, and what defaults and operators make of
+ * them xinetd-conf-service.c   from a section to a service: its socket, and what is not carried out
  *   xinetd-conf-program.c   what is run, as whom, with which limits
  *   xinetd-conf-access.c    who may come in, how often, and what is logged
  */
@@ -72,7 +72,7 @@ enum xinetd_operator {
 struct xinetd_line {
 	enum xinetd_key key;
 	enum xinetd_operator operator;
-	char *text;    /* which the values point into */
+	char *text; /* which the values point into */
 	char **values;
 	size_t n_values;
 	struct translation_place place;

@@ -15,8 +15,8 @@ static void add_list(struct xinetd_service *service, enum xinetd_key from, const
 
 	if (attribute->n_values == 0)
 		return;
-	assignment = translation_assign(
-		translation, service->service, "exec", key, attribute->place);
+	assignment =
+		translation_assign(translation, service->service, "exec", key, attribute->place);
 	for (size_t i = 0; i < attribute->n_values; i++)
 		translation_add_text(translation, assignment, "%s", attribute->values[i]);
 }
@@ -44,8 +44,8 @@ static void add_limit(struct xinetd_service *service, enum xinetd_key from, cons
 		unit = "MiB";
 	if (*unit && *unit != 's')
 		length--;
-	assignment = translation_assign(translation, service->service, "exec.rlimit", key,
-		service->attributes[from].place);
+	assignment = translation_assign(
+		translation, service->service, "exec.rlimit", key, service->attributes[from].place);
 	translation_add_text(translation, assignment, "%.*s%s", (int)length, text, unit);
 }
 
@@ -106,8 +106,7 @@ static bool add_server(struct xinetd_service *service)
 		server, has_name ? args->values[0] : NULL);
 	if (args->n_values <= has_name)
 		return add_circumstances(service);
-	assignment = translation_assign(
-		translation, service->service, "exec", "args", args->place);
+	assignment = translation_assign(translation, service->service, "exec", "args", args->place);
 	for (size_t i = has_name; i < args->n_values; i++)
 		translation_add_text(translation, assignment, "%s", args->values[i]);
 	return add_circumstances(service);

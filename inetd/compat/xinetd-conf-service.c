@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool xinetd_service_refuse(struct xinetd_service *service, struct translation_place place,
-	const char *format, ...)
+bool xinetd_service_refuse(
+	struct xinetd_service *service, struct translation_place place, const char *format, ...)
 {
 	char sentence[1024];
 	va_list args;
@@ -42,8 +42,7 @@ const char *xinetd_service_value(const struct xinetd_service *service, enum xine
 	return attribute->n_values == 1 ? attribute->values[0] : NULL;
 }
 
-bool xinetd_service_is(
-	const struct xinetd_service *service, enum xinetd_key key, const char *value)
+bool xinetd_service_is(const struct xinetd_service *service, enum xinetd_key key, const char *value)
 {
 	const char *text = xinetd_service_value(service, key);
 
@@ -88,9 +87,8 @@ struct word {
 };
 
 static const struct word flags[] = {
-	{"IDONLY",
-		"the flag IDONLY needs the identification of RFC 1413, which usher does not ask "
-		"for: take it away, and use only_from"},
+	{"IDONLY", "the flag IDONLY needs the identification of RFC 1413, which usher does not ask "
+		   "for: take it away, and use only_from"},
 	{"INTERCEPT"}, /* makes a difference only where a rule is refused for it */
 	{"IPv4"},
 	{"IPv6"},
@@ -155,10 +153,10 @@ static bool read_protocol(struct xinetd_service *service)
 {
 	const char *type = xinetd_service_value(service, XINETD_SOCKET_TYPE);
 	const char *protocol = xinetd_service_value(service, XINETD_PROTOCOL);
-	bool is_stream = type ? strcmp(type, "stream") == 0
-			      : protocol && strcmp(protocol, "tcp") == 0;
-	bool is_dgram = type ? strcmp(type, "dgram") == 0
-			     : protocol && strcmp(protocol, "udp") == 0;
+	bool is_stream =
+		type ? strcmp(type, "stream") == 0 : protocol && strcmp(protocol, "tcp") == 0;
+	bool is_dgram =
+		type ? strcmp(type, "dgram") == 0 : protocol && strcmp(protocol, "udp") == 0;
 
 	if (!type && !protocol)
 		return xinetd_service_refuse(service, service->entry->place,
@@ -317,6 +315,7 @@ static bool translate(struct xinetd_service *service)
 	if (!service->service)
 		return false;
 	service->service->is_mux = service->is_mux;
+	service->service->is_mux_plus = service->is_mux_plus;
 	service->service->is_disabled = is_disabled(service);
 	if (service->service->is_disabled)
 		translation_assign_text(translation, service->service, NULL, "disable",

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BLANKS	  " \t\r\f\v"
+#define BLANKS " \t\r\f\v"
 
 /* An include that goes deeper is taken for one that includes itself. */
 #define MAX_DEPTH 16
@@ -148,8 +148,8 @@ static bool read_line(struct text *text, struct xinetd_line *line)
 		return false;
 	}
 	name = next_word(&at);
-	operator = next_word(&at);
-	if (!operator || !read_operator(operator, &line->operator)) {
+	operator= next_word(&at);
+	if (!operator|| !read_operator(operator, & line->operator)) {
 		warn(text, "there is no operator, expected =, += or -= between blanks; the "
 			   "service is left out");
 		return false;
@@ -376,8 +376,8 @@ void xinetd_conf_translate(struct translation *translation, const char *file, co
 	finish(&conf);
 }
 
-int xinetd_conf_translate_folder(struct translation *translation, const char *folder,
-	const struct translation_facts *facts)
+int xinetd_conf_translate_folder(
+	struct translation *translation, const char *folder, const struct translation_facts *facts)
 {
 	struct xinetd_conf conf = {.translation = translation, .facts = facts};
 	struct text text = {.conf = &conf, .at = ""};

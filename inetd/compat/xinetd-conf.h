@@ -32,5 +32,5 @@ void xinetd_conf_translate(struct translation *translation, const char *file, co
 
 /* The same for all files of a folder, as includedir reads them. Returns 0 or a negative errno: the
  * folder cannot be read. */
-int xinetd_conf_translate_folder(struct translation *translation, const char *folder,
-	const struct translation_facts *facts);
+int xinetd_conf_translate_folder(
+	struct translation *translation, const char *folder, const struct translation_facts *facts);
