@@ -10,16 +10,18 @@
 /* Lists that would be longer go over several lines. */
 #define LINE_WIDTH 80
 
-/* A backslash takes the special meaning from these: usher.conf(5), "SYNTAX". '$' would begin a
- * variable. */
-#define SPECIAL "\\\"$"
+/* Does it need a backslash? usher.conf(5), "SYNTAX"; "${" would begin a variable. */
+static bool is_special(const char *at)
+{
+	return *at == '\\' || *at == '"' || (*at == '$' && at[1] == '{');
+}
 
 static size_t quoted_length(const char *text)
 {
 	size_t length = strlen("\"\"");
 
 	for (; *text; text++)
-		length += strchr(SPECIAL, *text) ? 2 : 1;
+		length += is_special(text) ? 2 : 1;
 	return length;
 }
 
@@ -40,7 +42,16 @@ static bool is_bare(const char *text)
 	       (*text && text[strspn(text, "0123456789")] == '\0');
 }
 
-/* Has it texts, as many as there are? The others have so many numbers as they have. */
+/* Numbers and booleans need no quotes. */
+static void print_value(const char *text, bool is_text, FILE *stream)
+{
+	if (!is_text && is_bare(text))
+		(void)fputs(text, stream);
+	else
+		translation_print_text(text, stream);
+}
+
+/* Does it take any number of texts? */
 static bool is_list(const struct translation_assignment *assignment)
 {
 	static const char *const lists[] = {"listen", "args", "env", "pass_env", "only_from",
@@ -67,7 +78,7 @@ static void print_list(const struct translation_assignment *assignment, size_t c
 		} else if (i > 0) {
 			(void)fputs(", ", stream);
 		}
-		print_value(text, is_of_texts, stream);
+		print_value(text, is_list(assignment), stream);
 		column += quoted_length(text) + strlen(", ");
 	}
 	(void)fputc('}', stream);
