@@ -59,7 +59,7 @@ struct netmap *netmap_free(struct netmap *map)
 
 static uint32_t *chain_of(const struct netmap *map, const struct network *network)
 {
-	return &map->chains[siphash(map->key, network, sizeof(*network)) & (map->n_slots - 1)];
+	return &map->chains[siphash_of(map->key, network, sizeof(*network)) & (map->n_slots - 1)];
 }
 
 uint32_t netmap_find(const struct netmap *map, const struct network *network)

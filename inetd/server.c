@@ -327,7 +327,7 @@ int server_run(struct config *config, const struct server_setting *setting)
 	if (r >= 0)
 		r = serve(&server);
 	else
-		(void)privilege_drop(); /* what is to be undone needs no root */
+		(void)privilege_drop(false); /* what is to be undone needs no root */
 	stop(&server);
 	(void)closer_stop(STOP_USEC);
 	(void)notify_stop(STOP_USEC);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * SipHash-2-4 (Aumasson and Bernstein, 2012): a hash whose collisions nobody can aim at who does
- * not know the key.
+ * SipHash-2-4 (Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012): a hash under a
+ * key, so that who does not know the key can neither foresee nor undo it.
  *
- * For tables that strangers fill. Pure: where the key comes from is the caller's business.
+ * Pure: the key is the caller's.
  */
 #pragma once
 
@@ -12,4 +12,5 @@
 
 #define SIPHASH_KEY_SIZE 16
 
-uint64_t siphash(const uint8_t key[SIPHASH_KEY_SIZE], const void *data, size_t size);
+/* The hash of `size` bytes of `data`. */
+uint64_t siphash_of(const uint8_t key[SIPHASH_KEY_SIZE], const void *data, size_t size);
