@@ -33,6 +33,8 @@ static json_t *answer_status(struct server *server, const char *unused, int clie
 	return status_json(&(struct status_source){
 		.config = server->config,
 		.services = &server->services,
+		.n_denied = denied_n(server->denied, server_now(server)),
+		.now_usec = server_now(server),
 		.uptime_usec = server_now(server) - server->started_usec,
 		.program = server->program,
 		.n_upgrades = server->n_upgrades,
