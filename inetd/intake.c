@@ -23,7 +23,7 @@ struct intake {
 	bool is_short_of_resources; /* accepting failed, and that was logged */
 	size_t n_deferred, next_deferred;
 	uint64_t n_reset;
-	intake_on_connections on_connections;
+	const struct intake_events *events;
 	void *userdata;
 };
 
@@ -109,15 +109,14 @@ static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
 }
 
 int intake_new(struct intake **ret, sd_event *event, const char *service,
-	intake_on_connections on_connections, void *userdata)
+	const struct intake_events *events, void *userdata)
 {
 	struct intake *intake = calloc(1, sizeof(*intake));
 	int r;
 
 	if (!intake)
 		return -ENOMEM;
-	*intake = (struct intake){
-		.service = service, .on_connections = on_connections, .userdata = userdata};
+	*intake = (struct intake){.service = service, .events = events, .userdata = userdata};
 	r = sd_event_add_time(
 		event, &intake->retry, CLOCK_MONOTONIC, 0, RETRY_USEC / 10, on_retry, intake);
 	if (r >= 0)
@@ -146,8 +145,10 @@ static void accept_and_reset(struct intake *intake, struct listener *l)
 {
 	struct wire_address peer;
 
-	for (int i = 0, fd; i < RESET_BUDGET && intake_accept(intake, l, &fd, &peer) >= 0; i++)
+	for (int i = 0, fd; i < RESET_BUDGET && intake_accept(intake, l, &fd, &peer) >= 0; i++) {
 		intake_reset(intake, fd);
+		intake->events->on_reset(l, &peer, intake->userdata);
+	}
 }
 
 static void on_listener_connections(struct listener *l, void *userdata)
@@ -157,7 +158,7 @@ static void on_listener_connections(struct listener *l, void *userdata)
 	if (wanted_state(intake, l) == INTAKE_RESETTING)
 		accept_and_reset(intake, l);
 	else
-		intake->on_connections(l, intake->userdata);
+		intake->events->on_connections(l, intake->userdata);
 }
 
 void intake_defer(struct intake *intake, struct listener *l)

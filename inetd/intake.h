@@ -31,15 +31,19 @@ enum intake_state {
 
 struct intake;
 
-/* There are connections, and somebody may serve them: call intake_accept(). */
-typedef void (*intake_on_connections)(struct listener *l, void *userdata);
+struct intake_events {
+	/* There are connections, and somebody may serve them: call intake_accept(). */
+	void (*on_connections)(struct listener *l, void *userdata);
+	/* A client at `l` was reset, because nobody is registered. */
+	void (*on_reset)(struct listener *l, const struct wire_address *peer, void *userdata);
+};
 
 /*
- * An intake without listeners, WAITING. `service` is for messages and must live as long. Returns 0
- * with *ret (free with intake_free()), or a negative errno.
+ * An intake without listeners, WAITING. `service` is for messages and must live as long; `events`
+ * is static. Returns 0 with *ret (free with intake_free()), or a negative errno.
  */
 int intake_new(struct intake **ret, sd_event *event, const char *service,
-	intake_on_connections on_connections, void *userdata);
+	const struct intake_events *events, void *userdata);
 
 /* Frees the listeners too. NULL is allowed. Returns NULL. */
 struct intake *intake_free(struct intake *intake);

@@ -65,10 +65,12 @@ void service_carry_out(struct service *s)
 			give(s, action.handoff);
 			break;
 		case DISPATCH_CLOSE:
+			service_account_start(s, action.handoff);
 			action.handoff->fd = closer_close(action.handoff->fd);
 			service_forget_forwarded(s, action.handoff);
 			break;
 		case DISPATCH_ENDED:
+			service_account_end(s, action.handoff);
 			break;
 		case DISPATCH_PAUSE:
 			s->is_full = true;

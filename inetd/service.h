@@ -12,6 +12,7 @@
 #include "inheritance.h"
 #include "intake.h"
 #include "listener.h"
+#include "log-destination.h"
 #include "provider.h"
 #include "rendezvous.h"
 #include "succession.h"
@@ -56,6 +57,10 @@ struct service *service_free(struct service *s);
  */
 void service_configure(struct service *s, const struct config_service *config,
 	struct listener **listeners, size_t n_listeners);
+
+/* Where what is said about its connections goes: a reference, which is taken; NULL: where all
+ * messages go. Before service_configure(). */
+void service_set_destination(struct service *s, struct log_destination *destination);
 
 /*
  * The service is no longer configured: its listeners are the caller's, nobody can register any
