@@ -47,7 +47,6 @@ struct connection;
  * closed.
  */
 struct conversation {
-	const char *name;
 	int (*on_open)(struct connection *c, const char *data, size_t size); /* may be NULL */
 	int (*on_readable)(struct connection *c);
 	int (*on_writable)(struct connection *c); /* may be NULL if nothing is ever left unsent */

@@ -134,7 +134,6 @@ static int on_readable(struct connection *c)
 }
 
 static const struct conversation conversation = {
-	.name = "tcpmux",
 	.on_open = on_open,
 	.on_readable = on_readable,
 	.on_writable = send_help,
