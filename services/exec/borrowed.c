@@ -183,7 +183,8 @@ static struct borrowed *find_socket(struct borrowing *b, ino_t inode)
 {
 	struct borrowed *one;
 
-	TAILQ_FOREACH (one, &b->sockets, link) {
+	TAILQ_FOREACH(one, &b->sockets, link)
+	{
 		if (one->inode == inode)
 			return one;
 	}
@@ -261,8 +262,10 @@ void borrowing_refresh(struct borrowing *b)
 	struct borrowed *one;
 	struct usher_lent lent;
 
-	TAILQ_FOREACH (one, &b->sockets, link)
+	TAILQ_FOREACH(one, &b->sockets, link)
+	{
 		one->is_listed = false;
+	}
 	for (size_t i = 0; usher_lent(b->usher, i, &lent) == 0; i++) {
 		int r = take_socket(b, lent.fd);
 
@@ -277,7 +280,8 @@ bool borrowing_is_idle(const struct borrowing *b)
 {
 	const struct borrowed *one;
 
-	TAILQ_FOREACH (one, &b->sockets, link) {
+	TAILQ_FOREACH(one, &b->sockets, link)
+	{
 		if (one->run)
 			return false;
 	}

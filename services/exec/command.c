@@ -27,9 +27,11 @@ static bool is_list(const json_t *json)
 	size_t i;
 	json_t *item;
 
-	json_array_foreach (json, i, item)
+	json_array_foreach(json, i, item)
+	{
 		if (!json_is_string(item))
 			return false;
+	}
 	return json_is_array(json);
 }
 
@@ -38,9 +40,11 @@ static bool has_item(const json_t *list, const char *name)
 	size_t i;
 	json_t *item;
 
-	json_array_foreach (list, i, item)
+	json_array_foreach(list, i, item)
+	{
 		if (strcmp(json_string_value(item), name) == 0)
 			return true;
+	}
 	return false;
 }
 
@@ -147,7 +151,8 @@ static int take_limits(
 		return -ENOMEM;
 	for (size_t i = 0; i < n_common; i++)
 		command->limits[command->n_limits++] = common[i];
-	json_object_foreach (rlimits, name, value) {
+	json_object_foreach(rlimits, name, value)
+	{
 		int resource = find_resource(name);
 		rlim_t limit =
 			json_is_integer(value) ? (rlim_t)json_integer_value(value) : RLIM_INFINITY;
@@ -223,7 +228,8 @@ static void take_listeners(struct command *command)
 
 	/* Without any, connections come from other services. */
 	command->has_connections = is_delivered && json_array_size(listeners) == 0;
-	json_array_foreach (listeners, i, listener) {
+	json_array_foreach(listeners, i, listener)
+	{
 		if (json_is_true(json_object_get(listener, "lent")))
 			command->has_lent = true;
 		else
@@ -382,9 +388,11 @@ static bool is_document(json_t *json)
 	if (json_unpack(json, "{s:s, s:o}", "run_dir", &run_dir, "services", &services) < 0 ||
 		!json_is_object(services))
 		return false;
-	json_object_foreach (services, name, service)
+	json_object_foreach(services, name, service)
+	{
 		if (!is_program(service))
 			return false;
+	}
 	return true;
 }
 
@@ -401,7 +409,8 @@ static int take_programs(
 	commands->failures = calloc(n + 1, sizeof(*commands->failures));
 	if (!commands->run_dir || !commands->list || !commands->failures)
 		return -ENOMEM;
-	json_object_foreach (services, name, service) {
+	json_object_foreach(services, name, service)
+	{
 		r = add_program(commands, name, service, common, n_common);
 		if (r < 0)
 			return r;

@@ -49,7 +49,8 @@ static bool are_all_over(const struct exec *exec)
 {
 	const struct service *s;
 
-	TAILQ_FOREACH (s, &exec->services, link) {
+	TAILQ_FOREACH(s, &exec->services, link)
+	{
 		if (exec->is_stopping ? !service_is_over(s) : !service_is_finished(s))
 			return false;
 	}
@@ -83,7 +84,8 @@ static struct service *find_service(const struct exec *exec, const char *name)
 {
 	struct service *s;
 
-	TAILQ_FOREACH (s, &exec->services, link) {
+	TAILQ_FOREACH(s, &exec->services, link)
+	{
 		if (!s->is_draining && strcmp(service_name(s), name) == 0)
 			return s;
 	}
@@ -150,10 +152,14 @@ static void share_out(struct exec *exec)
 	struct service *s;
 	size_t n = 0;
 
-	TAILQ_FOREACH (s, &exec->services, link)
+	TAILQ_FOREACH(s, &exec->services, link)
+	{
 		n++;
-	TAILQ_FOREACH (s, &exec->services, link)
+	}
+	TAILQ_FOREACH(s, &exec->services, link)
+	{
 		service_set_credit(s, share(exec->setting, n, s->command->instances));
+	}
 }
 
 static const char *find_failure(const struct commands *commands, const char *service)
@@ -314,8 +320,10 @@ static int on_stop_signal(
 	(void)source, (void)info;
 	exec->is_stopping = true;
 	(void)sd_notify(0, "STOPPING=1");
-	TAILQ_FOREACH (s, &exec->services, link)
+	TAILQ_FOREACH(s, &exec->services, link)
+	{
 		service_drain(s);
+	}
 	exec->follower = follower_free(exec->follower);
 	if (is_second || are_all_over(exec) ||
 		sd_event_add_time_relative(exec->event, &exec->deadline, CLOCK_MONOTONIC,
