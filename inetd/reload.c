@@ -157,24 +157,52 @@ static void name_occupant(
 	snprintf(why, size, "the address is in use by %s", occupant);
 }
 
-/* What else an administrator can do about an error of listener_bind(). */
-static const char *hint_for(const struct address *address, int error)
+/* What else an administrator can do about the kernel's having none of a family. */
+static const char *family_hint_for(const struct address *address)
 {
-	bool is_unix = address->sockaddr.sa_family == AF_UNIX;
+	return address->sockaddr.sa_family == AF_VSOCK
+		       ? "; the kernel has no vsock: load its module (modprobe vsock)"
+		       : "; the kernel has no IPv6: give an IPv4 address, or none";
+}
 
+static const char *right_hint_for(
+	const struct address *address, const struct config_socket *options, int error)
+{
+	if (address->sockaddr.sa_family == AF_UNIX)
+		return "; usherd's user must be able to write to the folder";
+	if (error == -EPERM && options->transparent)
+		return "; socket { transparent = true } needs root's rights at the start, or "
+		       "CAP_NET_RAW";
+	if (error == -EPERM && address->interface[0] != '\0')
+		return "; before Linux 5.7 %INTERFACE needs root's rights at the start, or "
+		       "CAP_NET_RAW";
+	return "; ports below 1024 need root's rights at the start, or CAP_NET_BIND_SERVICE";
+}
+
+/* What else an administrator can do about an error of listener_bind(). */
+static const char *hint_for(
+	const struct address *address, const struct config_socket *options, int error)
+{
 	switch (-error) {
 	case EADDRNOTAVAIL:
-		return "; socket { freebind = true } binds it even if this machine does not have "
-		       "it";
+		return address->sockaddr.sa_family == AF_VSOCK
+			       ? ""
+			       : "; socket { freebind = true } binds it even if this machine does "
+				 "not have it";
 	case EACCES:
 	case EPERM:
-		return is_unix ? "; usherd's user must be able to write to the folder"
-			       : "; ports below 1024 need root's rights at the start, or "
-				 "CAP_NET_BIND_SERVICE";
+		return right_hint_for(address, options, error);
 	case EAFNOSUPPORT:
-		return "; the kernel has no IPv6: give an IPv4 address, or none";
+		return family_hint_for(address);
 	case EEXIST:
 		return "; what is there is not a socket, so usherd leaves it alone";
+	case ENODEV:
+		return "; there is no such interface now (ip-link(8)): have usherd start after it";
+	case EPROTONOSUPPORT:
+	case ENOPROTOOPT:
+		return address->protocol == 0 ? ""
+					      : "; the kernel has no Multipath TCP (sysctl "
+						"net.mptcp.enabled): give tcp: instead";
 	default:
 		return "";
 	}
@@ -196,7 +224,7 @@ static void explain_bind_failure(struct reload *reload, const struct config_list
 		name_occupant(reload, &listen->address, why, sizeof(why));
 	else
 		snprintf(why, sizeof(why), "%s%s", strerror(-error),
-			hint_for(&listen->address, error));
+			hint_for(&listen->address, &config->socket, error));
 	add_error(reload, listen, why);
 }
 

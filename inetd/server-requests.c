@@ -145,6 +145,16 @@ static json_t *answer_resume(struct server *server, const char *name, int client
 	return set_paused(server, name, false);
 }
 
+/* For usher-exec: a line at once, and one after each reload, see server_reload(). */
+static json_t *answer_follow(struct server *server, const char *unused, int client_fd)
+{
+	(void)unused;
+	if (control_follow(server->control, client_fd) < 0)
+		return answer(false, "%d processes follow already, which is the limit",
+			CONTROL_MAX_FOLLOWERS);
+	return json_pack("{s:s}", "event", "following");
+}
+
 static const struct {
 	const char *word;
 	bool has_argument;
@@ -152,6 +162,7 @@ static const struct {
 } requests[] = {
 	{"status", false, answer_status},
 	{"reload", false, answer_reload},
+	{"follow", false, answer_follow},
 	{"state", false, answer_state},
 	{"upgrade", false, answer_upgrade},
 	{"drain", true, answer_drain},
@@ -169,6 +180,6 @@ json_t *server_on_request(const char *request, int client_fd, void *userdata)
 			requests[i].word[length] == '\0' && requests[i].has_argument == !!argument)
 			return requests[i].answer(userdata, argument, client_fd);
 	return answer(false,
-		"unknown request: this usherd knows 'status', 'reload', 'upgrade', 'state', "
-		"'drain SERVICE[/PROVIDER]', 'pause SERVICE' and 'resume SERVICE'");
+		"unknown request: this usherd knows 'status', 'reload', 'follow', 'upgrade', "
+		"'state', 'drain SERVICE[/PROVIDER]', 'pause SERVICE' and 'resume SERVICE'");
 }

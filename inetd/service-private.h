@@ -4,8 +4,9 @@
  *
  * service-settle.c carries out what dispatch decides, service-accept.c decides when connections are
  * accepted and providers listened to, service-providers.c lets providers register and leave,
- * service-parking.c keeps what nobody can take, service-forward.c passes on what providers forward,
- * service-account.c says to the log what becomes of connections,
+ * service-lend.c says to whom the sockets are lent, service-parking.c keeps what nobody can take,
+ * service-forward.c passes on what providers forward, service-account.c says to the log what becomes
+ * of connections,
  * service.c makes, changes and ends the whole, service-save.c and service-restore.c hand it on to
  * the next usherd.
  *
@@ -31,6 +32,8 @@ struct service {
 	struct provider *providers;
 	struct provider *dirty; /* those with something in the outbox */
 	unsigned int n_providers, n_registered, last_number;
+	struct provider *borrower; /* to whom what is for lending is lent; NULL: nobody */
+	bool is_lending_new;	   /* somebody has to be told something, or may be the borrower */
 
 	bool is_full;	/* as dispatch said */
 	bool is_paused; /* by the administrator */
@@ -104,6 +107,15 @@ extern const struct provider_events service_provider_events;
 
 /* Tell all registered providers of changed listeners. */
 void service_welcome_again(struct service *s);
+
+/*
+ * Choose the borrower and tell those who have to know; and what clients meet where nobody borrows.
+ * Part of settling.
+ */
+void service_lend(struct service *s);
+
+/* The provider is leaving: somebody else gets what was lent to it. */
+void service_end_borrowing(struct service *s, const struct provider *p);
 
 /* Parking as part of a new service. Returns 0 or a negative errno. */
 int service_parking_init(struct service *s, struct inheritance *inherited);

@@ -135,6 +135,7 @@ static bool has_ended(const struct service *s)
 
 static void settle_once(struct service *s)
 {
+	service_lend(s);
 	do
 		service_carry_out(s);
 	while (s->dirty && (flush_one(s) || s->dirty));

@@ -184,7 +184,8 @@ static bool replace_listeners(struct service *s, struct listener **listeners, si
 {
 	bool are_others = !intake_has(s->intake, listeners, n_listeners);
 
-	intake_replace(s->intake, listeners, n_listeners, &s->config.socket);
+	intake_replace(s->intake, listeners, n_listeners, &s->config.socket,
+		s->config.deliver == CONFIG_DELIVER_LISTENER);
 	if (are_others)
 		dispatch_visit_unclaimed(s->dispatch, renumber_listener, s);
 	return are_others;
@@ -208,7 +209,7 @@ static bool allow_forward(struct service *s)
 void service_configure(struct service *s, const struct config_service *config,
 	struct listener **listeners, size_t n_listeners)
 {
-	bool are_others, is_forward_new;
+	bool are_others, is_forward_new, is_delivery_new = s->config.deliver != config->deliver;
 
 	assert(!s->is_ending);
 	s->config = *config;
@@ -216,7 +217,7 @@ void service_configure(struct service *s, const struct config_service *config,
 		config->admission.source_bits_v6);
 	are_others = replace_listeners(s, listeners, n_listeners);
 	is_forward_new = allow_forward(s);
-	if (are_others || is_forward_new)
+	if (are_others || is_forward_new || is_delivery_new)
 		service_welcome_again(s);
 	set_rendezvous(s);
 	rendezvous_store(s->rendezvous);
@@ -244,6 +245,7 @@ void service_end(struct service *s)
 void service_set_paused(struct service *s, bool is_paused)
 {
 	s->is_paused = is_paused;
+	s->is_lending_new = true;
 	service_settle(s);
 }
 

@@ -125,6 +125,9 @@ bool service_is_ending(const struct service *s);
 const struct intake *service_intake(const struct service *s);
 const struct dispatch *service_dispatch(const struct service *s);
 const struct provider *service_providers(const struct service *s);
+const struct provider *service_borrower(const struct service *s); /* NULL: nothing is lent */
+/* Are all its listeners for lending, if it has any? */
+bool service_only_lends(const struct service *s);
 const struct rendezvous *service_rendezvous(const struct service *s); /* NULL while ending */
 /* Connections that its providers gave on and nobody took: they were reset. */
 uint64_t service_n_forwards_refused(const struct service *s);

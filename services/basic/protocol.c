@@ -6,7 +6,6 @@
  * make us hold is bounded instead: the credit bounds the connections, connection.h the bytes.
  */
 #include "protocol.h"
-#include "connection.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -45,26 +44,6 @@ static int echo_on_readable(struct connection *c)
 	return connection_send(c, data, size);
 }
 
-static int discard_on_readable(struct connection *c)
-{
-	const char *data;
-	size_t size;
-
-	return connection_read(c, &data, &size);
-}
-
-/* An answer that fits any socket's empty buffer: what is not taken at once will not be later. */
-static int send_answer(struct connection *c, const void *answer, size_t size)
-{
-	ssize_t n = connection_send_some(c, answer, size);
-
-	if (n < 0)
-		return (int)n;
-	if ((size_t)n < size)
-		return -EIO;
-	return connection_finish(c);
-}
-
 /*
  * "Weekday, Month Day, Year Time-Zone" of RFC 867. UTC, as the line says, so that it means the same
  * moment to a client anywhere; the inetd servers sent local time without naming the zone.
@@ -78,7 +57,7 @@ static int daytime_on_open(struct connection *c, const char *data, size_t size)
 	(void)data, (void)size;
 	if (!gmtime_r(&now, &utc))
 		return -errno;
-	return send_answer(
+	return connection_answer(
 		c, line, strftime(line, sizeof(line), "%A, %B %d, %Y %H:%M:%S-UTC\r\n", &utc));
 }
 
@@ -88,7 +67,7 @@ static int time_on_open(struct connection *c, const char *data, size_t size)
 	uint32_t answer = htonl((uint32_t)(time(NULL) + SECONDS_1900_TO_1970));
 
 	(void)data, (void)size;
-	return send_answer(c, &answer, sizeof(answer));
+	return connection_answer(c, &answer, sizeof(answer));
 }
 
 /* The 95 lines after which the pattern repeats. */
@@ -118,7 +97,7 @@ static int chargen_on_open(struct connection *c, const char *data, size_t size)
  */
 static int chargen_on_readable(struct connection *c)
 {
-	int r = discard_on_readable(c);
+	int r = connection_discard(c);
 
 	return r == CONNECTION_OVER ? connection_watch(c, EPOLLOUT) : r;
 }
@@ -135,18 +114,28 @@ static int chargen_on_writable(struct connection *c)
 	return 0;
 }
 
-const struct protocol protocols[] = {
-	{"echo", echo_on_open, echo_on_readable, connection_send_waiting},
-	{"discard", NULL, discard_on_readable, NULL},
-	{"daytime", daytime_on_open, discard_on_readable, NULL},
-	{"chargen", chargen_on_open, chargen_on_readable, chargen_on_writable},
-	{"time", time_on_open, discard_on_readable, NULL},
-	{NULL, NULL, NULL, NULL},
+const struct conversation protocols[] = {
+	{
+		.name = "echo",
+		.on_open = echo_on_open,
+		.on_readable = echo_on_readable,
+		.on_writable = connection_send_waiting,
+	},
+	{.name = "discard", .on_readable = connection_discard},
+	{.name = "daytime", .on_open = daytime_on_open, .on_readable = connection_discard},
+	{
+		.name = "chargen",
+		.on_open = chargen_on_open,
+		.on_readable = chargen_on_readable,
+		.on_writable = chargen_on_writable,
+	},
+	{.name = "time", .on_open = time_on_open, .on_readable = connection_discard},
+	{.name = NULL},
 };
 
-const struct protocol *protocol_find(const char *name)
+const struct conversation *protocol_find(const char *name)
 {
-	for (const struct protocol *protocol = protocols; protocol->name; protocol++)
+	for (const struct conversation *protocol = protocols; protocol->name; protocol++)
 		if (strcmp(protocol->name, name) == 0)
 			return protocol;
 	return NULL;

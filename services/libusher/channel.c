@@ -56,6 +56,7 @@ int channel_open(
 	if (r < 0 && !is_gone(r))
 		return r;
 	channel->is_peer_gone = r < 0;
+	channel->takes_listeners = hello->header.flags & WIRE_HELLO_TAKES_LISTENERS;
 	channel->fd = take_fd(&fd);
 	channel->number++;
 	return 0;
@@ -177,6 +178,16 @@ static uint64_t first_sequence(const union wire_message *message)
 	}
 }
 
+/* What comes only after WELCOME, and LISTENERS only if it was asked for. */
+static const char *check_moment(const struct channel *channel, uint16_t type)
+{
+	if (type == WIRE_LISTENERS && !channel->takes_listeners)
+		return "listeners come to a provider that takes none";
+	if (type == WIRE_LISTENERS && !channel->is_welcome)
+		return "listeners come before the welcome";
+	return NULL;
+}
+
 static const char *check(const struct channel *channel, const union wire_message *message,
 	const struct fdpass_received *received)
 {
@@ -189,7 +200,7 @@ static const char *check(const struct channel *channel, const union wire_message
 		return why;
 	sequence = first_sequence(message);
 	if (sequence == 0)
-		return NULL;
+		return check_moment(channel, message->header.type);
 	if (!channel->is_welcome)
 		return "connections come before the welcome";
 	if (sequence != channel->sequence + 1)

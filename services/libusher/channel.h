@@ -33,9 +33,10 @@ struct channel {
 	uint32_t number;   /* counts the channels of this registration from 1 */
 	bool is_welcome;   /* WELCOME came: only now anything but HELLO may be sent */
 	bool is_peer_gone; /* nothing more can be sent; what was sent to us is still to be read */
-	bool is_blocked;   /* something is to be sent when there is room: channel_flush() then */
-	uint64_t sequence; /* of the last connection received, 0: none yet */
-	uint32_t owed;	   /* which of these messages are to be sent, as they are then */
+	bool takes_listeners; /* as HELLO said */
+	bool is_blocked;      /* something is to be sent when there is room: channel_flush() then */
+	uint64_t sequence;    /* of the last connection received, 0: none yet */
+	uint32_t owed;	      /* which of these messages are to be sent, as they are then */
 
 	/* What WELCOME has said. */
 	char service[WIRE_NAME_SIZE];

@@ -51,6 +51,7 @@ static void on_refused(struct usher *u)
 	const struct wire_refused *refused = &u->message->refused;
 
 	registration_explain(u, "%s", refused->reason);
+	lent_clear(&u->lent); /* somebody else may have them */
 	switch (refused->error) {
 	case EAGAIN:
 	case EINTR:
@@ -147,10 +148,49 @@ static void on_forwarded(struct usher *u, size_t n_bytes, const struct fdpass_re
 	acknowledge(u, 1, received->n_fds);
 }
 
+/*
+ * Sockets that did not arrive can't be asked for on this channel. Its end lets usherd lend them to
+ * somebody who has room; a later one may get them again.
+ */
+static void on_lent_lost(struct usher *u)
+{
+	lent_clear(&u->lent);
+	u->error = -EMFILE;
+	registration_explain(u, "sockets that usherd lends did not arrive: this process is at its "
+				"descriptor limit, or a security module refused them");
+	registration_leave_for_long(u);
+}
+
+static void on_listeners(struct usher *u, size_t n, struct fdpass_received *received)
+{
+	const struct wire_listeners *message = &u->message->listeners;
+	int r;
+
+	if (received->n_fds < n) {
+		fdpass_close(received, 0);
+		on_lent_lost(u);
+		return;
+	}
+	/* After usher_drain() they go back to usherd unseen, which knows of it by DRAIN. */
+	if (u->is_draining) {
+		fdpass_close(received, 0);
+		return;
+	}
+	r = lent_change(&u->lent, message->listeners, received->fds, n,
+		message->header.flags & WIRE_LISTENERS_MORE);
+	if (r < 0) {
+		registration_explain(
+			u, "what usherd lends cannot be taken: %s", strerrordesc_np(-r));
+		u->error = r;
+		registration_leave(u);
+	}
+}
+
 /* Nothing more comes, and usherd does not want this registration back. */
 static void end_registration(struct usher *u, const char *why)
 {
 	registration_explain(u, "%s", why);
+	lent_clear(&u->lent);
 	u->is_draining = true;
 	u->is_drained = true;
 	u->retry_ns = 0;
@@ -178,7 +218,7 @@ static void on_draining(struct usher *u)
 	}
 }
 
-static void on_message(struct usher *u, const struct fdpass_received *received)
+static void on_message(struct usher *u, struct fdpass_received *received)
 {
 	size_t n_records = wire_n_records(u->message, received->size);
 
@@ -191,6 +231,9 @@ static void on_message(struct usher *u, const struct fdpass_received *received)
 		break;
 	case WIRE_CONNECTIONS:
 		on_connections(u, n_records, received);
+		break;
+	case WIRE_LISTENERS:
+		on_listeners(u, n_records, received);
 		break;
 	case WIRE_FORWARDED:
 		on_forwarded(u, n_records, received);

@@ -206,6 +206,8 @@ static bool is_claim_owed(const struct usher *u)
 
 bool registration_has_news(const struct usher *u)
 {
+	if (u->lent.is_changed)
+		return true;
 	if (u->n_queued > 0)
 		return !is_claim_owed(u);
 	return u->error != 0 || u->is_drained;
@@ -310,6 +312,7 @@ void registration_drain(struct usher *u)
 		return;
 	u->is_draining = true;
 	u->retry_ns = 0;
+	lent_clear(&u->lent);
 	if (u->channel.fd < 0 || is_leaving)
 		u->is_drained = true;
 	else

@@ -17,6 +17,7 @@
 
 #include "channel.h"
 #include "held.h"
+#include "lent.h"
 #include "usher.h"
 #include "wire.h"
 #include <pthread.h>
@@ -39,6 +40,7 @@ struct usher {
 	struct held held;
 	struct wire_listener *listeners; /* of the latest WELCOME */
 	size_t n_listeners;
+	struct lent lent;
 
 	/* Received, and claimed or about to be. Nothing more is received while there are any. */
 	struct usher_connection queue[WIRE_MAX_CONNECTIONS];
@@ -72,7 +74,10 @@ int registration_open(struct usher *u);
 /* Allocate u->message if it was given away. Returns 0 or -ENOMEM. */
 int registration_make_room(struct usher *u);
 
-/* May the application hear something now: a queued connection, u->error, or that it is drained? */
+/*
+ * May the application hear something now: a change of what is lent, a queued connection, u->error,
+ * or that it is drained?
+ */
 bool registration_has_news(const struct usher *u);
 
 /* How many more to ask for. Releases that were not sent yet will each bring one by themselves. */

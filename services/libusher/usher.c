@@ -79,7 +79,7 @@ static int copy_options(struct usher_options *ret, const struct usher_options *o
 
 static int check_options(const struct usher_options *options)
 {
-	if (options->flags & ~(USHER_NONBLOCK | USHER_STANDBY))
+	if (options->flags & ~(USHER_NONBLOCK | USHER_STANDBY | USHER_LISTENERS))
 		return -EINVAL;
 	if (options->credit > USHER_MAX_CREDIT || options->weight > WIRE_MAX_WEIGHT)
 		return -EINVAL;
@@ -98,13 +98,19 @@ static uint32_t default_credit(void)
 	return (uint32_t)(limit.rlim_cur / 2); /* not 0: we need more than one ourselves */
 }
 
+static uint16_t hello_flags(uint32_t flags)
+{
+	return (uint16_t)((flags & USHER_STANDBY ? WIRE_HELLO_STANDBY : 0) |
+			  (flags & USHER_LISTENERS ? WIRE_HELLO_TAKES_LISTENERS : 0));
+}
+
 static void set_options(struct usher *u, const struct usher_options *options)
 {
 	u->flags = options->flags;
 	u->credit = options->credit ? options->credit : default_credit();
 	u->hello = (struct wire_hello){
 		.header.type = WIRE_HELLO,
-		.header.flags = options->flags & USHER_STANDBY ? WIRE_HELLO_STANDBY : 0,
+		.header.flags = hello_flags(options->flags),
 		.version_lowest = WIRE_VERSION,
 		.version_highest = WIRE_VERSION,
 		.weight = options->weight ? options->weight : 1,
@@ -182,6 +188,7 @@ struct usher *usher_free(struct usher *u)
 	close_fd(u->timer_fd);
 	close_fd(u->epoll_fd);
 	held_done(&u->held);
+	lent_done(&u->lent);
 	free(u->listeners);
 	free(u->message);
 	(void)pthread_mutex_destroy(&u->lock);
@@ -256,6 +263,10 @@ static int take_news(struct usher *u, struct usher_connection *ret, int flags)
 {
 	int r = u->error;
 
+	if (u->lent.is_changed) {
+		u->lent.is_changed = false;
+		return USHER_LENT;
+	}
 	if (u->n_queued > 0)
 		return take_connection(u, ret, flags);
 	(void)registration_flush(u); /* releases that were collected: this may be the last call */
@@ -268,6 +279,7 @@ static int accept_now(struct usher *u, struct usher_connection *ret, int flags)
 	int r = 1;
 
 	lock(u);
+	lent_close_former(&u->lent);
 	while (r > 0 && !registration_has_news(u))
 		r = registration_step(u);
 	if (r > 0)
@@ -395,6 +407,19 @@ int usher_listener(struct usher *u, uint32_t index, struct sockaddr_storage *ret
 	lock(u);
 	if (index < u->n_listeners)
 		r = (int)wire_address_to_sockaddr(&u->listeners[index].address, ret);
+	unlock(u);
+	return r;
+}
+
+int usher_lent(struct usher *u, size_t index, struct usher_lent *ret)
+{
+	int r = -ENOENT;
+
+	lock(u);
+	if (index < u->lent.n) {
+		*ret = u->lent.sockets[index].shown;
+		r = 0;
+	}
 	unlock(u);
 	return r;
 }

@@ -40,6 +40,15 @@ struct usher;
 /* Serve only while no other provider of the service can take a connection. */
 #define USHER_STANDBY 0x2u
 
+/*
+ * Take sockets that are lent: the service's datagram sockets, and its listening ones where its
+ * configuration says `deliver = "listener"`. usher_accept() returns USHER_LENT then.
+ */
+#define USHER_LISTENERS 0x4u
+
+/* Of usher_accept(): no connection has come, but the sockets that are lent have changed. */
+#define USHER_LENT 1
+
 /* Most bytes that usher_forward() sends along. */
 #define USHER_MAX_FORWARD 32768
 
@@ -54,7 +63,7 @@ struct usher_options {
 	/* sizeof(struct usher_options): tells which members the caller knows. */
 	size_t size;
 
-	/* USHER_NONBLOCK, USHER_STANDBY. */
+	/* USHER_NONBLOCK, USHER_STANDBY, USHER_LISTENERS. */
 	uint32_t flags;
 
 	/* Most connections to hold at once: 1 to USHER_MAX_CREDIT. Default: half of the soft
@@ -105,6 +114,22 @@ struct usher_connection {
 	uint64_t reserved[4];
 };
 
+/* A socket that is lent: see usher_lent(). */
+struct usher_lent {
+	/* The socket, O_NONBLOCK and close-on-exec. It is the registration's: don't close it. */
+	int fd;
+
+	/* SOCK_STREAM or SOCK_SEQPACKET: it listens, accept4(2) its connections. SOCK_DGRAM. */
+	int type;
+
+	/* Which of the service's listeners it is: an index for usher_listener(). */
+	uint32_t listener;
+
+	/* The address that it is bound to. Of AF_UNIX only the family: getsockname(2) has more. */
+	socklen_t address_length;
+	struct sockaddr_storage address;
+};
+
 /*
  * Make a registration for `service`: a name, whose rendezvous is $USHER_RUN_DIR/NAME.sock (default
  * /run/usher), or the path of a rendezvous if it contains a slash. `options` may be NULL.
@@ -142,7 +167,8 @@ int usher_fd(const struct usher *u);
  * ever, unless USHER_NONBLOCK was given. Registers and reconnects as needed, with growing pauses of
  * at most 2 seconds: usherd's absence is not an error.
  *
- * Returns 0 with *ret filled, or
+ * Returns 0 with *ret filled; or, with USHER_LISTENERS only, USHER_LENT with *ret as it was: the
+ * sockets that are lent have changed, maybe to none, see usher_lent(); or
  *
  *   -EAGAIN      nothing to return now (only with USHER_NONBLOCK);
  *   -EINTR       a signal handler ran while waiting, or the process was stopped and continued;
@@ -153,7 +179,9 @@ int usher_fd(const struct usher *u);
  *   -EMFILE      this process was at its descriptor limit, or a security module objected, and
  *                connections did not arrive. None is lost: they were handed back to usherd, which
  *                gives them to somebody else. More are asked for as connections are released, and
- *                after a second. Or no descriptor was left to reconnect with;
+ *                after a second. Or sockets that were to be lent did not arrive: none is lent now,
+ *                and the registration begins anew after 2 seconds. Or no descriptor was left to
+ *                reconnect with;
  *   -EACCES, -EUSERS, -EPROTONOSUPPORT or another error with which usherd refused the registration
  *                or connect(2) failed: usher_error() has a sentence about it. -ECONNREFUSED stands
  *                for refusals with -EAGAIN, -EINTR, -EINVAL, -EMFILE, -EPROTO and -ESHUTDOWN, which
@@ -231,7 +259,8 @@ int usher_set_credit(struct usher *u, uint32_t credit);
 /*
  * Ask for no more connections on this registration, for good; finish those here, then usher_free().
  * What is already on its way is still returned by usher_accept(), then it returns -ESHUTDOWN: when
- * usherd has said that nothing follows, or is gone. Returns 0.
+ * usherd has said that nothing follows, or is gone. Sockets that are lent go back: they are no more
+ * in usher_lent(), and usher_accept() returns USHER_LENT once. Returns 0.
  */
 int usher_drain(struct usher *u);
 
@@ -254,6 +283,26 @@ uint32_t usher_holding(struct usher *u);
  * (UINT32_MAX), or never registered.
  */
 int usher_listener(struct usher *u, uint32_t index, struct sockaddr_storage *ret);
+
+/*
+ * The sockets that are lent to this registration: with `index` from 0 on until -ENOENT comes. They
+ * change when usher_accept() returns USHER_LENT, and at usher_drain(). Only with USHER_LISTENERS.
+ *
+ * They are the service's own sockets. usherd keeps a copy and does not use it as long as they are
+ * lent, which they are to one registration at a time: they go to the next one when this one leaves,
+ * and nothing that waits in them is lost. While usherd is away they stay usable. What is changed on
+ * them by fcntl(2), setsockopt(2), connect(2), shutdown(2) or listen(2) is changed for all who have
+ * them, then and later. Connections that are accepted here are no business of usherd: they are
+ * neither counted nor released.
+ *
+ * Descriptors that are lent no more stay open until the next call of usher_accept() after the one
+ * that returned USHER_LENT, so that they can be taken out of an event loop; with several threads in
+ * usher_accept() that may be soon, so dup(2) what is used by another one. A socket that is lent
+ * again, as after a restart of usherd, keeps its descriptor.
+ *
+ * Returns 0 with *ret filled, or -ENOENT: past the last.
+ */
+int usher_lent(struct usher *u, size_t index, struct usher_lent *ret);
 
 /*
  * The last refusal or trouble as a sentence, for log files: "" at first, and again when usherd has

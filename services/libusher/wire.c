@@ -21,6 +21,7 @@ _Static_assert(sizeof(struct wire_welcome) == 80, "WELCOME");
 _Static_assert(sizeof(struct wire_refused) == 272, "REFUSED");
 _Static_assert(sizeof(struct wire_connection) == 56, "record of CONNECTIONS");
 _Static_assert(sizeof(struct wire_connections) == 8, "CONNECTIONS");
+_Static_assert(sizeof(struct wire_listeners) == 8, "LISTENERS");
 _Static_assert(sizeof(struct wire_claim) == 16, "CLAIM");
 _Static_assert(sizeof(struct wire_release) == 8, "RELEASE");
 _Static_assert(sizeof(struct wire_credit) == 24, "CREDIT");
@@ -143,21 +144,37 @@ static const char *check_welcome(const union wire_message *message)
 	return check_text(welcome->service, sizeof(welcome->service));
 }
 
-static const char *check_listeners(const union wire_message *message, size_t n_records)
+static const char *check_listener(const struct wire_listener *listener)
 {
+	if (!is_socket_type(listener->type))
+		return "the type of a listener is unknown";
+	return check_address(&listener->address);
+}
+
+static const char *check_welcome_listeners(const union wire_message *message, size_t n_records)
+{
+	const struct wire_listener *listeners = message->welcome.listeners;
 	const char *why = NULL;
 
 	if (message->welcome.n_listeners != n_records)
 		return "the number of listeners does not fit the length";
-	for (size_t i = 0; i < n_records && !why; i++) {
-		const struct wire_listener *listener = &message->welcome.listeners[i];
+	for (size_t i = 0; i < n_records && !why; i++)
+		why = listeners[i].index != 0 ? reserved_not_zero : check_listener(&listeners[i]);
+	return why;
+}
 
-		if (listener->reserved != 0)
-			why = reserved_not_zero;
-		else if (!is_socket_type(listener->type))
-			why = "the type of a listener is unknown";
+static const char *check_lent_listeners(const union wire_message *message, size_t n_records)
+{
+	const struct wire_listener *listeners = message->listeners.listeners;
+	const char *why = NULL;
+
+	for (size_t i = 0; i < n_records && !why; i++) {
+		if (listeners[i].index >= WIRE_MAX_LISTENERS)
+			why = "the index of a listener is out of range";
+		else if (i > 0 && listeners[i].index <= listeners[i - 1].index)
+			why = "the listeners are not in the order of their indices";
 		else
-			why = check_address(&listener->address);
+			why = check_listener(&listeners[i]);
 	}
 	return why;
 }
@@ -272,13 +289,18 @@ static const struct rule {
 	uint16_t flags; /* that may be set in the header */
 } rules[] = {
 	[WIRE_HELLO] = {"HELLO", WIRE_FROM_PROVIDER, sizeof(struct wire_hello), check_hello,
-		.flags = WIRE_HELLO_STANDBY},
+		.flags = WIRE_HELLO_STANDBY | WIRE_HELLO_TAKES_LISTENERS},
 	[WIRE_WELCOME] = {"WELCOME", WIRE_FROM_USHERD, sizeof(struct wire_welcome), check_welcome,
-		.record = {sizeof(struct wire_listener), 0, WIRE_MAX_LISTENERS, check_listeners}},
+		.record = {sizeof(struct wire_listener), 0, WIRE_MAX_LISTENERS,
+			check_welcome_listeners}},
 	[WIRE_REFUSED] = {"REFUSED", WIRE_FROM_USHERD, sizeof(struct wire_refused), check_refused},
 	[WIRE_CONNECTIONS] = {"CONNECTIONS", WIRE_FROM_USHERD, sizeof(struct wire_connections),
 		.record = {sizeof(struct wire_connection), 1, WIRE_MAX_CONNECTIONS,
 			check_connections, true}},
+	[WIRE_LISTENERS] = {"LISTENERS", WIRE_FROM_USHERD, sizeof(struct wire_listeners),
+		.record = {sizeof(struct wire_listener), 0, WIRE_MAX_CONNECTIONS,
+			check_lent_listeners, true},
+		.flags = WIRE_LISTENERS_MORE},
 	[WIRE_FORWARDED] = {"FORWARDED", WIRE_FROM_USHERD, sizeof(struct wire_forwarded),
 		check_forwarded, .record = {1, 0, WIRE_MAX_FORWARDED_BYTES}, .fds = {0, 1}},
 	[WIRE_CLAIM] = {"CLAIM", WIRE_FROM_PROVIDER, sizeof(struct wire_claim), check_claim},

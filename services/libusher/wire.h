@@ -18,7 +18,7 @@
 
 #define WIRE_VERSION		 1
 
-#define WIRE_MAX_CONNECTIONS	 16   /* records of one CONNECTIONS message, and so descriptors */
+#define WIRE_MAX_CONNECTIONS	 16   /* records of CONNECTIONS or LISTENERS, and so descriptors */
 #define WIRE_MAX_RELEASES	 512  /* ids of one RELEASE message */
 #define WIRE_MAX_LISTENERS	 1024 /* records of WELCOME: listeners of one service */
 #define WIRE_NO_LISTENER	 UINT32_MAX /* of a connection whose listener is no more */
@@ -36,6 +36,7 @@ enum wire_type {
 	WIRE_WELCOME = 2,
 	WIRE_REFUSED = 3,
 	WIRE_CONNECTIONS = 4,
+	WIRE_LISTENERS = 5,
 	WIRE_CLAIM = 6,
 	WIRE_RELEASE = 7,
 	WIRE_CREDIT = 8,
@@ -45,7 +46,6 @@ enum wire_type {
 	WIRE_DRAIN = 12,
 	WIRE_DRAINING = 13,
 	WIRE_FORWARDED = 14,
-	/* 5 LISTENERS is reserved. */
 };
 
 enum wire_sender {
@@ -53,10 +53,11 @@ enum wire_sender {
 	WIRE_FROM_USHERD,
 };
 
-/* Every message begins so. In version 1 only HELLO has a flag: all others are zero. */
+/* Every message begins so. In version 1 only HELLO and LISTENERS have flags: all others are zero.
+ */
 struct wire_header {
 	uint16_t type;	   /* enum wire_type */
-	uint16_t flags;	   /* of HELLO: WIRE_HELLO_... */
+	uint16_t flags;	   /* WIRE_HELLO_..., WIRE_LISTENERS_... */
 	uint32_t reserved; /* zero */
 };
 
@@ -74,6 +75,9 @@ struct wire_address {
 /* In the header of HELLO: it wants connections only while no other provider can take them. */
 #define WIRE_HELLO_STANDBY 0x1u
 
+/* In the header of HELLO: it takes listening and datagram sockets, and understands LISTENERS. */
+#define WIRE_HELLO_TAKES_LISTENERS 0x2u
+
 struct wire_hello {
 	struct wire_header header;
 	uint16_t version_lowest;
@@ -85,8 +89,8 @@ struct wire_hello {
 };
 
 struct wire_listener {
-	uint32_t type; /* SOCK_STREAM, ... */
-	uint32_t reserved;
+	uint32_t type;		     /* SOCK_STREAM, ... */
+	uint32_t index;		     /* of LISTENERS: its place in WELCOME; in WELCOME zero */
 	struct wire_address address; /* as bound */
 };
 
@@ -126,6 +130,19 @@ struct wire_connection {
 struct wire_connections {
 	struct wire_header header;
 	struct wire_connection connections[];
+};
+
+/* In the header of LISTENERS: these come to those that are lent already. */
+#define WIRE_LISTENERS_MORE 0x1u
+
+/*
+ * The sockets that are lent to the provider from now on, instead of those that were: as many
+ * records as descriptors were sent, in the order of their indices. None: nothing is lent. More than
+ * WIRE_MAX_CONNECTIONS need several messages, of which all but the first have WIRE_LISTENERS_MORE.
+ */
+struct wire_listeners {
+	struct wire_header header;
+	struct wire_listener listeners[];
 };
 
 /*
@@ -220,6 +237,7 @@ union wire_message {
 	struct wire_welcome welcome;
 	struct wire_refused refused;
 	struct wire_connections connections;
+	struct wire_listeners listeners;
 	struct wire_forwarded forwarded;
 	struct wire_claim claim;
 	struct wire_release release;
@@ -239,8 +257,8 @@ const char *wire_type_name(uint16_t type);
  * Is this a well-formed message of that sender? Checks type, length, reserved fields, texts, ranges
  * that need no state (versions in order, credit, weight, sequences not 0 and in order) and that
  * `n_fds` is what the type carries. Texts are UTF-8 without control characters, C0 and C1. For
- * CONNECTIONS and FORWARDED `n_fds` may be less than were sent: the rest was lost on the way (see
- * fdpass.h). FORWARD carries exactly one: count the one that was lost, if one was.
+ * CONNECTIONS, LISTENERS and FORWARDED `n_fds` may be less than were sent: the rest was lost on the
+ * way (see fdpass.h). FORWARD carries exactly one: count the one that was lost, if one was.
  *
  * `size` is the number of bytes received. Returns 0, or -EBADMSG and a static clause in *ret_why
  * for a log line ("the length of the message does not fit its type").

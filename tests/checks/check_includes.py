@@ -16,7 +16,7 @@ SYSTEM_INCLUDE = re.compile(r"^\s*#\s*include\s*<([^>]+)>", re.MULTILINE)
 FLOORS = (
     {"main"},
     {"server"},
-    {"status"},
+    {"programs", "status"},
     {"reload"},
     {"service"},
     {"intake", "rendezvous", "rundir", "parking", "provider", "control", "dump"},
@@ -38,6 +38,9 @@ PURE_HEADERS = {
 }
 # What the daemon may know of the other side of a rendezvous: the protocol, and how descriptors travel.
 PROTOCOL_HEADERS = {"fd.h", "fdpass.h", "wire.h"}
+
+# What the programs in services/ share.
+COMMON = Path("services/common")
 
 
 def room_of(path):
@@ -61,6 +64,8 @@ def resolve(path, name, headers):
     if beside in headers:
         return beside
     candidates = [header for header in headers if str(header).endswith(name) and header.name == Path(name).name]
+    if path.parts[0] == "services" and COMMON / name in candidates:
+        return COMMON / name
     return candidates[0] if len(candidates) == 1 else None
 
 
@@ -72,7 +77,7 @@ def is_allowed(path, header):
     if here[0] == "services":
         if here[1] == "libusher":
             return there[:2] == here[:2]
-        return there[:2] == here[:2] or header == Path("services/libusher/usher.h")
+        return there[:2] in (here[:2], COMMON.parts) or header == Path("services/libusher/usher.h")
     if there[0] == "services":
         return here[0] == "inetd" and header.name in PROTOCOL_HEADERS
     if len(here) > 2 or len(there) > 2:  # inetd/usherctl, inetd/compat: a house of its own

@@ -82,6 +82,13 @@ class Includes(SmallTree):
         self.check_include("inetd/provider.c", "services/libusher/wire.h", True)
         self.check_include("inetd/provider.c", "services/libusher/usher.h", False)
 
+    def test_include_of_another_service_is_found(self):
+        self.check_include("services/basic/basic.c", "services/common/loop.h", True)
+        self.check_include("services/basic/basic.c", "services/tcpmux/request.h", False)
+        self.check_include("services/common/loop.c", "services/basic/protocol.h", False)
+        self.check_include("services/libusher/usher.c", "services/common/loop.h", False)
+        self.check_include("inetd/service.c", "services/common/say.h", False)
+
     def test_impure_dispatch_is_found(self):
         self.write("inetd/dispatch.c", "#include <stdlib.h>\n#include <unistd.h>\n")
         self.check_found(check_includes.find_impurities(self.root), "unistd.h")

@@ -60,6 +60,18 @@ static const struct {
 		},
 };
 
+static const struct {
+	struct wire_header header;
+	struct wire_listener listeners[2];
+} listeners = {
+	.header.type = WIRE_LISTENERS,
+	.listeners =
+		{
+			{.type = SOCK_DGRAM, .address.family = AF_INET},
+			{.type = SOCK_STREAM, .index = 1, .address.family = AF_INET6},
+		},
+};
+
 static const struct wire_forward forward = {
 	.header.type = WIRE_FORWARD,
 	.id = 1,
@@ -82,6 +94,7 @@ static const struct {
 	{FIRST_BYTE(WIRE_FROM_USHERD, 0), sizeof(welcome), &welcome},
 	{FIRST_BYTE(WIRE_FROM_USHERD, 0), sizeof(refused), &refused},
 	{FIRST_BYTE(WIRE_FROM_USHERD, 2), sizeof(connections), &connections},
+	{FIRST_BYTE(WIRE_FROM_USHERD, 2), sizeof(listeners), &listeners},
 	{FIRST_BYTE(WIRE_FROM_PROVIDER, 1), sizeof(forward), &forward},
 	{FIRST_BYTE(WIRE_FROM_USHERD, 1), sizeof(forwarded), &forwarded},
 };
@@ -111,6 +124,9 @@ static uint64_t read_records(const union wire_message *message, size_t size)
 			break;
 		case WIRE_CONNECTIONS:
 			sum += message->connections.connections[i].peer.port;
+			break;
+		case WIRE_LISTENERS:
+			sum += message->listeners.listeners[i].address.port;
 			break;
 		case WIRE_FORWARDED:
 			sum += message->forwarded.data[i];

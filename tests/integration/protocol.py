@@ -13,10 +13,11 @@ from dataclasses import dataclass
 
 from processes import DEADLINE, find_readable
 
-HELLO, WELCOME, REFUSED, CONNECTIONS, CLAIM, RELEASE, CREDIT, DECLINE = 1, 2, 3, 4, 6, 7, 8, 9
+HELLO, WELCOME, REFUSED, CONNECTIONS, LISTENERS, CLAIM, RELEASE, CREDIT, DECLINE = 1, 2, 3, 4, 5, 6, 7, 8, 9
 FORWARD, STATUS, DRAIN, DRAINING, FORWARDED = 10, 11, 12, 13, 14
 
-HELLO_STANDBY = 1
+HELLO_STANDBY, HELLO_TAKES_LISTENERS = 1, 2
+LISTENERS_MORE = 1
 WELCOME_MAY_FORWARD = 1
 ASKED, ENDING, REPLACED, ADMINISTRATOR = 0, 1, 2, 3  # the reasons of DRAINING
 
@@ -40,9 +41,10 @@ def message(message_type, body=b"", flags=0, reserved=0):
     return HEADER.pack(message_type, flags, reserved) + body
 
 
-def hello(credit=16, weight=1, holding=0, name="test", lowest=1, highest=1, standby=False):
+def hello(credit=16, weight=1, holding=0, name="test", lowest=1, highest=1, standby=False,
+          takes_listeners=False):
     return message(HELLO, HELLO_BODY.pack(lowest, highest, credit, weight, holding, name.encode()),
-                   flags=HELLO_STANDBY if standby else 0)
+                   flags=HELLO_STANDBY * standby | HELLO_TAKES_LISTENERS * takes_listeners)
 
 
 def claim(sequence):
@@ -113,6 +115,16 @@ class Connection:
         self.socket.close()
 
 
+@dataclass
+class Lent:
+    """One record of LISTENERS with its socket."""
+
+    type: int
+    index: int
+    address: tuple
+    socket: socket.socket
+
+
 class Closed(Exception):
     """usherd closed the channel."""
 
@@ -139,6 +151,7 @@ class Provider:
         self.batches = []  # the number of connections of each message that brought some
         self.may_forward = False  # as the latest WELCOME says
         self.kept = []  # descriptors of connections that the test did not take
+        self.lent = []  # as the latest LISTENERS say
 
     def fileno(self):
         return self.socket.fileno()
@@ -146,6 +159,7 @@ class Provider:
     def close(self):
         for connection in self.kept:
             connection.socket.close()
+        self.close_lent()
         self.socket.close()
 
     # Saying
@@ -189,8 +203,10 @@ class Provider:
             if not data:
                 raise Closed
             message_type, message_flags, reserved = HEADER.unpack_from(data)
-            if message_flags or reserved:
+            if reserved or message_flags & ~(LISTENERS_MORE if message_type == LISTENERS else 0):
                 raise AssertionError(f"reserved bits are set: {data!r}")
+            if message_type == LISTENERS:
+                self.read_listeners(data[HEADER.size:], fds, message_flags)
             return message_type, data[HEADER.size:], fds
 
     def has_message(self, seconds=0.0):
@@ -199,8 +215,9 @@ class Provider:
     def receive_connections(self):
         """The connections of the next message, which has to bring some, behind a reload's WELCOME."""
         message_type, body, fds = self.receive()
-        while message_type == WELCOME:
-            self.read_welcome(body)
+        while message_type in (WELCOME, LISTENERS):
+            if message_type == WELCOME:
+                self.read_welcome(body)
             message_type, body, fds = self.receive()
         if message_type == CONNECTIONS:
             connections = self.read_connections(body, fds)
@@ -213,6 +230,30 @@ class Provider:
             raise AssertionError(f"message {message_type} where connections were due")
         self.batches.append(len(connections))
         return connections
+
+    def receive_listeners(self):
+        """What is lent, as the next message says, which has to be LISTENERS; a WELCOME is skipped."""
+        message_type, body, _ = self.receive()
+        while message_type == WELCOME:
+            self.read_welcome(body)
+            message_type, body, _ = self.receive()
+        if message_type != LISTENERS:
+            raise AssertionError(f"message {message_type} where LISTENERS were due")
+        return self.lent
+
+    def read_listeners(self, body, fds, flags):
+        records = list(LISTENER.iter_unpack(body))
+        if len(records) != len(fds):
+            raise AssertionError(f"{len(records)} records and {len(fds)} descriptors")
+        if not flags & LISTENERS_MORE:
+            self.close_lent()
+        self.lent += [Lent(kind, index, host_and_port(address), socket.socket(fileno=fd))
+                      for (kind, index, address), fd in zip(records, fds)]
+
+    def close_lent(self):
+        for lent in self.lent:
+            lent.socket.close()
+        self.lent = []
 
     @staticmethod
     def read_connections(body, fds):
@@ -231,7 +272,7 @@ class Provider:
     def receive_draining(self):
         """The reason of the next message, which has to be DRAINING; a reload's WELCOME is skipped."""
         message_type, body, _ = self.receive()
-        while message_type == WELCOME:
+        while message_type in (WELCOME, LISTENERS):
             message_type, body, _ = self.receive()
         if message_type != DRAINING:
             raise AssertionError(f"message {message_type} where DRAINING was due")
@@ -271,8 +312,9 @@ class Provider:
                 message_type, body, fds = self.receive()
             except (Closed, ConnectionResetError, BrokenPipeError):
                 return reason
-            for fd in fds:
-                os.close(fd)
+            if message_type != LISTENERS:
+                for fd in fds:
+                    os.close(fd)
             if message_type == REFUSED:
                 reason = text(REFUSED_BODY.unpack(body)[2])
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * usher-basic's protocols, spoken over real TCP on loopback (and once AF_UNIX) by a client in the
- * same process. usher_close() is replaced by one that does the same without a registration and
- * counts.
+ * same process. There is no usherd.
  */
 #include "connection.h"
 #include "protocol.h"
+#include "stub-usher.h"
 #include "test.h"
 
 #include <arpa/inet.h>
@@ -24,9 +24,9 @@
 #define NOON_OF_TEST  1795262400 /* 2026-11-21 12:00:00 UTC */
 #define LAST_OF_32BIT 2085978495 /* 2036-02-07 06:28:15 UTC */
 
+static struct loop loop;
+static struct enrolment enrolment = {.usher = &stub};
 static struct connections all;
-static unsigned int n_closed;
-static uint64_t last_closed_id;
 
 static bool is_memory_out;
 void *__real_malloc(size_t size);
@@ -34,6 +34,13 @@ void *__wrap_malloc(size_t size);
 void *__wrap_malloc(size_t size)
 {
 	return is_memory_out ? NULL : __real_malloc(size);
+}
+
+void *__real_calloc(size_t n, size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_calloc(size_t n, size_t size)
+{
+	return is_memory_out ? NULL : __real_calloc(n, size);
 }
 
 static time_t test_time = NOON_OF_TEST;
@@ -44,31 +51,20 @@ time_t __wrap_time(time_t *ret)
 	return test_time;
 }
 
-int usher_close(struct usher *u, struct usher_connection *connection)
-{
-	assert_null(u);
-	(void)shutdown(connection->fd, SHUT_RDWR);
-	(void)close(connection->fd);
-	connection->fd = -1;
-	last_closed_id = connection->id;
-	n_closed++;
-	return 0;
-}
-
 static void begin(void)
 {
-	int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-
-	assert_true(epoll_fd >= 0);
-	connections_init(&all, epoll_fd);
-	n_closed = 0;
+	assert_int_equal(loop_init(&loop), 0);
+	connections_init(&all, &loop);
+	stub_begin();
 }
 
 /* Ends what is open on our side, and the client. */
 static void end(int client_fd)
 {
 	connections_close_all(&all);
-	close(all.epoll_fd);
+	connections_done(&all);
+	loop_done(&loop);
+	stub_end();
 	if (client_fd >= 0)
 		close(client_fd);
 }
@@ -98,7 +94,7 @@ static int serve_with(const char *protocol, int server_fd, const char *data, siz
 	struct usher_connection accepted = {
 		.fd = server_fd, .id = 42, .data = data, .data_size = size};
 
-	return connection_open(&all, protocol_find(protocol), NULL, &accepted);
+	return connection_open(&all, protocol_find(protocol), &enrolment, &accepted);
 }
 
 static int serve(const char *protocol, int server_fd)
@@ -121,7 +117,7 @@ static int begin_with(const char *protocol)
 static int turn(int timeout_ms)
 {
 	struct epoll_event events[16];
-	int n = epoll_wait(all.epoll_fd, events, 16, timeout_ms);
+	int n = epoll_wait(loop.epoll_fd, events, 16, timeout_ms);
 
 	for (int i = 0; i < n; i++) {
 		struct watch *watch = events[i].data.ptr;
@@ -143,7 +139,7 @@ static void turn_until_quiet(void)
 
 static void turn_until_closed(void)
 {
-	while (n_closed == 0)
+	while (stub.n_closed == 0)
 		turn(-1);
 }
 
@@ -155,7 +151,7 @@ static size_t client_read(int client_fd, char *data, size_t size)
 
 	while (n_read < size) {
 		struct pollfd fds[] = {{.fd = client_fd, .events = POLLIN},
-			{.fd = all.epoll_fd, .events = POLLIN}};
+			{.fd = loop.epoll_fd, .events = POLLIN}};
 		ssize_t n;
 
 		assert_true(poll(fds, 2, -1) > 0);
@@ -218,7 +214,7 @@ static void test_echo_returns_what_it_reads(void **state)
 	assert_int_equal(send(client_fd, "hello", 5, 0), 5);
 	assert_int_equal(client_read(client_fd, answer, 5), 5);
 	assert_memory_equal(answer, "hello", 5);
-	assert_int_equal(n_closed, 0);
+	assert_int_equal(stub.n_closed, 0);
 	end(client_fd);
 }
 
@@ -234,7 +230,7 @@ static void test_echo_returns_what_was_read_before_it_was_forwarded(void **state
 	assert_int_equal(serve_with("echo", server_fd, "hello", 5), 0);
 	assert_int_equal(client_read(client_fd, answer, 10), 10);
 	assert_memory_equal(answer, "helloworld", 10);
-	assert_int_equal(n_closed, 0);
+	assert_int_equal(stub.n_closed, 0);
 	end(client_fd);
 }
 
@@ -247,8 +243,8 @@ static void test_echo_after_half_close_returns_all_then_ends(void **state)
 	assert_int_equal(shutdown(client_fd, SHUT_WR), 0);
 	assert_client_reads_back(client_fd, size);
 	assert_client_sees_end(client_fd);
-	assert_int_equal(n_closed, 1);
-	assert_int_equal(last_closed_id, 42);
+	assert_int_equal(stub.n_closed, 1);
+	assert_int_equal(stub.last_closed_id, 42);
 	end(client_fd);
 }
 
@@ -274,7 +270,7 @@ static void test_echo_without_memory_for_slow_reader_closes(void **state)
 
 	(void)state;
 	is_memory_out = true;
-	while (n_closed == 0) {
+	while (stub.n_closed == 0) {
 		(void)send(client_fd, data, sizeof(data), 0);
 		turn(0);
 	}
@@ -324,10 +320,10 @@ static void test_discard_answers_nothing_until_client_ends(void **state)
 	turn_until_quiet();
 	assert_int_equal(recv(client_fd, &byte, 1, 0), -1);
 	assert_int_equal(errno, EAGAIN);
-	assert_int_equal(n_closed, 0);
+	assert_int_equal(stub.n_closed, 0);
 	shutdown(client_fd, SHUT_WR);
 	assert_client_sees_end(client_fd);
-	assert_int_equal(n_closed, 1);
+	assert_int_equal(stub.n_closed, 1);
 	end(client_fd);
 }
 
@@ -353,7 +349,7 @@ static void test_chargen_reader_that_does_not_read_causes_no_events(void **state
 
 	(void)state;
 	turn_until_quiet();
-	assert_int_equal(n_closed, 0);
+	assert_int_equal(stub.n_closed, 0);
 	end(client_fd);
 }
 
@@ -365,7 +361,7 @@ static void test_chargen_half_closed_client_still_gets_lines(void **state)
 	(void)state;
 	shutdown(client_fd, SHUT_WR);
 	turn_until_quiet();
-	assert_int_equal(n_closed, 0);
+	assert_int_equal(stub.n_closed, 0);
 	assert_int_equal(client_read(client_fd, text, sizeof(text)), sizeof(text));
 	end(client_fd);
 }
@@ -383,7 +379,7 @@ static void test_chargen_discards_input(void **state)
 		n_sent += n > 0 ? (size_t)n : 0;
 		turn(0);
 	}
-	assert_int_equal(n_closed, 0);
+	assert_int_equal(stub.n_closed, 0);
 	end(client_fd);
 }
 
@@ -415,7 +411,7 @@ static void test_daytime_ended_by_client_is_closed(void **state)
 	int client_fd = begin_with("daytime");
 
 	(void)state;
-	assert_int_equal(n_closed, 0);
+	assert_int_equal(stub.n_closed, 0);
 	close(client_fd);
 	turn_until_closed();
 	assert_int_equal(all.n_lingering, 0);
@@ -473,15 +469,15 @@ static void test_time_wraps_in_2036(void **state)
 static void test_lingering_ends_at_deadline(void **state)
 {
 	int client_fd = begin_with("time");
-	int64_t deadline_ms = connections_deadline(&all);
+	int64_t deadline_ms = all.timer.at_ms;
 
 	(void)state;
 	assert_in_range(deadline_ms, monotonic_ms(), monotonic_ms() + LINGER_MS);
-	connections_expire(&all, deadline_ms - 1);
-	assert_int_equal(n_closed, 0);
-	connections_expire(&all, deadline_ms);
-	assert_int_equal(n_closed, 1);
-	assert_int_equal(connections_deadline(&all), NO_DEADLINE);
+	all.timer.on_time(&all.timer, deadline_ms - 1);
+	assert_int_equal(stub.n_closed, 0);
+	all.timer.on_time(&all.timer, deadline_ms);
+	assert_int_equal(stub.n_closed, 1);
+	assert_int_equal(all.timer.at_ms, NO_DEADLINE);
 	end(client_fd);
 }
 
@@ -500,12 +496,13 @@ static void test_lingering_beyond_limit_ends_oldest(void **state)
 
 		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
 		accepted.fd = fds[0];
-		assert_int_equal(connection_open(&all, protocol_find("time"), NULL, &accepted), 0);
+		assert_int_equal(
+			connection_open(&all, protocol_find("time"), &enrolment, &accepted), 0);
 		close(fds[1]);
 	}
-	connections_expire(&all, 0);
-	assert_int_equal(n_closed, 1);
-	assert_int_equal(last_closed_id, 1);
+	all.timer.on_time(&all.timer, 0);
+	assert_int_equal(stub.n_closed, 1);
+	assert_int_equal(stub.last_closed_id, 1);
 	assert_int_equal(all.n_lingering, LINGER_MAX);
 	end(-1);
 }
@@ -520,7 +517,7 @@ static void test_open_without_memory_closes(void **state)
 	is_memory_out = true;
 	assert_int_equal(serve("echo", server_fd), -ENOMEM);
 	is_memory_out = false;
-	assert_int_equal(n_closed, 1);
+	assert_int_equal(stub.n_closed, 1);
 	assert_client_sees_end(client_fd);
 	end(client_fd);
 }
@@ -530,7 +527,7 @@ static void test_open_of_what_epoll_refuses_closes(void **state)
 	(void)state;
 	begin();
 	assert_int_equal(serve("echo", open("/dev/null", O_RDWR | O_CLOEXEC)), -EPERM);
-	assert_int_equal(n_closed, 1);
+	assert_int_equal(stub.n_closed, 1);
 	end(-1);
 }
 

@@ -20,7 +20,7 @@ static void test_options_out_of_range_are_refused(void **state)
 	const struct usher_options bad[] = {
 		{.size = 0},
 		{.size = size - 1},
-		{.size = size, .flags = 4},
+		{.size = size, .flags = 8},
 		{.size = size, .credit = (1 << 20) + 1},
 		{.size = size, .weight = 1001},
 		{.size = size, .name = long_name},

@@ -29,6 +29,7 @@ static const struct type {
 	{WIRE_WELCOME, "WELCOME", WIRE_FROM_USHERD, 80, 32, 0, 1024},
 	{WIRE_REFUSED, "REFUSED", WIRE_FROM_USHERD, 272, 0, 0, 0},
 	{WIRE_CONNECTIONS, "CONNECTIONS", WIRE_FROM_USHERD, 8, 56, 1, 16, 0, 16},
+	{WIRE_LISTENERS, "LISTENERS", WIRE_FROM_USHERD, 8, 32, 0, 16, 0, 16},
 	{WIRE_CLAIM, "CLAIM", WIRE_FROM_PROVIDER, 16, 0, 0, 0},
 	{WIRE_RELEASE, "RELEASE", WIRE_FROM_PROVIDER, 8, 8, 1, 512},
 	{WIRE_CREDIT, "CREDIT", WIRE_FROM_PROVIDER, 24, 0, 0, 0},
@@ -78,6 +79,16 @@ static void fill_welcome(struct wire_welcome *welcome, size_t n_records)
 		welcome->listeners[i] = (struct wire_listener){
 			.type = SOCK_STREAM,
 			.address = i % 2 ? ipv4_sample : ipv6_sample,
+		};
+}
+
+static void fill_listeners(struct wire_listeners *message, size_t n_records)
+{
+	for (size_t i = 0; i < n_records; i++)
+		message->listeners[i] = (struct wire_listener){
+			.type = i % 2 ? SOCK_DGRAM : SOCK_STREAM,
+			.index = (uint32_t)(10 * i),
+			.address = i % 2 ? ipv6_sample : ipv4_sample,
 		};
 }
 
@@ -137,6 +148,9 @@ static size_t make_sample(const struct type *type, size_t n_records, union wire_
 		break;
 	case WIRE_CONNECTIONS:
 		fill_connections(&ret->connections, n_records);
+		break;
+	case WIRE_LISTENERS:
+		fill_listeners(&ret->listeners, n_records);
 		break;
 	case WIRE_CLAIM:
 		ret->claim.sequence = 7;
@@ -321,11 +335,12 @@ static void test_each_type_carries_its_descriptors_and_no_others(void **state)
 	}
 }
 
-static void test_more_descriptors_than_connections_are_refused(void **state)
+static void test_more_descriptors_than_records_are_refused(void **state)
 {
 	(void)state;
-	for (size_t n = 1; n < 16; n++) {
-		size_t size = make_sample(find_type(WIRE_CONNECTIONS), n, &sample);
+	for (size_t i = 1; i < 32; i++) {
+		uint16_t type = i < 16 ? WIRE_CONNECTIONS : WIRE_LISTENERS;
+		size_t n = i % 16, size = make_sample(find_type(type), n, &sample);
 
 		assert_verdict("as many", check_exactly(&sample, size, n, WIRE_FROM_USHERD), NULL);
 		assert_verdict("one more", check_exactly(&sample, size, n + 1, WIRE_FROM_USHERD),
@@ -370,8 +385,10 @@ static const struct mutation {
 	{"too many held", WIRE_HELLO, AT(hello.holding), 1048577,
 		"the number of connections held is out of range"},
 	{"standby", WIRE_HELLO, AT(header.flags), 1, NULL},
-	{"unknown flag", WIRE_HELLO, AT(header.flags), 2, RESERVED},
-	{"standby and an unknown flag", WIRE_HELLO, AT(header.flags), 3, RESERVED},
+	{"takes listeners", WIRE_HELLO, AT(header.flags), 2, NULL},
+	{"standby that takes listeners", WIRE_HELLO, AT(header.flags), 3, NULL},
+	{"unknown flag", WIRE_HELLO, AT(header.flags), 4, RESERVED},
+	{"standby and an unknown flag", WIRE_HELLO, AT(header.flags), 5, RESERVED},
 	{"empty name", WIRE_HELLO, AT(hello.name), 0, NULL},
 	{"bell in the name", WIRE_HELLO, AT(hello.name[0]), 7,
 		"a text has control characters or is not UTF-8"},
@@ -398,9 +415,9 @@ static const struct mutation {
 	{"listener of packets", WIRE_WELCOME, AT(welcome.listeners[0].type), SOCK_SEQPACKET, NULL},
 	{"listener with socket flags", WIRE_WELCOME, AT(welcome.listeners[1023].type),
 		SOCK_STREAM | SOCK_CLOEXEC, "the type of a listener is unknown"},
-	{"reserved in the first listener", WIRE_WELCOME, AT(welcome.listeners[0].reserved), 1,
+	{"reserved in the first listener", WIRE_WELCOME, AT(welcome.listeners[0].index), 1,
 		RESERVED},
-	{"reserved in the last listener", WIRE_WELCOME, AT(welcome.listeners[1023].reserved), 1,
+	{"reserved in the last listener", WIRE_WELCOME, AT(welcome.listeners[1023].index), 1,
 		RESERVED},
 	{"address of the last listener", WIRE_WELCOME,
 		AT(welcome.listeners[1023].address.address[15]), 1, DIRTY_IPV4},
@@ -444,6 +461,21 @@ static const struct mutation {
 		AF_UNIX, OTHER_FAMILY},
 	{"unknown family", WIRE_CONNECTIONS, AT(connections.connections[15].peer.family), 0,
 		OTHER_FAMILY},
+
+	{"more listeners", WIRE_LISTENERS, AT(header.flags), 1, NULL},
+	{"unknown flag of listeners", WIRE_LISTENERS, AT(header.flags), 2, RESERVED},
+	{"lent of type 0", WIRE_LISTENERS, AT(listeners.listeners[0].type), 0,
+		"the type of a listener is unknown"},
+	{"lent packets", WIRE_LISTENERS, AT(listeners.listeners[0].type), SOCK_SEQPACKET, NULL},
+	{"last index", WIRE_LISTENERS, AT(listeners.listeners[15].index), 1023, NULL},
+	{"index too large", WIRE_LISTENERS, AT(listeners.listeners[15].index), 1024,
+		"the index of a listener is out of range"},
+	{"index again", WIRE_LISTENERS, AT(listeners.listeners[15].index), 140,
+		"the listeners are not in the order of their indices"},
+	{"indices backwards", WIRE_LISTENERS, AT(listeners.listeners[1].index), 21,
+		"the listeners are not in the order of their indices"},
+	{"address of the last lent one", WIRE_LISTENERS,
+		AT(listeners.listeners[14].address.address[15]), 1, DIRTY_IPV4},
 
 	{"claim of 0", WIRE_CLAIM, AT(claim.sequence), 0, "a sequence is 0"},
 	{"largest claim", WIRE_CLAIM, AT(claim.sequence), -1, NULL},
@@ -656,7 +688,7 @@ int main(void)
 		check_test(test_the_wrong_sender_is_refused),
 		check_test(test_unknown_types_are_refused),
 		check_test(test_each_type_carries_its_descriptors_and_no_others),
-		check_test(test_more_descriptors_than_connections_are_refused),
+		check_test(test_more_descriptors_than_records_are_refused),
 		check_test(test_every_field_out_of_its_range_is_refused),
 		check_test(test_flags_and_reserved_of_every_header_are_checked),
 		check_test(test_sequences_may_not_wrap),

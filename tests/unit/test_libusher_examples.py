@@ -21,7 +21,8 @@ import tap
 
 SECONDS = 20
 HEADER = struct.Struct("=HHI")
-HELLO, WELCOME, CONNECTIONS, CLAIM, RELEASE, FORWARD, DRAIN, DRAINING, FORWARDED = 1, 2, 4, 6, 7, 10, 12, 13, 14
+HELLO, WELCOME, CONNECTIONS, LISTENERS, CLAIM, RELEASE = 1, 2, 4, 5, 6, 7
+FORWARD, DRAIN, DRAINING, FORWARDED = 10, 12, 13, 14
 MAY_FORWARD = 1
 ASKED, REPLACED = 0, 2
 
@@ -32,7 +33,7 @@ class Manual(unittest.TestCase):
         blocks = [block.split("\n.Ed\n")[0] for block in page.split("\n.Bd -literal")]
         shown = [block.split("\n", 1)[1].replace("\\e", "\\") + "\n"
                  for block in blocks[1:] if "SPDX-License-Identifier" in block]
-        for number, name in enumerate(("hello", "login", "mailbox")):
+        for number, name in enumerate(("hello", "login", "mailbox", "echo-udp")):
             program = (ROOT / f"services/libusher/examples/{name}.c").read_text(encoding="utf-8")
             self.assertEqual(shown[number], program.expandtabs(8))
 
@@ -98,6 +99,25 @@ class Examples(unittest.TestCase):
             self.assertEqual(answer.read(), greeting)
         self.expect(RELEASE)
 
+    def lend(self, *sockets):
+        records = b"".join(struct.pack("=IIH22x", each.type, number, socket.AF_UNIX)
+                           for number, each in enumerate(sockets))
+        self.send(LISTENERS, records, sockets)
+
+    def new_datagram_socket(self):
+        """Bound as usherd would do it; the test keeps its copy."""
+        bound = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self.addCleanup(bound.close)
+        bound.bind(("127.0.0.1", 0))
+        return bound
+
+    def new_client(self, bound):
+        client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.addCleanup(client.close)
+        client.connect(bound.getsockname())
+        client.settimeout(SECONDS)
+        return client
+
     def test_hello_greets_one_after_the_other(self):
         self.start("hello", "hello")
         for _ in range(3):
@@ -129,7 +149,7 @@ class Examples(unittest.TestCase):
 
     def test_all_end_when_a_newer_one_has_taken_over(self):
         for program, service in (("hello", "hello"), ("hello-sd-event", "hello"), ("echo-poll", "echo"),
-                                 ("login", "login"), ("mailbox", "mailbox")):
+                                 ("login", "login"), ("mailbox", "mailbox"), ("echo-udp", "echo-udp")):
             with self.subTest(program):
                 self.start(program, service)
                 self.send(DRAINING, struct.pack("=II", REPLACED, 0))
@@ -143,6 +163,36 @@ class Examples(unittest.TestCase):
         self.assertEqual(client.recv(100), b"still here")
         client.shutdown(socket.SHUT_WR)
         self.assertEqual(self.program.wait(SECONDS), 0)
+
+    def test_echo_udp_answers_on_what_is_lent(self):
+        self.start("echo-udp", "echo-udp")
+        sockets = [self.new_datagram_socket() for _ in range(3)]
+        clients = [self.new_client(bound) for bound in sockets]
+        clients[0].send(b"before it was lent")
+        self.lend(*sockets)
+        self.assertEqual(clients[0].recv(100), b"before it was lent")
+        for client in clients:
+            client.send(b"")
+            self.assertEqual(client.recv(100), b"")
+        clients[2].send(b"last")
+        self.assertEqual(clients[2].recv(100), b"last")
+
+    def test_echo_udp_leaves_alone_what_is_not_lent_any_more(self):
+        self.start("echo-udp", "echo-udp")
+        kept, lost = self.new_datagram_socket(), self.new_datagram_socket()
+        kept_client, lost_client = self.new_client(kept), self.new_client(lost)
+        self.lend(kept, lost)
+        lost_client.send(b"one")
+        self.assertEqual(lost_client.recv(100), b"one")
+        self.lend(kept)
+        kept_client.send(b"two")
+        self.assertEqual(kept_client.recv(100), b"two")
+        self.give()  # a connection, which it ends: so it has heard what was said before
+        self.expect(CLAIM)
+        lost_client.send(b"three")
+        kept_client.send(b"four")
+        self.assertEqual(kept_client.recv(100), b"four")
+        self.assertEqual(lost.recv(100), b"three")
 
     def test_login_forwards_whom_it_knows_with_all_that_was_said(self):
         self.start("login", "login")

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/* See process.h. */
+#include "process.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+/* Descriptors that are no connections: those of the loop, and what each registration needs. */
+#define OWN_DESCRIPTORS		16
+#define DESCRIPTORS_PER_SERVICE 8
+
+void process_open_streams(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		(void)close(fd);
+}
+
+rlim_t process_raise_descriptors(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return 0;
+	if (limit.rlim_cur < limit.rlim_max) {
+		struct rlimit raised = {.rlim_cur = limit.rlim_max, .rlim_max = limit.rlim_max};
+
+		if (setrlimit(RLIMIT_NOFILE, &raised) == 0)
+			return raised.rlim_cur;
+	}
+	return limit.rlim_cur;
+}
+
+uint32_t process_share(
+	rlim_t n_descriptors, size_t n_services, unsigned int n_descriptors_each, uint32_t most)
+{
+	rlim_t reserve = OWN_DESCRIPTORS + DESCRIPTORS_PER_SERVICE * n_services;
+	rlim_t share = n_descriptors > reserve ? (n_descriptors - reserve) / n_services : 0;
+
+	share /= n_descriptors_each;
+	if (share > most)
+		return most;
+	return share > 0 ? (uint32_t)share : 1;
+}

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+/* What a service asks of its own process before it begins. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/resource.h>
+
+/* Standard streams that are closed would lend their numbers to connections: /dev/null instead. */
+void process_open_streams(void);
+
+/* Raise the soft limit of descriptors to the hard one. Returns how many there may be. */
+rlim_t process_raise_descriptors(void);
+
+/*
+ * How many connections each of `n_services` registrations may hold when a connection takes
+ * `n_descriptors_each` of `n_descriptors` in all: an equal share, 1 to `most`.
+ */
+uint32_t process_share(
+	rlim_t n_descriptors, size_t n_services, unsigned int n_descriptors_each, uint32_t most);

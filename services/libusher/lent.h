@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The sockets that usherd has lent to a registration: listening ones and datagram ones.
+ *
+ * A list and nothing more: it receives nothing and uses no socket. Private to libusher.
+ *
+ * Invariant: a descriptor that the application may be watching is not closed before the application
+ * was told that it is lent no more, and has come back.
+ */
+#pragma once
+
+#include "usher.h"
+#include "wire.h"
+#include <stdbool.h>
+#include <stddef.h>
+
+struct lent_socket {
+	struct usher_lent shown;
+	uint64_t cookie; /* names the socket, whatever its descriptor; 0: the kernel can't tell */
+};
+
+struct lent {
+	struct lent_socket *sockets;
+	size_t n;
+	int *former; /* were lent until the last change */
+	size_t n_former;
+	bool is_changed; /* and the application was not told yet */
+};
+
+/* Zero-initialise. Closes everything. */
+void lent_done(struct lent *lent);
+
+/*
+ * These `n` sockets are lent now: besides the others if `is_more`, else instead of them. `fds` are
+ * taken, also on failure. A socket that was lent before keeps its descriptor. Nothing changes if
+ * none was lent and none is. Returns 0, -EPROTO (more than WIRE_MAX_LISTENERS) or -ENOMEM, with
+ * everything as it was.
+ */
+int lent_change(struct lent *lent, const struct wire_listener *listeners, const int *fds, size_t n,
+	bool is_more);
+
+/* Nothing is lent any more. */
+void lent_clear(struct lent *lent);
+
+/* Close those that were lent before, if the application knows of the change. */
+void lent_close_former(struct lent *lent);
