@@ -195,7 +195,8 @@ static int bind_and_listen(const struct address *address, const struct config_so
 	struct address bound;
 	int r = bind_socket(address, options, &fd, &bound);
 
-	if (r >= 0 && address_port(address) == 0) { /* once more, by number */
+	if (r >= 0 && address_port(address) == 0 &&
+		address->type == SOCK_STREAM) { /* once more, by number */
 		struct address numbered = bound;
 
 		unnumbered_fd = take_fd(&fd);

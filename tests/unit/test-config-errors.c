@@ -431,6 +431,29 @@ static void test_conflicts(void **state)
 		 "service c { listen = \"tcp:[::]:80\" socket { v6only = true } }\n",
 			"c.conf:3: service 'c' listens on tcp:[::]:80, which service 'a' has as "
 			"tcp:[::1]:80 at c.conf:1\n"},
+		{"service a { listen = \"tcp:80\" }\nservice b { listen = \"mptcp:1.2.3.4:80\" "
+		 "}\n",
+			"c.conf:2: service 'b' listens on mptcp:1.2.3.4:80, which service 'a' has "
+			"as tcp:80 at c.conf:1\n"},
+		{"service a { listen = \"unix:/a\" }\nservice b { listen = \"unix-dgram:/a\" }\n",
+			"c.conf:2: service 'b' listens on unix-dgram:/a, which service 'a' has as "
+			"unix:/a at c.conf:1\n"},
+		{"service a { listen = {\"tcp:%eth0:80\", \"tcp:%eth1:80\"} }\n"
+		 "service b { listen = \"tcp:1.2.3.4:80\" }\n"
+		 "service c { listen = \"tcp:%eth0:80\" }\n",
+			"c.conf:3: service 'c' listens on tcp:%eth0:80, which service 'a' has at "
+			"c.conf:1\n"
+			"c.conf:2: service 'b' listens on tcp:1.2.3.4:80, which service 'a' has as "
+			"tcp:%eth1:80 at c.conf:1\n"},
+		{"service a { listen = \"tcp:%eth0:80\" }\nservice b { listen = \"tcp:80\" }\n",
+			"c.conf:2: service 'b' listens on tcp:80, which service 'a' has as "
+			"tcp:%eth0:80 at c.conf:1\n"},
+		{"service a { listen = {\"vsock:1:80\", \"vsock:2:80\"} }\n"
+		 "service b { listen = \"vsock:80\" }\n",
+			"c.conf:2: service 'b' listens on vsock:80, which service 'a' has as "
+			"vsock:1:80 at c.conf:1\n"
+			"c.conf:2: service 'b' listens on vsock:80, which service 'a' has as "
+			"vsock:2:80 at c.conf:1\n"},
 	};
 
 	(void)state;
@@ -443,6 +466,9 @@ static void test_no_conflicts(void **state)
 		SERVICE("") "service b { disable = true listen = \"tcp:80\" }\n",
 		SERVICE("socket { v6only = true }") "service b { listen = \"tcp:0.0.0.0:80\" }\n",
 		"service a { listen = {\"tcp:0\", \"tcp:0\", \"tcp:127.0.0.1:0\"} }\n",
+		"service a { listen = {\"tcp:80\", \"udp:80\", \"vsock:80\", \"vsock:1:81\", "
+		"\"vsock:2:81\"} }\n",
+		"service a { listen = {\"tcp:%eth0:80\", \"tcp:%eth1:80\", \"udp:%eth0:80\"} }\n",
 	};
 
 	(void)state;
