@@ -97,10 +97,8 @@ void server_notify_reloading(const struct server *server)
 static int on_reload_signal(
 	sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
 {
-	bool is_done;
-
 	(void)source, (void)info;
-	json_decref(server_reload(userdata, &is_done));
+	json_decref(server_reload(userdata, -EBADF, false));
 	return 0;
 }
 
@@ -253,6 +251,7 @@ static int start(struct server *server)
 static void stop(struct server *server)
 {
 	fdstore_freeze();
+	server_forget_lookup(server);
 	server->control = control_free(server->control);
 	for (size_t i = 0; i < server->services.n_services; i++)
 		service_free(server->services.services[i]);
@@ -284,6 +283,7 @@ static int loop(const struct server *server)
 /* Everything is open. */
 static void finish_start(struct server *server)
 {
+	server_log_warnings(server->setting->loaded);
 	log_set_echo(false);
 	if (server->succession)
 		server_finish_upgrade(server);

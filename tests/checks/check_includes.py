@@ -25,6 +25,7 @@ FLOORS = (
     {"acceptor", "closer", "connection", "fdstore", "log", "occupant", "privilege", "unixsocket"},
     {"notify"},
     {"admission", "background", "config", "dispatch"},
+    {"names"},
     {"address", "network", "siphash"},
 )
 # Neighbours of one floor of whom the first may know the second.
