@@ -2,8 +2,8 @@
 /*
  * Addresses as administrators write them ("tcp:[::1]:ssh") and as the kernel takes them.
  *
- * Pure but for services(5), which getservbyname(3) reads, and the names of interfaces. Binds
- * nothing, resolves no host name, logs nothing.
+ * Pure but for services(5), which getservbyname(3) reads, the names of interfaces, and what
+ * address_read() asks a socket. Binds nothing, resolves no host name, logs nothing.
  */
 #pragma once
 
@@ -45,38 +45,70 @@ struct address {
  * -ENOMEM. The sentence differs for each cause: unknown protocol, unknown service name, port out of
  * range, range backwards, range too long (ADDRESS_MAX_RANGE), bad IPv4 or IPv6 address, an
  * interface missing, unknown or out of place, path not absolute, path too long for sun_path
- * (unix(7), 107 bytes), text after the end.
+ * (unix(7), 107 bytes), context or port of vsock out of range, text after the end. Whether an
+ * INTERFACE is there is not asked: bind(2) will say.
  */
 int address_parse(const char *text, struct address **ret_addresses, size_t *ret_n, char *why,
 	size_t why_size);
 
 /* As text in the form that address_parse() takes, numeric: "tcp:80", "tcp:127.0.0.1:80",
- * "tcp:[::1]:80", "unix:/run/x.sock". Returns `buffer` (of ADDRESS_TEXT_MAX bytes). */
+ * "udp:[::1]:80", "tcp:%eth0:80", "unix:/run/x.sock", "vsock:3:80". Returns `buffer` (of
+ * ADDRESS_TEXT_MAX bytes). */
 const char *address_format(const struct address *address, char *buffer);
 
-/* Only the host of a peer, for logs: "192.0.2.1", "2001:db8::1", "unix". IPv4-mapped is shown as
- * IPv4. Returns `buffer` (of ADDRESS_TEXT_MAX bytes). */
+/* Only the host of a peer, for logs: "192.0.2.1", "2001:db8::1", "unix", "vsock:3". IPv4-mapped is
+ * shown as IPv4. Returns `buffer` (of ADDRESS_TEXT_MAX bytes). */
 const char *address_format_host(const struct sockaddr *sockaddr, char *buffer);
 
 /* The port in host byte order; 0 for addresses without one. */
 unsigned int address_port(const struct address *address);
 
 /*
- * A total order, for qsort(3): by type, then port, and on one port the addresses that take a whole
- * family (0.0.0.0, [::], tcp:PORT) before all others. 0 means equal as of address_equal().
+ * Where, on which interface and what kind of socket `fd` is (one that accept(2) returned: with the
+ * interface of its listener). is_wildcard is false: a socket does not know of it.
+ *
+ * Returns 0 with *ret, or a negative errno: -ENOTSOCK; -ENODEV, its interface is no more.
+ */
+int address_read(int fd, struct address *ret);
+
+/*
+ * A total order, for qsort(3): unix: by path, then the internet protocols, then vsock:, these by
+ * type, then port, and on one port the addresses that take a whole family (0.0.0.0, [::], tcp:PORT)
+ * before all others, and of these the ones without an interface first. 0 means equal as of
+ * address_equal().
  */
 int address_compare(const struct address *a, const struct address *b);
 
-/* Is it the same type and address (and wildcard or not)? Port 0 differs from every other port 0, so
- * two such listeners may stand side by side: use this only to find a listener again by its own
- * address. */
+/* Is it the same type, protocol, interface and address (and wildcard or not)? Port 0 differs from
+ * every other port 0, so two such listeners may stand side by side: use this only to find a
+ * listener again by its own address. */
 bool address_equal(const struct address *a, const struct address *b);
 
-/* Does it take its port on every address of AF_INET or AF_INET6 (`family`)? */
+/* Does it take its port on every address of AF_INET, AF_INET6 or AF_VSOCK (`family`), of its
+ * interface if it has one? */
 bool address_takes_family(const struct address *address, bool v6only, int family);
 
-/* Would binding both fail? Equal, or the same port with one of them a wildcard (tcp:80,
- * tcp:0.0.0.0:80, tcp:[::]:80 with or without v6only) that includes the other. Never true for port
- * 0. */
+/* Can they be in each other's way at all? The same path, or the same port (not 0) and type. They
+ * come one after the other in the order of address_compare(). */
+bool address_shares_port(const struct address *a, const struct address *b);
+
+/* What no address that shares the port of this one comes before. */
+struct address address_first_of_port(const struct address *address);
+
+/* The same on 0.0.0.0. Not for AF_UNIX and AF_VSOCK. */
+struct address address_ipv4_any(const struct address *address);
+
+/*
+ * Would binding both fail? The same path, whatever the types; or a shared port with equal
+ * addresses, or one of them a wildcard (tcp:80, tcp:0.0.0.0:80, tcp:[::]:80 with or without v6only,
+ * vsock:80) that includes the other, unless both have interfaces that differ. mptcp: has the ports
+ * of tcp:. Never true for port 0.
+ */
 bool address_conflicts(
 	const struct address *a, bool a_v6only, const struct address *b, bool b_v6only);
+
+/*
+ * Can its listener refuse clients for a while and come back? AF_UNIX and AF_VSOCK cannot: who has
+ * stopped listening there cannot begin again. Datagrams are not refused, they wait.
+ */
+bool address_can_refuse(const struct address *address);

@@ -82,13 +82,13 @@ static void check_listen(
 				"service '%s' listens in run_dir, where usherd's own sockets are, "
 				"expected another folder",
 				service->name);
-		/* A unix socket that has stopped listening cannot begin again */
-		if (listen->address.sockaddr.sa_family == AF_UNIX &&
-			service->unavailable == CONFIG_UNAVAILABLE_REFUSE)
+		if (service->unavailable == CONFIG_UNAVAILABLE_REFUSE &&
+			!address_can_refuse(&listen->address))
 			config_errors_add(errors, (struct config_place){listen->file, listen->line},
-				"service '%s' has unavailable = refuse and a unix: listener, which "
+				"service '%s' has unavailable = refuse and a %s: listener, which "
 				"cannot refuse, expected wait or reset",
-				service->name);
+				service->name,
+				listen->address.sockaddr.sa_family == AF_UNIX ? "unix" : "vsock");
 	}
 }
 
@@ -145,29 +145,30 @@ static bool is_conflict(const struct bound *a, const struct bound *b)
 		       &b->listen->address, b->service->socket.v6only);
 }
 
+/* Families that one address can take as a whole. */
+static const int families[] = {AF_INET, AF_INET6, AF_VSOCK};
+#define N_FAMILIES (sizeof(families) / sizeof(*families))
+
 /*
- * In the order of address_compare() whoever takes a whole family comes first on its port, and
- * equals come together: so each needs to be compared with these three only.
+ * In the order of address_compare() whoever takes a whole family comes first on its port, without
+ * an interface before those that have one, and equals come together: so each needs to be compared
+ * only with the last one of each family and the one before it.
  */
 static void check_sorted(const struct bound *bounds, size_t n, struct config_errors *errors)
 {
-	const struct bound *all_ipv4 = NULL, *all_ipv6 = NULL, *previous = NULL;
+	const struct bound *whole[N_FAMILIES] = {NULL}, *previous = NULL, *other;
 
 	for (const struct bound *bound = bounds; bound < bounds + n; previous = bound++) {
-		const struct address *address = &bound->listen->address;
-		bool v6only = bound->service->socket.v6only;
-
-		if (is_conflict(all_ipv4, bound))
-			report_conflict(all_ipv4, bound, errors);
-		else if (is_conflict(all_ipv6, bound))
-			report_conflict(all_ipv6, bound, errors);
-		else if (is_conflict(previous, bound))
-			report_conflict(previous, bound, errors);
-		if (address_takes_family(address, v6only, AF_INET) && !is_conflict(all_ipv4, bound))
-			all_ipv4 = bound;
-		if (address_takes_family(address, v6only, AF_INET6) &&
-			!is_conflict(all_ipv6, bound))
-			all_ipv6 = bound;
+		other = is_conflict(previous, bound) ? previous : NULL;
+		for (size_t i = N_FAMILIES; i-- > 0;)
+			other = is_conflict(whole[i], bound) ? whole[i] : other;
+		if (other)
+			report_conflict(other, bound, errors);
+		for (size_t i = 0; i < N_FAMILIES; i++)
+			if (address_takes_family(&bound->listen->address,
+				    bound->service->socket.v6only, families[i]) &&
+				!is_conflict(whole[i], bound))
+				whole[i] = bound;
 	}
 }
 
@@ -206,28 +207,32 @@ static void check_forward(const struct config *config, const struct config_servi
 				service->name, providers->forward[i]);
 }
 
-static bool forwards_to(const struct config_service *service, const char *name)
+static bool gives_to(const struct config_service *service, const char *name)
 {
+	const char *refused_to = service->admission.refused_to;
+
+	if (refused_to && strcmp(refused_to, name) == 0)
+		return true;
 	for (size_t i = 0; i < service->providers.n_forward; i++)
 		if (strcmp(service->providers.forward[i], name) == 0)
 			return true;
 	return false;
 }
 
-/* Who listens nowhere needs others who forward. */
+/* Who listens nowhere needs others who give. */
 static void check_reachable(const struct config *config, const struct config_service *service,
 	struct config_errors *errors)
 {
 	if (!service->is_forward_only)
 		return;
 	for (size_t i = 0; i < config->n_services; i++)
-		if (config->services[i] != service &&
-			forwards_to(config->services[i], service->name))
+		if (config->services[i] != service && gives_to(config->services[i], service->name))
 			return;
 	config_errors_add(errors,
 		(struct config_place){.file = service->file, .line = service->line},
 		"service '%s' has listen = {} and no other service forwards to it, expected an "
-		"address to listen on, or its name in providers { forward } of another service",
+		"address to listen on, or its name in providers { forward } or in refused_to of "
+		"another service",
 		service->name);
 }
 
@@ -262,6 +267,7 @@ void config_check(struct config *config, uint64_t fd_limit, struct config_errors
 	for (size_t i = 0; i < config->n_services; i++) {
 		check_forward(config, config->services[i], errors);
 		check_reachable(config, config->services[i], errors);
+		config_check_fit(config, config->services[i], errors);
 	}
 	check_limits(config, fd_limit, errors);
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The control socket: see control.h. A client is read until its line is complete, then written to
- * until its answer is sent, then closed. */
+/*
+ * The control socket: see control.h. A client is read until its line is complete, then written to
+ * until its answer is sent, then closed; or, if it follows, kept until the next event.
+ */
 #include "control.h"
 
 #include "acceptor.h"
@@ -28,7 +30,8 @@ struct client {
 	struct client *next, *previous;
 	int fd;
 	sd_event_source *io;
-	sd_event_source *deadline;
+	sd_event_source *deadline; /* NULL of a follower */
+	bool is_follower;
 	size_t n_read;
 	char request[CONTROL_MAX_REQUEST + 1]; /* and a NUL */
 	char *answer;			       /* NULL until the request is complete */
@@ -46,13 +49,21 @@ struct control {
 	void *userdata;
 	uint64_t timeout_usec;
 	struct client *clients;
-	size_t n_clients;
+	size_t n_clients; /* that are no followers */
+	size_t n_followers;
 };
 
 /* Changing the events of a source that epoll already has needs no memory: it cannot fail. */
 static void set_events(sd_event_source *io, uint32_t events)
 {
 	(void)sd_event_source_set_io_events(io, events);
+}
+
+/* A place among those who ask is free again. */
+static void client_leave_queue(struct control *control)
+{
+	control->n_clients--;
+	(void)acceptor_set_paused(control->acceptor, false);
 }
 
 static struct client *client_free(struct client *client)
@@ -65,8 +76,10 @@ static struct client *client_free(struct client *client)
 		control->clients = client->next;
 	if (client->next)
 		client->next->previous = client->previous;
-	control->n_clients--;
-	(void)acceptor_set_paused(control->acceptor, false);
+	if (client->is_follower)
+		control->n_followers--;
+	else
+		client_leave_queue(control);
 
 	sd_event_source_disable_unref(client->deadline);
 	sd_event_source_disable_unref(client->io);
@@ -103,6 +116,7 @@ static json_t *client_ask(struct client *client)
 /* Begin to send `answer`, which is taken. Returns false if there is none: out of memory. */
 static bool client_answer(struct client *client, json_t *answer)
 {
+	client->n_sent = 0;
 	client->answer = answer ? json_dumps(answer, JSON_COMPACT) : NULL;
 	json_decref(answer);
 	if (!client->answer)
@@ -145,6 +159,17 @@ static bool client_receive(struct client *client)
 	return client_answer_or_log(client);
 }
 
+/* All is sent. Returns false if the client is done with: all but followers are. */
+static bool client_finish(struct client *client)
+{
+	if (!client->is_follower)
+		return false;
+	free(client->answer);
+	client->answer = NULL;
+	set_events(client->io, EPOLLIN);
+	return true;
+}
+
 /* Returns false if the client is done with. */
 static bool client_send(struct client *client)
 {
@@ -154,7 +179,15 @@ static bool client_send(struct client *client)
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR;
 	client->n_sent += (size_t)n;
-	return client->n_sent < client->answer_length;
+	return client->n_sent < client->answer_length || client_finish(client);
+}
+
+/* Returns false if the client is done with. A follower has nothing more to say. */
+static bool client_go_on(struct client *client)
+{
+	if (client->answer)
+		return client_send(client);
+	return !client->is_follower && client_receive(client);
 }
 
 static int on_client(sd_event_source *source, int fd, uint32_t events, void *userdata)
@@ -162,7 +195,7 @@ static int on_client(sd_event_source *source, int fd, uint32_t events, void *use
 	struct client *client = userdata;
 
 	(void)source, (void)fd, (void)events;
-	if (!(client->answer ? client_send(client) : client_receive(client)))
+	if (!client_go_on(client))
 		client_free(client);
 	return 0;
 }
@@ -314,6 +347,41 @@ int control_answer(struct control *control, int client_fd, json_t *answer)
 		return 0;
 	client_free(client);
 	return -ENOMEM;
+}
+
+static struct client *find_client(const struct control *control, int fd)
+{
+	struct client *client = control->clients;
+
+	while (client->fd != fd)
+		client = client->next;
+	return client;
+}
+
+int control_follow(struct control *control, int client_fd)
+{
+	struct client *client = find_client(control, client_fd);
+
+	if (control->n_followers == CONTROL_MAX_FOLLOWERS)
+		return -EUSERS;
+	client->is_follower = true;
+	client->deadline = sd_event_source_disable_unref(client->deadline);
+	control->n_followers++;
+	client_leave_queue(control);
+	return 0;
+}
+
+void control_announce(struct control *control, json_t *event)
+{
+	struct client *client, *next;
+
+	for (client = control->clients; client; client = next) {
+		next = client->next;
+		if (client->is_follower &&
+			(client->answer || !client_answer(client, json_incref(event))))
+			client_free(client);
+	}
+	json_decref(event);
 }
 
 struct control *control_free(struct control *control)

@@ -3,12 +3,14 @@
  * The control socket: run_dir/control.sock, the other end of usherctl(8).
  *
  * One request a connection: the client sends one line ("status\n"), gets one JSON object and the
- * end of the file. Only root and usherd's own user are answered (SO_PEERCRED); others get an error
- * object. Knows nothing of what requests mean.
+ * end of the file; or, as a follower, one more object on a line of its own for each event. Only
+ * root and usherd's own user are answered (SO_PEERCRED); others get an error object. Knows nothing
+ * of what requests mean.
  *
  * Invariant: no client can make usherd wait, nor hold more than its share: at most
  * CONTROL_MAX_CLIENTS, each gone after CONTROL_TIMEOUT_USEC; the next ones wait in the socket's
- * backlog.
+ * backlog. Followers have no such end and are CONTROL_MAX_FOLLOWERS at most, each with at most one
+ * line that it has not taken.
  */
 #pragma once
 
@@ -16,9 +18,10 @@
 #include <stdint.h>
 #include <systemd/sd-event.h>
 
-#define CONTROL_MAX_CLIENTS  32
-#define CONTROL_MAX_REQUEST  256
-#define CONTROL_TIMEOUT_USEC (10 * UINT64_C(1000000))
+#define CONTROL_MAX_CLIENTS   32
+#define CONTROL_MAX_FOLLOWERS 16
+#define CONTROL_MAX_REQUEST   256
+#define CONTROL_TIMEOUT_USEC  (10 * UINT64_C(1000000))
 
 struct control;
 
@@ -49,6 +52,20 @@ int control_fd(const struct control *control);
  * client gets no answer, only the end of the file.
  */
 int control_answer(struct control *control, int client_fd, json_t *answer);
+
+/*
+ * For control_on_request: the client that asks is to stay as a follower after its answer, until it
+ * closes, says anything more, or the control is freed. Returns 0, or -EUSERS: as many follow as
+ * may.
+ */
+int control_follow(struct control *control, int client_fd);
+
+/*
+ * Tell all followers `event`, a JSON object, which is taken; NULL, for which there was no memory,
+ * and any other trouble ends them all, so that they ask anew. One that has not taken an earlier
+ * line yet is ended, too. Never waits.
+ */
+void control_announce(struct control *control, json_t *event);
 
 /* How long clients that connect from now on may take. Default CONTROL_TIMEOUT_USEC. */
 void control_set_timeout(struct control *control, uint64_t timeout_usec);

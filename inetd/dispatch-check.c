@@ -53,7 +53,7 @@ static uint32_t check_list(const struct handoff_list *list, enum handoff_state s
 	uint32_t n = 0;
 
 	for (const struct handoff *h = list->first; h; h = h->next, n++) {
-		assert(h->state == state && h->provider == p);
+		assert(h->state == state && (h->provider == p || state == HANDOFF_ENDED));
 		assert(h->next ? h->next->previous == h : list->last == h);
 		assert(state != HANDOFF_GIVEN || h->sequence > sequence);
 		sequence = h->sequence;
@@ -103,6 +103,7 @@ void dispatch_check(const struct dispatch *d)
 {
 	uint32_t n = check_list(&d->waiting, HANDOFF_WAITING, NULL);
 
+	n += check_list(&d->ended, HANDOFF_ENDED, NULL);
 	n += check_providers(d);
 	n += check_slots(d);
 	assert(n == d->n_slots);

@@ -3,21 +3,19 @@
 #include "dispatch-private.h"
 
 #include <assert.h>
-
-static void remove_oldest_waiting(struct dispatch *d)
-{
-	struct handoff *h = d->waiting.first;
-
-	list_remove(&d->waiting, h);
-	dispatch_free_handoff(d, h);
-}
+#include <errno.h>
 
 bool dispatch_take_waiting(struct dispatch *d, struct handoff *ret)
 {
-	if (!d->waiting.first)
+	struct handoff *h = d->waiting.first;
+
+	if (!h)
 		return false;
-	*ret = *d->waiting.first;
-	remove_oldest_waiting(d);
+	list_remove(&d->waiting, h);
+	*ret = *h;
+	h->fd = -EBADF;
+	h->forwarded = NULL;
+	dispatch_end_handoff(d, h, HANDOFF_GIVEN_UP);
 	d->totals.n_given_up++;
 	return true;
 }
@@ -29,8 +27,11 @@ const struct handoff *dispatch_oldest_waiting(const struct dispatch *d)
 
 void dispatch_park(struct dispatch *d)
 {
-	assert(d->waiting.first);
-	remove_oldest_waiting(d);
+	struct handoff *h = d->waiting.first;
+
+	assert(h);
+	list_remove(&d->waiting, h);
+	dispatch_free_handoff(d, h);
 	d->n_parked++;
 	d->totals.n_parked++;
 }

@@ -42,7 +42,9 @@ struct dispatch {
 
 	struct dispatch_action *actions; /* room for one of each slot */
 	uint32_t n_actions, next_action;
-	bool is_paused; /* what was last said */
+	struct handoff_list ended; /* in this order they are told, before all actions */
+	bool is_end_told;	   /* of the first of them: it was what dispatch_next() said last */
+	bool is_paused;		   /* what was last said */
 
 	struct dispatch_totals totals;
 };
@@ -113,8 +115,11 @@ void dispatch_free_slots(struct dispatch *d);
 /* A connection comes into a free slot, of which there is one; it waits until dispatch_match(). */
 struct handoff *dispatch_enter(struct dispatch *d);
 
-/* The end of a record that is in no list. */
+/* A record that is in no list may be used again. */
 void dispatch_free_handoff(struct dispatch *d, struct handoff *h);
+
+/* A hand-off that is in no list is over: its record is free when that was told. */
+void dispatch_end_handoff(struct dispatch *d, struct handoff *h, enum handoff_end end);
 
 /* Behind all others in the ring, with what it has: credit, state and foreign connections. */
 void dispatch_add_provider(struct dispatch *d, struct dispatch_provider *p);

@@ -70,6 +70,7 @@ static bool is_next(const struct dispatch_provider *p, uint64_t sequence, enum h
 	case HANDOFF_CLAIMED:
 		return p && sequence > 0 && sequence <= p->claimed_sequence;
 	case HANDOFF_FREE:
+	case HANDOFF_ENDED:
 		break;
 	}
 	return false;

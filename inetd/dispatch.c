@@ -128,6 +128,13 @@ void dispatch_free_handoff(struct dispatch *d, struct handoff *h)
 	d->n_free++;
 }
 
+void dispatch_end_handoff(struct dispatch *d, struct handoff *h, enum handoff_end end)
+{
+	h->state = HANDOFF_ENDED;
+	h->end = end;
+	list_append(&d->ended, h);
+}
+
 /* Take an unclaimed hand-off away from its provider; it waits before `before`, or as the last. */
 static void take_back(struct dispatch *d, struct handoff *h, struct handoff *before)
 {
@@ -339,7 +346,7 @@ static int release(struct dispatch *d, struct dispatch_provider *p, uint64_t id)
 	if (r < 0)
 		return r;
 	if (h) {
-		dispatch_free_handoff(d, h);
+		dispatch_end_handoff(d, h, HANDOFF_RELEASED);
 		d->totals.n_released++;
 		p->n_served++;
 	}
@@ -370,7 +377,7 @@ static int forward(
 	*ret = h ? *h : (struct handoff){0};
 	ret->fd = -EBADF;
 	if (h) {
-		dispatch_free_handoff(d, h);
+		dispatch_end_handoff(d, h, HANDOFF_FORWARDED);
 		d->totals.n_forwarded++;
 	}
 	return 0;
@@ -480,7 +487,8 @@ void dispatch_gone(struct dispatch *d, struct dispatch_provider *p, uint64_t now
 		struct handoff *h = p->claimed.first;
 
 		list_remove(&p->claimed, h);
-		dispatch_free_handoff(d, h);
+		h->provider = NULL;
+		dispatch_end_handoff(d, h, HANDOFF_LOST);
 		d->totals.n_lost++;
 	}
 	d->n_serving -= !is_leaving(p);
@@ -530,10 +538,27 @@ bool dispatch_is_paused(const struct dispatch *d)
 	return room(d) == 0;
 }
 
+/* The record of the one before is free only now. */
+static bool next_end(struct dispatch *d, struct dispatch_action *ret)
+{
+	struct handoff *h = d->ended.first;
+
+	if (d->is_end_told) {
+		list_remove(&d->ended, h);
+		dispatch_free_handoff(d, h);
+		h = d->ended.first;
+	}
+	d->is_end_told = h != NULL;
+	*ret = (struct dispatch_action){.type = DISPATCH_ENDED, .handoff = h};
+	return d->is_end_told;
+}
+
 bool dispatch_next(struct dispatch *d, struct dispatch_action *ret)
 {
 	bool is_paused;
 
+	if (d->ended.first && next_end(d, ret))
+		return true;
 	if (d->next_action < d->n_actions) {
 		*ret = d->actions[d->next_action++];
 		return true;

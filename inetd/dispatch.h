@@ -4,8 +4,8 @@
  * death means.
  *
  * Pure: events go in (offered, registered, claimed, released, credited, gone ...), actions come out
- * (give, close, pause, resume). It opens and closes nothing, reads no clock, logs nothing and calls
- * nobody back.
+ * (give, close, ended, pause, resume). It opens and closes nothing, reads no clock, logs nothing
+ * and calls nobody back.
  *
  * The caller's part: after every event it carries out what dispatch_next() returns until there is
  * no more, and has everything that was given sent, or taken back with dispatch_unsent(), before it
@@ -20,7 +20,8 @@
  *    or because the provider is gone: never because time has passed.
  *  - Nothing is given without credit, and nothing waits while somebody has credit to use, unless
  *    older ones are parked.
- *  - No connection is forgotten: the totals add up, see struct dispatch_totals.
+ *  - No connection is forgotten: the totals add up, see struct dispatch_totals. Each hand-off ends
+ *    in exactly one DISPATCH_ENDED, unless it is parked.
  */
 #pragma once
 
@@ -39,6 +40,15 @@ enum handoff_state {
 	HANDOFF_WAITING, /* accepted, and nobody can take it now */
 	HANDOFF_GIVEN,	 /* sent to `provider`, or about to be, and not claimed */
 	HANDOFF_CLAIMED, /* the provider's own: only this record is left here */
+	HANDOFF_ENDED,	 /* `end` says how: good until the call after its DISPATCH_ENDED */
+};
+
+/* How it went on with a hand-off that is none any more. */
+enum handoff_end {
+	HANDOFF_RELEASED,
+	HANDOFF_FORWARDED, /* given on, or handed back after the claim */
+	HANDOFF_LOST,	   /* gone with its provider after the claim */
+	HANDOFF_GIVEN_UP,  /* by dispatch_take_waiting() */
 };
 
 /*
@@ -48,14 +58,16 @@ enum handoff_state {
 struct handoff {
 	uint64_t id;			    /* never 0, not used again for another connection */
 	uint64_t sequence;		    /* on its provider's channel, from 1; 0 while waiting */
-	struct dispatch_provider *provider; /* NULL while waiting */
+	struct dispatch_provider *provider; /* NULL while waiting, and when lost */
 	struct handoff *next, *previous;
 	enum handoff_state state;
+	enum handoff_end end; /* HANDOFF_ENDED */
 
 	/* The caller's, carried and not looked at. */
 	int fd; /* our copy, closed by the caller at DISPATCH_CLOSE */
 	uint32_t listener;
 	uint32_t n_hops; /* how often it was forwarded, also when claimed */
+	uint32_t source; /* admission's handle, see sources.h; 0: it is not counted */
 	uint64_t accepted_ns;
 	struct wire_address peer;
 	struct forwarded *forwarded; /* see forwarded.h; NULL when claimed, or from accept4(2) */
@@ -104,15 +116,20 @@ enum dispatch_balance {
 };
 
 enum dispatch_action_type {
-	DISPATCH_GIVE,	 /* send `handoff` to its provider; actions come in order of sequence */
-	DISPATCH_CLOSE,	 /* claimed: close our copy of `handoff` */
+	DISPATCH_GIVE,	/* send `handoff` to its provider; actions come in order of sequence */
+	DISPATCH_CLOSE, /* claimed: close our copy of `handoff` */
+	/*
+	 * `handoff` is over, and its record is good until the next call. Its fd and what it brought
+	 * are not here any more.
+	 */
+	DISPATCH_ENDED,
 	DISPATCH_PAUSE,	 /* accept no more: dispatch_room() is 0 */
 	DISPATCH_RESUME, /* accept again */
 };
 
 struct dispatch_action {
 	enum dispatch_action_type type;
-	struct handoff *handoff; /* GIVE, CLOSE */
+	struct handoff *handoff; /* GIVE, CLOSE, ENDED */
 };
 
 /*
@@ -169,9 +186,9 @@ void dispatch_configure(struct dispatch *d, enum dispatch_balance balance, uint3
 uint32_t dispatch_room(struct dispatch *d, uint32_t max);
 
 /*
- * A connection was accepted: fill the returned hand-off's own members (fd, listener, accepted_ns,
- * peer) before the next dispatch_next(). To be called at most as often as dispatch_room() said:
- * beyond that it returns NULL.
+ * A connection was accepted: fill the returned hand-off's own members (fd, listener, source,
+ * accepted_ns, peer) before the next dispatch_next(). To be called at most as often as
+ * dispatch_room() said: beyond that it returns NULL.
  */
 struct handoff *dispatch_offer(struct dispatch *d, uint64_t now_usec);
 
@@ -253,7 +270,8 @@ void dispatch_gone(struct dispatch *d, struct dispatch_provider *p, uint64_t now
 
 /*
  * The longest waiting connection, no longer dispatch's: the caller owns the returned copy, its fd
- * and what it brings. Returns false when none waits. It counts as given up.
+ * and what it brings. Returns false when none waits. It counts as given up, and DISPATCH_ENDED will
+ * say so, too.
  */
 bool dispatch_take_waiting(struct dispatch *d, struct handoff *ret);
 
@@ -266,7 +284,10 @@ bool dispatch_take_waiting(struct dispatch *d, struct handoff *ret);
 /* The connection to be parked next, NULL when none waits. Its members are still the caller's. */
 const struct handoff *dispatch_oldest_waiting(const struct dispatch *d);
 
-/* That one was stored, and its record here is no more. */
+/*
+ * That one was stored, and its record here is no more: without DISPATCH_ENDED, because it goes on
+ * in another record, or the caller has it closed. `source` is the caller's to take note of.
+ */
 void dispatch_park(struct dispatch *d);
 
 /*

@@ -86,25 +86,13 @@ static bool is_v6only(int fd, const struct address *address)
 	       getsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &value, &size) == 0 && value;
 }
 
-/* Where and what kind of socket it is; zero if it can't be said. */
-static struct address address_of(int fd)
-{
-	struct address address = {.length = sizeof(address.storage)};
-	socklen_t size = sizeof(address.type);
-
-	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &address.type, &size) < 0 ||
-		getsockname(fd, &address.sockaddr, &address.length) < 0)
-		return (struct address){0};
-	return address;
-}
-
 static void entry_init(
 	struct entry *entry, enum fdstore_kind kind, const char *service, uint32_t number, int fd)
 {
 	const char *path;
 
-	*entry =
-		(struct entry){.kind = kind, .number = number, .fd = fd, .address = address_of(fd)};
+	*entry = (struct entry){.kind = kind, .number = number, .fd = fd};
+	(void)address_read(fd, &entry->address); /* else it is nobody's, and closed at the end */
 	wire_set_text(entry->service, sizeof(entry->service), service);
 	entry->is_v6only = is_v6only(fd, &entry->address);
 	path = path_of(&entry->address);
@@ -182,19 +170,19 @@ int inheritance_from_manager(struct inheritance **ret)
 static void stop_listening(const struct entry *entry)
 {
 	static const int yes = 1;
+	const char *path = path_of(&entry->address);
 
 	/* Two sockets may share a port if both have this and one of them does not listen. */
 	(void)setsockopt(entry->fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
 	(void)shutdown(entry->fd, SHUT_RDWR);
+	if (path)
+		unixsocket_unlink(path, &entry->file);
 }
 
 static void end_entry(struct entry *entry)
 {
-	if (!fdstore_remove(entry->kind, entry->service, entry->number)) {
+	if (!fdstore_remove(entry->kind, entry->service, entry->number))
 		stop_listening(entry);
-		if (path_of(&entry->address))
-			unixsocket_unlink(path_of(&entry->address), &entry->file);
-	}
 	entry->fd = closer_close(entry->fd);
 }
 
@@ -292,14 +280,6 @@ static struct address with_port(const struct address *address, unsigned int port
 	return other;
 }
 
-static struct address ipv4_any(const struct address *address)
-{
-	struct address any = {.type = address->type, .length = sizeof(struct sockaddr_in)};
-
-	any.sockaddr.sa_family = AF_INET;
-	return with_port(&any, address_port(address));
-}
-
 /* One of this service on that host, whatever its port. */
 static struct entry *find_unnumbered(struct inheritance *inheritance, const char *service,
 	const struct address *address, bool is_v6only)
@@ -323,16 +303,17 @@ static struct entry *find_listener(struct inheritance *inheritance, const char *
 	return find_bound(inheritance, address, is_v6only);
 }
 
-/* All on that port come one after the other, 0.0.0.0 first. */
+/* All that share a port come one after the other. */
 static void make_way(struct inheritance *inheritance, const struct address *address, bool is_v6only)
 {
-	const struct entry key = {.kind = FDSTORE_LISTENER, .address = ipv4_any(address)};
+	const struct entry key = {
+		.kind = FDSTORE_LISTENER, .address = address_first_of_port(address)};
 	const struct entry *end = inheritance->entries + inheritance->n;
 
 	for (struct entry *e = find_first(inheritance, &key);
-		e < end && address_port(&e->address) == address_port(address); e++)
-		if (e->fd >= 0 && e->kind == FDSTORE_LISTENER &&
-			address_conflicts(&e->address, e->is_v6only, address, is_v6only))
+		e < end && e->kind == FDSTORE_LISTENER && address_shares_port(&e->address, address);
+		e++)
+		if (e->fd >= 0 && address_conflicts(&e->address, e->is_v6only, address, is_v6only))
 			stop_listening(e);
 }
 
@@ -345,15 +326,17 @@ bool inheritance_take_listener(struct inheritance *inheritance, const char *serv
 	const struct address *configured, bool is_v6only, struct inherited *ret,
 	struct address *ret_bound)
 {
-	struct address address = *configured, v4 = ipv4_any(configured);
+	struct address address = *configured, v4;
 	struct entry *e;
 
 	if (has_nothing(inheritance))
 		return false;
 	address.is_wildcard = false;
 	e = find_listener(inheritance, service, &address, is_any_ipv6(&address) && is_v6only);
-	if (!e && configured->is_wildcard && !is_v6only) /* it was bound without IPv6 */
+	if (!e && configured->is_wildcard && !is_v6only) { /* it was bound without IPv6 */
+		v4 = address_ipv4_any(&address);
 		e = find_listener(inheritance, service, &v4, false);
+	}
 	if (!e) {
 		make_way(inheritance, &address, is_v6only);
 		return false;

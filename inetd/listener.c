@@ -4,28 +4,24 @@
  *
  * Refusing is done by shutdown(SHUT_RD) on the listening TCP socket: it stops listening (clients
  * get RST) but stays bound, so that nobody else can take the address meanwhile; listen(2) revives
- * it. The kernel does so only for ports that were asked for by number, which is why port 0 is bound
- * in two steps.
+ * it. The kernel does so only for ports that were asked for by number, see listener-bind.c.
  */
 #include "listener.h"
 
 #include "acceptor.h"
 #include "closer.h"
 #include "fd.h"
+#include "listener-private.h"
 #include "unixsocket.h"
 #include <assert.h>
 #include <errno.h>
 #include <limits.h>
-#include <linux/in6.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/un.h>
-
-#define UNIX_LISTENER_MODE                                                                         \
-	0666 /* who may connect is said by the folder, as for TCP by the network */
 
 struct listener {
 	int fd;
@@ -36,125 +32,16 @@ struct listener {
 	uint32_t store_number;
 	char store_service[WIRE_NAME_SIZE]; /* whose name it has in the store */
 	int backlog;
-	int fd_ceiling; /* from here on descriptors are in reserve */
-	struct acceptor *acceptor;
+	int fd_ceiling;		   /* from here on descriptors are in reserve */
+	struct acceptor *acceptor; /* NULL: of datagrams */
 	bool is_deferred;
 	listener_on_connections on_connections;
 	void *userdata;
 };
 
-static int set_option(int fd, int level, int name, int value)
+static bool is_datagram(const struct listener *l)
 {
-	return setsockopt(fd, level, name, &value, sizeof(value)) < 0 ? -errno : 0;
-}
-
-/* Options that accepted sockets inherit: set here, they cost no system call per connection. */
-static int set_inherited_options(int fd, const struct config_socket *options)
-{
-	int r = set_option(fd, IPPROTO_TCP, TCP_NODELAY, options->nodelay);
-
-	return r < 0 ? r : set_option(fd, SOL_SOCKET, SO_KEEPALIVE, options->keepalive);
-}
-
-static int set_bind_options(
-	int fd, const struct address *address, const struct config_socket *options)
-{
-	/* Not SO_REUSEPORT: a second bind by the same user would steal a share of the connections.
-	 */
-	int r = set_option(fd, SOL_SOCKET, SO_REUSEADDR, true);
-
-	if (r >= 0 && address->sockaddr.sa_family == AF_INET6)
-		r = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, options->v6only);
-	if (r >= 0 && options->freebind)
-		r = address->sockaddr.sa_family == AF_INET6
-			    ? set_option(fd, IPPROTO_IPV6, IPV6_FREEBIND, true)
-			    : set_option(fd, IPPROTO_IP, IP_FREEBIND, true);
-	return r;
-}
-
-/* A socket bound to `address`, not listening yet; *ret_bound is what the kernel made of it. */
-static int bind_inet(const struct address *address, const struct config_socket *options,
-	int *ret_fd, struct address *ret_bound)
-{
-	_cleanup_close_ int fd = socket(
-		address->sockaddr.sa_family, address->type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	struct address bound = *address;
-	int r;
-
-	if (fd < 0)
-		return -errno;
-	r = set_bind_options(fd, address, options);
-	if (r < 0)
-		return r;
-	if (bind(fd, &address->sockaddr, address->length) < 0 ||
-		getsockname(fd, &bound.sockaddr, &bound.length) < 0)
-		return -errno;
-	*ret_fd = take_fd(&fd);
-	*ret_bound = bound;
-	return 0;
-}
-
-static int bind_and_listen_inet(const struct address *address, const struct config_socket *options,
-	int *ret_fd, struct address *ret_bound)
-{
-	_cleanup_close_ int fd = -EBADF, unnumbered_fd = -EBADF;
-	struct address bound;
-	int r = bind_inet(address, options, &fd, &bound);
-
-	if (r >= 0 && address_port(address) == 0) { /* once more, by number */
-		struct address numbered = bound;
-
-		unnumbered_fd = take_fd(&fd);
-		r = bind_inet(&numbered, options, &fd, &bound);
-	}
-	if (r >= 0)
-		r = set_inherited_options(fd, options);
-	if (r < 0)
-		return r;
-	if (listen(fd, options->backlog) < 0)
-		return -errno;
-	*ret_fd = take_fd(&fd);
-	*ret_bound = bound;
-	return 0;
-}
-
-/* The IPv4 wildcard of the same port. */
-static struct address ipv4_wildcard(const struct address *address)
-{
-	struct address v4 = *address;
-
-	memset(&v4.storage, 0, sizeof(v4.storage));
-	*(struct sockaddr_in *)&v4.storage = (struct sockaddr_in){
-		.sin_family = AF_INET,
-		.sin_port = ((const struct sockaddr_in6 *)&address->storage)->sin6_port,
-	};
-	v4.length = sizeof(struct sockaddr_in);
-	return v4;
-}
-
-static const char *unix_path(const struct address *address)
-{
-	return ((const struct sockaddr_un *)&address->storage)->sun_path;
-}
-
-int listener_bind(const struct address *address, const struct config_socket *options, int *ret_fd,
-	struct address *ret_bound)
-{
-	int r;
-
-	if (address->sockaddr.sa_family == AF_UNIX) {
-		*ret_bound = *address;
-		return unixsocket_listen(unix_path(address), address->type, UNIX_LISTENER_MODE,
-			options->backlog, ret_fd);
-	}
-	r = bind_and_listen_inet(address, options, ret_fd, ret_bound);
-	if (address->is_wildcard && !options->v6only &&
-		(r == -EAFNOSUPPORT || r == -EADDRNOTAVAIL)) {
-		struct address v4 = ipv4_wildcard(address);
-
-		r = bind_and_listen_inet(&v4, options, ret_fd, ret_bound);
-	}
-	return r;
+	return l->bound.type == SOCK_DGRAM;
 }
 
 static void on_acceptor_connections(void *userdata)
@@ -188,22 +75,27 @@ int listener_new(struct listener **ret, sd_event *event, const struct address *c
 		.bound = *bound,
 		.backlog = options->backlog,
 		.fd_ceiling = find_fd_ceiling()};
-	r = acceptor_new(&l->acceptor, event, owned_fd, on_acceptor_connections, l);
+	r = is_datagram(l)
+		    ? 0
+		    : acceptor_new(&l->acceptor, event, owned_fd, on_acceptor_connections, l);
 	if (r < 0) {
 		free(l);
 		return r;
 	}
 	l->fd = take_fd(&owned_fd);
 	if (bound->sockaddr.sa_family == AF_UNIX)
-		l->file = unixsocket_identify(unix_path(bound));
+		l->file = unixsocket_identify(listener_unix_path(bound));
 	*ret = l;
 	return 0;
 }
 
 static int listen_again(struct listener *l)
 {
-	int r = set_option(l->fd, SOL_SOCKET, SO_REUSEADDR, true);
+	int r;
 
+	if (is_datagram(l))
+		return 0;
+	r = listener_set_option(l->fd, SOL_SOCKET, SO_REUSEADDR, true);
 	if (r >= 0 && listen(l->fd, l->backlog) < 0)
 		r = -errno;
 	return r;
@@ -233,8 +125,9 @@ int listener_adopt(struct listener **ret, sd_event *event, const struct address 
 static void end_socket(struct listener *l)
 {
 	if (l->bound.sockaddr.sa_family == AF_UNIX)
-		unixsocket_unlink(unix_path(&l->bound), &l->file);
-	(void)set_option(l->fd, SOL_SOCKET, SO_REUSEADDR, true); /* for who binds it next */
+		unixsocket_unlink(listener_unix_path(&l->bound), &l->file);
+	(void)listener_set_option(
+		l->fd, SOL_SOCKET, SO_REUSEADDR, true); /* for who binds it next */
 	(void)shutdown(l->fd, SHUT_RDWR);
 }
 
@@ -242,7 +135,8 @@ struct listener *listener_free(struct listener *l)
 {
 	if (!l)
 		return NULL;
-	acceptor_free(l->acceptor);
+	if (l->acceptor)
+		acceptor_free(l->acceptor);
 	if (!fdstore_remove(FDSTORE_LISTENER, l->store_service, l->store_number))
 		end_socket(l);
 	closer_close(l->fd); /* and with it what clients in its backlog have sent */
@@ -281,9 +175,11 @@ void listener_set_owner(
 int listener_set_options(struct listener *l, const struct config_socket *options)
 {
 	l->backlog = options->backlog;
-	if (l->state != LISTENER_REFUSING && listen(l->fd, l->backlog) < 0)
+	if (!is_datagram(l) && l->state != LISTENER_REFUSING && listen(l->fd, l->backlog) < 0)
 		return -errno;
-	return l->bound.sockaddr.sa_family == AF_UNIX ? 0 : set_inherited_options(l->fd, options);
+	if (l->bound.sockaddr.sa_family == AF_UNIX)
+		return unixsocket_set_mode(listener_unix_path(&l->bound), &l->file, options->mode);
+	return listener_apply_options(l->fd, &l->bound, options);
 }
 
 int listener_accept(struct listener *l, int *ret_fd, struct wire_address *ret_peer)
@@ -307,12 +203,12 @@ void listener_retry_later(struct listener *l)
 
 static int refuse(struct listener *l)
 {
-	assert(l->bound.sockaddr.sa_family != AF_UNIX); /* config_load() has seen to that */
+	assert(address_can_refuse(&l->bound)); /* config_load() has seen to that */
 	if (shutdown(l->fd, SHUT_RD) < 0)
 		return -errno;
 	/* Two sockets with SO_REUSEADDR may share a port while neither listens: not with this one.
 	 */
-	return set_option(l->fd, SOL_SOCKET, SO_REUSEADDR, false);
+	return listener_set_option(l->fd, SOL_SOCKET, SO_REUSEADDR, false);
 }
 
 int listener_set_state(struct listener *l, enum listener_state state)
@@ -320,17 +216,34 @@ int listener_set_state(struct listener *l, enum listener_state state)
 	int r = 0;
 
 	assert(state != LISTENER_RETRYING);
+	if (is_datagram(l) && state != LISTENER_LENT)
+		state = LISTENER_PAUSED;
 	if (state == l->state)
 		return 0;
 	if (state == LISTENER_REFUSING)
 		r = refuse(l);
 	else if (l->state == LISTENER_REFUSING)
 		r = listen_again(l);
-	if (r >= 0)
+	if (r >= 0 && l->acceptor)
 		r = acceptor_set_paused(l->acceptor, state != LISTENER_OPEN);
 	if (r >= 0)
 		l->state = state;
 	return r;
+}
+
+int listener_repair(struct listener *l)
+{
+	int r = LISTENER_UNHARMED;
+
+	listener_reset_options(l->fd);
+	if (is_datagram(l)) {
+		r = listener_disconnect(l->fd, &l->bound);
+	} else if (!listener_is_listening(l->fd)) {
+		r = listen_again(l);
+		if (r >= 0)
+			r = LISTENER_WAS_CLOSED;
+	}
+	return r >= 0 && listener_is_shut_down(l->fd) ? LISTENER_IS_BROKEN : r;
 }
 
 uint32_t listener_n_waiting(const struct listener *l)

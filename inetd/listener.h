@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One listening socket of a service: bind, accept, pause, resume, refuse.
+ * One listening socket of a service: bind, accept, pause, resume, refuse. Or one of datagrams,
+ * which is only bound and kept here: it is lent to who reads it.
  *
  * It does not know what happens to the connections, and does not log.
  *
  * Invariant: the socket is polled only while the listener is open: a paused one costs nothing,
- * however many clients wait in its backlog.
+ * however many clients wait in its backlog. One of datagrams is never polled.
  */
 #pragma once
 
@@ -21,22 +22,26 @@
 struct listener;
 
 enum listener_state {
-	LISTENER_PAUSED,   /* clients wait in the backlog */
+	LISTENER_PAUSED,   /* clients, or datagrams, wait in the kernel */
 	LISTENER_OPEN,	   /* on_connections is called while there are any */
 	LISTENER_RETRYING, /* open, but accept4(2) failed: not polled for a while (acceptor.h) */
-	LISTENER_REFUSING, /* clients get ECONNREFUSED; the address stays ours. Not for AF_UNIX,
-			      where it could not be undone */
+	LISTENER_LENT,	   /* a provider uses it: not polled */
+	LISTENER_REFUSING, /* clients get ECONNREFUSED; the address stays ours. Only where it
+			      can be undone: address_can_refuse() */
 };
 
 /* There are connections: call listener_accept(). */
 typedef void (*listener_on_connections)(struct listener *l, void *userdata);
 
 /*
- * Bind to `address` and listen. A wildcard is IPv6 and IPv4 in one socket, or IPv4 alone where the
- * kernel has no IPv6. Port 0 becomes the port that the kernel chose.
+ * Bind to `address` and listen, if it is not of datagrams. A wildcard is IPv6 and IPv4 in one
+ * socket, or IPv4 alone where the kernel has no IPv6. Port 0 becomes the port that the kernel
+ * chose. A buffer that the kernel makes smaller than `options` say is no error here.
  *
  * Returns 0 with *ret_fd (the caller's) and *ret_bound, the address as bound; or the negative errno
- * of socket(2), setsockopt(2), bind(2) or listen(2): -EADDRINUSE, -EADDRNOTAVAIL, -EACCES ...
+ * of socket(2), setsockopt(2), bind(2) or listen(2): -EADDRINUSE, -EADDRNOTAVAIL, -EACCES; -EPERM
+ * (IP_TRANSPARENT needs CAP_NET_RAW or CAP_NET_ADMIN); -ENODEV (there is no such interface);
+ * -EPROTONOSUPPORT, -ENOPROTOOPT (the kernel has no MPTCP) ...
  */
 int listener_bind(const struct address *address, const struct config_socket *options, int *ret_fd,
 	struct address *ret_bound);
@@ -80,14 +85,15 @@ void listener_set_owner(
 	struct listener *l, uint32_t index, listener_on_connections on_connections, void *userdata);
 
 /*
- * After a reload: backlog and options that can be changed on a listening socket. Returns 0 or
- * errno.
+ * After a reload: backlog, and options that can be changed on a listening socket; the mode of a
+ * unix: one. Returns 0, or the negative errno of what could not be set, while all else is: -ENOBUFS
+ * (the kernel has granted a smaller buffer: net.core.rmem_max, net.core.wmem_max), -EPERM ...
  */
 int listener_set_options(struct listener *l, const struct config_socket *options);
 
 /*
- * Accept one connection: acceptor_accept() and its errors, with the client's address in the form of
- * the wire.
+ * Accept one connection, not of datagrams: acceptor_accept() and its errors, with the client's
+ * address in the form of the wire.
  *
  * Returns 0; or 1: as 0, but its descriptor is one of the last LISTENER_FD_RESERVE that this
  * process may have, which are for providers and usherctl, so polling stops for a while now.
@@ -97,7 +103,8 @@ int listener_accept(struct listener *l, int *ret_fd, struct wire_address *ret_pe
 /* Do not poll for a while, as after an error of accept4(2). */
 void listener_retry_later(struct listener *l);
 
-/* LISTENER_OPEN, PAUSED or REFUSING. Returns 0, or the negative errno of listen(2) or sd-event. */
+/* LISTENER_OPEN, PAUSED, LENT or REFUSING; one of datagrams is LENT or PAUSED, whatever else is
+ * wanted. Returns 0, or the negative errno of listen(2) or sd-event. */
 int listener_set_state(struct listener *l, enum listener_state state);
 
 /*
@@ -109,6 +116,22 @@ uint32_t listener_n_waiting(const struct listener *l);
 /* Leave clients in the backlog for a moment although it is open, or no more. */
 void listener_set_deferred(struct listener *l, bool is_deferred);
 bool listener_is_deferred(const struct listener *l);
+
+/* What a provider that had it has made of the socket. */
+enum listener_damage {
+	LISTENER_UNHARMED = 0,
+	LISTENER_WAS_CLOSED,	/* it did not listen any more: it does again */
+	LISTENER_WAS_CONNECTED, /* to one peer, as a datagram socket can be: it is not any more */
+	LISTENER_IS_BROKEN,	/* for good: see listener-repair.c */
+};
+
+/*
+ * Undo what a provider that had the socket may have done to it: it is non-blocking, and listens or
+ * takes datagrams from everybody, without filters, time-outs and other options of socket(7) that
+ * the next one would not expect. Those of the configuration: listener_set_options(). Returns an
+ * enum listener_damage, or the negative errno of listen(2) or connect(2).
+ */
+int listener_repair(struct listener *l);
 
 enum listener_state listener_state(const struct listener *l);
 uint32_t listener_index(const struct listener *l);

@@ -6,6 +6,7 @@
 #include "build-config.h"
 #include "config.h"
 #include "privilege.h"
+#include "programs.h"
 #include "server.h"
 #include "service.h"
 #include "succession.h"
@@ -24,6 +25,7 @@
 static const char help[] =
 	"Usage: usherd [-c FILE]\n"
 	"       usherd --check [FILE]\n"
+	"       usherd --programs [-c FILE]\n"
 	"       usherd --check-state\n"
 	"\n"
 	"Accept connections on the configured ports and hand them to processes that have\n"
@@ -31,6 +33,8 @@ static const char help[] =
 	"\n"
 	"  -c, --config FILE  read FILE instead of " USHER_CONFIG_FILE "\n"
 	"  -C, --check        only check the configuration, open nothing\n"
+	"      --programs     only print the programs of the configuration, as JSON, which\n"
+	"                     usher-exec asks\n"
 	"      --check-state  only check whether this program could go on from the state of\n"
 	"                     a running usherd, on standard input, which usherctl upgrade asks\n"
 	"  -h, --help         print this\n"
@@ -41,6 +45,7 @@ static const char help[] =
 enum action {
 	ACTION_SERVE,
 	ACTION_CHECK,
+	ACTION_PROGRAMS,
 	ACTION_CHECK_STATE,
 };
 
@@ -55,6 +60,7 @@ static int parse_arguments(int argc, char **argv, struct arguments *ret)
 	static const struct option options[] = {
 		{"config", required_argument, NULL, 'c'},
 		{"check", no_argument, NULL, 'C'},
+		{"programs", no_argument, NULL, 'p'},
 		{"check-state", no_argument, NULL, 's'},
 		{"help", no_argument, NULL, 'h'},
 		{"version", no_argument, NULL, 'V'},
@@ -69,6 +75,9 @@ static int parse_arguments(int argc, char **argv, struct arguments *ret)
 			break;
 		case 'C':
 			arguments.action = ACTION_CHECK;
+			break;
+		case 'p':
+			arguments.action = ACTION_PROGRAMS;
 			break;
 		case 's':
 			arguments.action = ACTION_CHECK_STATE;
@@ -153,6 +162,25 @@ static int check(const char *path)
 	config_free(config);
 	printf("%s: OK\n", path);
 	return EXIT_SUCCESS;
+}
+
+static int print_programs(const char *path)
+{
+	struct config *config = load(path, fd_limit());
+	json_t *json;
+	bool is_printed;
+
+	if (!config)
+		return EX_CONFIG;
+	json = programs_json(config);
+	is_printed = json && json_dumpf(json, stdout, JSON_INDENT(1) | JSON_SORT_KEYS) == 0 &&
+		     putchar('\n') != EOF && fflush(stdout) == 0;
+	if (!is_printed)
+		fprintf(stderr, "usherd: cannot print the programs: %s\n",
+			json ? strerror(errno) : "out of memory");
+	json_decref(json);
+	config_free(config);
+	return is_printed ? EXIT_SUCCESS : EX_OSERR;
 }
 
 /* Read the state of a running usherd. What is wrong is printed. Returns NULL then. */
@@ -267,6 +295,8 @@ int main(int argc, char **argv)
 	switch (arguments.action) {
 	case ACTION_CHECK:
 		return check(arguments.config_path);
+	case ACTION_PROGRAMS:
+		return print_programs(arguments.config_path);
 	case ACTION_CHECK_STATE:
 		return check_state();
 	case ACTION_SERVE:

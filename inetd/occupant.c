@@ -2,8 +2,8 @@
 /*
  * Finding the process behind a listening socket: see occupant.h, proc(5).
  *
- * /proc/net gives the socket's inode and, for TCP, its uid; the process is the first one with a
- * descriptor "socket:[INODE]".
+ * /proc/net gives the socket's inode and, for TCP and UDP, its uid; the process is the first one
+ * with a descriptor "socket:[INODE]".
  */
 #include "occupant.h"
 
@@ -26,7 +26,7 @@
 #define TCP_LISTENING 0x0a
 #define UNIX_ACCEPTS  0x10000 /* __SO_ACCEPTCON */
 
-/* A listening socket of /proc/net. */
+/* A socket of /proc/net. */
 struct holder {
 	uint64_t inode;
 	bool is_uid_known;
@@ -73,7 +73,8 @@ static struct in6_addr parse_host(const char *hex)
 	return host;
 }
 
-static bool match_tcp(const char *line, const struct address *address, struct holder *ret)
+/* TCP listens, UDP has a port as soon as it is bound. */
+static bool match_inet(const char *line, const struct address *address, struct holder *ret)
 {
 	struct in6_addr sought = host_of(address), host;
 	unsigned int port, state, uid;
@@ -84,7 +85,8 @@ static bool match_tcp(const char *line, const struct address *address, struct ho
 		    hex, &port, &state, &uid, &inode) != 5)
 		return false;
 	host = parse_host(hex);
-	if (state != TCP_LISTENING || port != address_port(address))
+	if ((address->type == SOCK_STREAM && state != TCP_LISTENING) ||
+		port != address_port(address))
 		return false;
 	if (!is_any(&host) && !is_any(&sought) && !IN6_ARE_ADDR_EQUAL(&host, &sought))
 		return false;
@@ -95,13 +97,15 @@ static bool match_tcp(const char *line, const struct address *address, struct ho
 static bool match_unix(const char *line, const struct address *address, struct holder *ret)
 {
 	const char *path = ((const struct sockaddr_un *)&address->storage)->sun_path;
-	unsigned int flags;
+	unsigned int flags, type;
 	unsigned long inode;
 	int path_start = 0;
 
-	if (sscanf(line, "%*x: %*x %*x %x %*x %*x %lu %n", &flags, &inode, &path_start) != 2)
+	if (sscanf(line, "%*x: %*x %*x %x %x %*x %lu %n", &flags, &type, &inode, &path_start) != 3)
 		return false;
-	if (!(flags & UNIX_ACCEPTS) || path_start == 0 || strcmp(line + path_start, path) != 0)
+	if (path_start == 0 || strcmp(line + path_start, path) != 0)
+		return false;
+	if (!(flags & UNIX_ACCEPTS) && type != SOCK_DGRAM) /* an accepted one has the path too */
 		return false;
 	*ret = (struct holder){.inode = inode};
 	return true;
@@ -128,15 +132,17 @@ static bool find_holder(
 
 static bool find_holder_of(const struct address *address, struct holder *ret)
 {
-	static const char tcp[] = "/proc/net/tcp", tcp6[] = "/proc/net/tcp6";
+	static const char *const tcp[] = {"/proc/net/tcp", "/proc/net/tcp6"};
+	static const char *const udp[] = {"/proc/net/udp", "/proc/net/udp6"};
+	const char *const *tables = address->type == SOCK_DGRAM ? udp : tcp;
 
 	switch (address->sockaddr.sa_family) {
 	case AF_INET:
-		return find_holder(tcp, match_tcp, address, ret) ||
-		       find_holder(tcp6, match_tcp, address, ret);
+		return find_holder(tables[0], match_inet, address, ret) ||
+		       find_holder(tables[1], match_inet, address, ret);
 	case AF_INET6:
-		return find_holder(tcp6, match_tcp, address, ret) ||
-		       find_holder(tcp, match_tcp, address, ret);
+		return find_holder(tables[1], match_inet, address, ret) ||
+		       find_holder(tables[0], match_inet, address, ret);
 	case AF_UNIX:
 		return find_holder("/proc/net/unix", match_unix, address, ret);
 	default:

@@ -15,8 +15,9 @@
 #define OCCUPANT_TEXT_MAX 64
 
 /*
- * Find a listening socket that keeps others from binding `address` (the same one, or a wildcard on
- * either side), and its process. For TCP, sockets of the same family are looked at first.
+ * Find a socket that keeps others from binding `address` (the same one, or a wildcard on either
+ * side), and its process. For TCP and UDP, sockets of the same family are looked at first. The
+ * kernel lists none of AF_VSOCK.
  *
  * Always fills `text`: "pid 123 (nginx)"; "a process of uid 33", which cannot be seen; or "another
  * process". Looks at a bounded number of sockets and descriptors: some tenths of a second at worst.

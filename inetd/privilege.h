@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * From root to an ordinary user with one right left, to bind ports below 1024, and a process that
- * no other one of that user can look into.
+ * From root to an ordinary user with one right left, to bind ports below 1024 (and another one for
+ * who listens transparently), and a process that no other one of that user can look into.
  *
  * In two steps. From privilege_begin() on usherd acts as that user already, so that what it makes
  * in the user's folders is the user's, and no file of the user can lead root astray; it is root
@@ -12,6 +12,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 /*
@@ -26,16 +27,17 @@ void privilege_lower(void);
 
 /*
  * Be the user of privilege_begin() for good (without it nothing happens), and keep no capability
- * but CAP_NET_BIND_SERVICE (capabilities(7)), so that a reload can open what the start could.
+ * but CAP_NET_BIND_SERVICE (capabilities(7)), so that a reload can open what the start could; and
+ * with `keep_net_raw` CAP_NET_RAW, the least that IP_TRANSPARENT needs.
  * Returns 0 or a negative errno; the process must not go on then.
  */
-int privilege_drop(void);
+int privilege_drop(bool keep_net_raw);
 
 /*
- * Let the program that this process is about to execute have CAP_NET_BIND_SERVICE, if this process
- * has it: by the ambient set, which is all that execve(2) leaves to an ordinary user without the
- * help of the file (capabilities(7)). It stays so if execve(2) fails: usherd executes nothing
- * else. Returns 0 or a negative errno.
+ * Let the program that this process is about to execute have CAP_NET_BIND_SERVICE and CAP_NET_RAW,
+ * those of them that this process has: by the ambient set, which is all that execve(2) leaves to an
+ * ordinary user without the help of the file (capabilities(7)). It stays so if execve(2) fails:
+ * usherd executes nothing else. Returns 0 or a negative errno.
  */
 int privilege_keep_over_exec(void);
 

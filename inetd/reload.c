@@ -7,6 +7,7 @@
  * commit needs is allocated then.
  */
 #include "reload.h"
+#include "reload-destinations.h"
 
 #include "fd.h"
 #include "log.h"
@@ -42,7 +43,8 @@ struct reload {
 	struct config_errors *errors;
 	struct planned_service *planned; /* sorted by name, as in struct config */
 	size_t n_planned;
-	struct open_listener *open; /* sorted by address */
+	struct log_destination **destinations; /* one for each planned service, or NULL */
+	struct open_listener *open;	       /* sorted by address */
 	size_t n_open;
 	bool *is_service_kept;	   /* for each of the running ones */
 	struct service **services; /* room for the list afterwards */
@@ -155,24 +157,52 @@ static void name_occupant(
 	snprintf(why, size, "the address is in use by %s", occupant);
 }
 
-/* What else an administrator can do about an error of listener_bind(). */
-static const char *hint_for(const struct address *address, int error)
+/* What else an administrator can do about the kernel's having none of a family. */
+static const char *family_hint_for(const struct address *address)
 {
-	bool is_unix = address->sockaddr.sa_family == AF_UNIX;
+	return address->sockaddr.sa_family == AF_VSOCK
+		       ? "; the kernel has no vsock: load its module (modprobe vsock)"
+		       : "; the kernel has no IPv6: give an IPv4 address, or none";
+}
 
+static const char *right_hint_for(
+	const struct address *address, const struct config_socket *options, int error)
+{
+	if (address->sockaddr.sa_family == AF_UNIX)
+		return "; usherd's user must be able to write to the folder";
+	if (error == -EPERM && options->transparent)
+		return "; socket { transparent = true } needs root's rights at the start, or "
+		       "CAP_NET_RAW";
+	if (error == -EPERM && address->interface[0] != '\0')
+		return "; before Linux 5.7 %INTERFACE needs root's rights at the start, or "
+		       "CAP_NET_RAW";
+	return "; ports below 1024 need root's rights at the start, or CAP_NET_BIND_SERVICE";
+}
+
+/* What else an administrator can do about an error of listener_bind(). */
+static const char *hint_for(
+	const struct address *address, const struct config_socket *options, int error)
+{
 	switch (-error) {
 	case EADDRNOTAVAIL:
-		return "; socket { freebind = true } binds it even if this machine does not have "
-		       "it";
+		return address->sockaddr.sa_family == AF_VSOCK
+			       ? ""
+			       : "; socket { freebind = true } binds it even if this machine does "
+				 "not have it";
 	case EACCES:
 	case EPERM:
-		return is_unix ? "; usherd's user must be able to write to the folder"
-			       : "; ports below 1024 need root's rights at the start, or "
-				 "CAP_NET_BIND_SERVICE";
+		return right_hint_for(address, options, error);
 	case EAFNOSUPPORT:
-		return "; the kernel has no IPv6: give an IPv4 address, or none";
+		return family_hint_for(address);
 	case EEXIST:
 		return "; what is there is not a socket, so usherd leaves it alone";
+	case ENODEV:
+		return "; there is no such interface now (ip-link(8)): have usherd start after it";
+	case EPROTONOSUPPORT:
+	case ENOPROTOOPT:
+		return address->protocol == 0 ? ""
+					      : "; the kernel has no Multipath TCP (sysctl "
+						"net.mptcp.enabled): give tcp: instead";
 	default:
 		return "";
 	}
@@ -194,7 +224,7 @@ static void explain_bind_failure(struct reload *reload, const struct config_list
 		name_occupant(reload, &listen->address, why, sizeof(why));
 	else
 		snprintf(why, sizeof(why), "%s%s", strerror(-error),
-			hint_for(&listen->address, error));
+			hint_for(&listen->address, &config->socket, error));
 	add_error(reload, listen, why);
 }
 
@@ -365,6 +395,21 @@ static int open_services(struct reload *reload, const char *run_dir)
 	return r;
 }
 
+/* Returns 0, also if something is wrong that was added to the errors; -ENOMEM. */
+static int open_destinations(struct reload *reload)
+{
+	const struct config_service **configs = calloc(reload->n_planned + 1, sizeof(*configs));
+	int r = -ENOMEM;
+
+	for (size_t i = 0; configs && i < reload->n_planned; i++)
+		configs[i] = reload->planned[i].config;
+	if (configs)
+		r = reload_open_destinations(
+			configs, reload->n_planned, &reload->destinations, reload->errors);
+	free(configs);
+	return r;
+}
+
 static int plan(struct reload *reload, const struct config *config)
 {
 	int r = collect_open(reload);
@@ -380,6 +425,8 @@ static int plan(struct reload *reload, const struct config *config)
 			r = plan_service(reload, config->services[i]);
 	if (r >= 0)
 		r = open_services(reload, config->run_dir);
+	if (r >= 0)
+		r = open_destinations(reload);
 	if (r < 0)
 		return r;
 	return reload->errors->n_lines > 0 ? -EINVAL : 0;
@@ -410,6 +457,9 @@ static void free_plan(struct reload *reload)
 		free(reload->planned[i].listeners);
 		free(reload->planned[i].is_new_listener);
 	}
+	for (size_t i = 0; reload->destinations && i < reload->n_planned; i++)
+		log_destination_unref(reload->destinations[i]);
+	free(reload->destinations);
 	free(reload->planned);
 	free(reload->open);
 	free(reload->services);
@@ -466,6 +516,8 @@ void reload_commit(struct reload *reload, struct service_list *running, struct r
 		else
 			counts.n_changed++;
 		store_listeners(planned);
+		service_set_destination(
+			planned->service, log_destination_ref(reload->destinations[i]));
 		service_configure(planned->service, planned->config, planned->listeners,
 			planned->config->n_listen);
 		planned->listeners = NULL;

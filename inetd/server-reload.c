@@ -166,14 +166,25 @@ json_t *server_reload(struct server *server, bool *ret_is_done)
 	r = reload(server, &errors, &counts);
 	answer = r < 0 ? report_failure(&errors, r) : report_success(&counts);
 	server_notify_ready(server);
+	if (r >= 0)
+		control_announce(server->control, json_pack("{s:s}", "event", "reloaded"));
 	config_errors_done(&errors);
 	*ret_is_done = r >= 0;
 	return answer;
 }
 
+/* A reload may open such listeners again. */
+static bool has_transparent_listeners(const struct config *config)
+{
+	for (size_t i = 0; i < config->n_services; i++)
+		if (!config->services[i]->is_disabled && config->services[i]->socket.transparent)
+			return true;
+	return false;
+}
+
 static int become_user(const struct server *server)
 {
-	int r = privilege_drop();
+	int r = privilege_drop(has_transparent_listeners(server->config));
 
 	if (r < 0)
 		log_write(LOG_ERR, NULL, "cannot become user '%s' alone: %s", server->config->user,

@@ -27,9 +27,8 @@ __attribute__((format(printf, 2, 3))) static json_t *answer(bool is_ok, const ch
 		     : json_pack("{s:o}", "error", text);
 }
 
-static json_t *answer_status(struct server *server, const char *unused, int client_fd)
+json_t *server_status(const struct server *server)
 {
-	(void)unused, (void)client_fd;
 	return status_json(&(struct status_source){
 		.config = server->config,
 		.services = &server->services,
@@ -37,6 +36,12 @@ static json_t *answer_status(struct server *server, const char *unused, int clie
 		.program = server->program,
 		.n_upgrades = server->n_upgrades,
 	});
+}
+
+static json_t *answer_status(struct server *server, const char *unused, int client_fd)
+{
+	(void)unused, (void)client_fd;
+	return server_status(server);
 }
 
 static json_t *answer_reload(struct server *server, const char *unused, int client_fd)
@@ -140,6 +145,16 @@ static json_t *answer_resume(struct server *server, const char *name, int client
 	return set_paused(server, name, false);
 }
 
+/* For usher-exec: a line at once, and one after each reload, see server_reload(). */
+static json_t *answer_follow(struct server *server, const char *unused, int client_fd)
+{
+	(void)unused;
+	if (control_follow(server->control, client_fd) < 0)
+		return answer(false, "%d processes follow already, which is the limit",
+			CONTROL_MAX_FOLLOWERS);
+	return json_pack("{s:s}", "event", "following");
+}
+
 static const struct {
 	const char *word;
 	bool has_argument;
@@ -147,6 +162,7 @@ static const struct {
 } requests[] = {
 	{"status", false, answer_status},
 	{"reload", false, answer_reload},
+	{"follow", false, answer_follow},
 	{"state", false, answer_state},
 	{"upgrade", false, answer_upgrade},
 	{"drain", true, answer_drain},
@@ -164,6 +180,6 @@ json_t *server_on_request(const char *request, int client_fd, void *userdata)
 			requests[i].word[length] == '\0' && requests[i].has_argument == !!argument)
 			return requests[i].answer(userdata, argument, client_fd);
 	return answer(false,
-		"unknown request: this usherd knows 'status', 'reload', 'upgrade', 'state', "
-		"'drain SERVICE[/PROVIDER]', 'pause SERVICE' and 'resume SERVICE'");
+		"unknown request: this usherd knows 'status', 'reload', 'follow', 'upgrade', "
+		"'state', 'drain SERVICE[/PROVIDER]', 'pause SERVICE' and 'resume SERVICE'");
 }

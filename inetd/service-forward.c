@@ -27,6 +27,7 @@ int service_take_forwarded(struct service *s, struct handoff *h)
 		return -ESHUTDOWN;
 	if (s->n_forwarded_bytes + parking_n_bytes(s->parking) + h->forwarded->size > MAX_BYTES)
 		return -ENOBUFS;
+	service_carry_out(s); /* one that is handed back leaves before it comes again */
 	taken = dispatch_take_over(s->dispatch, service_now(s));
 	if (!taken)
 		return -EUSERS;
@@ -134,6 +135,7 @@ static void refuse(struct service *s, struct provider *p, const char *to, const 
 	provider_log(p, LOG_WARNING, reason,
 		"forwarded a connection to '%s', but %s: the client is reset", to, why);
 	s->n_forwards_refused++;
+	service_account_refused(s, WIRE_NO_LISTENER, &h->peer, reason);
 	h->forwarded = forwarded_free(h->forwarded);
 	if (h->fd >= 0)
 		intake_reset(s->intake, h->fd);

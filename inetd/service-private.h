@@ -4,14 +4,16 @@
  *
  * service-settle.c carries out what dispatch decides, service-accept.c decides when connections are
  * accepted and providers listened to, service-providers.c lets providers register and leave,
- * service-parking.c keeps what nobody can take, service-forward.c passes on what providers forward,
- * service.c makes, changes and ends the whole, service-save.c and service-restore.c hand it on to
- * the next usherd.
+ * service-lend.c says to whom the sockets are lent, service-parking.c keeps what nobody can take,
+ * service-forward.c passes on what providers forward, service-account.c says to the log what
+ * becomes of connections, service.c makes, changes and ends the whole, service-save.c and
+ * service-restore.c hand it on to the next usherd.
  *
  * Invariant: every event, in whatever part, ends in service_settle().
  */
 #pragma once
 
+#include "account.h"
 #include "parking.h"
 #include "service.h"
 
@@ -24,10 +26,13 @@ struct service {
 	struct rendezvous *rendezvous; /* NULL while ending */
 	struct dispatch *dispatch;
 	struct parking *parking;
+	struct account *account;
 
 	struct provider *providers;
 	struct provider *dirty; /* those with something in the outbox */
 	unsigned int n_providers, n_registered, last_number;
+	struct provider *borrower; /* to whom what is for lending is lent; NULL: nobody */
+	bool is_lending_new;	   /* somebody has to be told something, or may be the borrower */
 
 	bool is_full;	/* as dispatch said */
 	bool is_paused; /* by the administrator */
@@ -102,6 +107,18 @@ extern const struct provider_events service_provider_events;
 /* Tell all registered providers of changed listeners. */
 void service_welcome_again(struct service *s);
 
+/*
+ * Choose the borrower and tell those who have to know; and what clients meet where nobody borrows.
+ * Part of settling.
+ */
+void service_lend(struct service *s);
+
+/* usherd ends: nobody keeps a socket that does not go on living in the service manager's store. */
+void service_take_back(struct service *s);
+
+/* The provider is leaving: somebody else gets what was lent to it. */
+void service_end_borrowing(struct service *s, const struct provider *p);
+
 /* Parking as part of a new service. Returns 0 or a negative errno. */
 int service_parking_init(struct service *s, struct inheritance *inherited);
 
@@ -116,6 +133,19 @@ void service_park(struct service *s);
 
 /* Be called when parked ones can be given, have waited for too long, or can be tried again. */
 void service_watch_parking(struct service *s);
+
+/*
+ * For the log, if it is wanted: a provider has claimed *h; it is over; or a client was turned away,
+ * at the listener of that index (or WIRE_NO_LISTENER), for `reason`, a constant that usherd(8)
+ * explains.
+ */
+void service_account_start(const struct service *s, const struct handoff *h);
+void service_account_end(const struct service *s, const struct handoff *h);
+void service_account_refused(const struct service *s, uint32_t listener,
+	const struct wire_address *peer, const char *reason);
+
+/* For intake_new(): clients that were reset because nobody serves. */
+void service_on_reset(struct listener *l, const struct wire_address *peer, void *userdata);
 
 /* For struct provider_events. */
 void service_on_forward(struct provider *p, const struct wire_forward *forward, size_t n_bytes,

@@ -25,6 +25,7 @@ static int save_listeners(const struct service *s, struct saved_service *ret)
 
 		saved->fd = listener_fd(listeners[i]);
 		saved->number = listener_store_number(listeners[i]);
+		saved->is_for_lending = intake_lends(s->intake, listeners[i]);
 		(void)address_format(listener_bound(listeners[i]), saved->address);
 	}
 	return 0;
@@ -106,7 +107,8 @@ static int save_claims(const struct handoff_list *claimed, struct saved_provider
 	return 0;
 }
 
-static int save_provider(const struct provider *p, struct saved_provider *ret)
+static int save_provider(
+	const struct service *s, const struct provider *p, struct saved_provider *ret)
 {
 	const struct dispatch_provider *record = p->record;
 	int r;
@@ -119,6 +121,9 @@ static int save_provider(const struct provider *p, struct saved_provider *ret)
 		.may_forward = p->may_forward,
 		.owes_welcome = p->owes_welcome,
 		.owes_draining = p->owes_draining,
+		.takes_listeners = p->takes_listeners,
+		.owes_listeners = p->owes_listeners,
+		.is_borrower = p == s->borrower,
 		.draining_reason = p->draining_reason,
 		.is_standby = record->is_standby,
 		.state = record->state,
@@ -165,7 +170,7 @@ static int save_providers(const struct service *s, struct saved_service *ret)
 		return -ENOMEM;
 	for (const struct provider *p = s->providers; p && r >= 0; p = p->next) {
 		if (p->record)
-			r = save_provider(p, &ret->providers[ret->n_providers++]);
+			r = save_provider(s, p, &ret->providers[ret->n_providers++]);
 		else
 			ret->strangers[ret->n_strangers++] = stranger_of(p);
 	}

@@ -65,8 +65,12 @@ void service_carry_out(struct service *s)
 			give(s, action.handoff);
 			break;
 		case DISPATCH_CLOSE:
+			service_account_start(s, action.handoff);
 			action.handoff->fd = closer_close(action.handoff->fd);
 			service_forget_forwarded(s, action.handoff);
+			break;
+		case DISPATCH_ENDED:
+			service_account_end(s, action.handoff);
 			break;
 		case DISPATCH_PAUSE:
 			s->is_full = true;
@@ -131,6 +135,7 @@ static bool has_ended(const struct service *s)
 
 static void settle_once(struct service *s)
 {
+	service_lend(s);
 	do
 		service_carry_out(s);
 	while (s->dirty && (flush_one(s) || s->dirty));

@@ -4,6 +4,7 @@
 
 #include "fd.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -59,7 +60,7 @@ int unixsocket_listen(const char *path, int type, mode_t mode, int backlog, int 
 		r = unlink(path) < 0 ? -errno : bind_with_mode(fd, &address, mode);
 	if (r < 0)
 		return r;
-	if (listen(fd, backlog) < 0)
+	if (type != SOCK_DGRAM && listen(fd, backlog) < 0)
 		return -errno;
 	*ret_fd = take_fd(&fd);
 	return 0;
@@ -79,6 +80,17 @@ bool unixsocket_is_there(const char *path, const struct unixsocket_file *file)
 	struct unixsocket_file now = unixsocket_identify(path);
 
 	return file->inode != 0 && now.device == file->device && now.inode == file->inode;
+}
+
+int unixsocket_set_mode(const char *path, const struct unixsocket_file *file, mode_t mode)
+{
+	struct stat st;
+
+	if (!unixsocket_is_there(path, file))
+		return 0;
+	if (lstat(path, &st) == 0 && (st.st_mode & 0777) == mode)
+		return 0; /* root may have made it, before usherd became another user */
+	return fchmodat(AT_FDCWD, path, mode, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
 }
 
 void unixsocket_unlink(const char *path, const struct unixsocket_file *file)

@@ -62,7 +62,7 @@ static int become(const struct ucred *usherd)
 	(void)clearenv();
 	user = getpwuid(usherd->uid);
 	r = privilege_begin(user ? user->pw_name : "", usherd->uid, usherd->gid);
-	return r < 0 ? r : privilege_drop();
+	return r < 0 ? r : privilege_drop(false);
 }
 
 /* Have `fd` as number `standard_fd`, for the program that is executed. */

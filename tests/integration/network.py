@@ -76,6 +76,74 @@ def list_listeners():
     return subprocess.run(["ss", "-Hltn"], capture_output=True, text=True, check=True).stdout
 
 
+IPPROTO_MPTCP = 262
+ADDRESS_OF_ONE = "10.7.0.1"
+
+
+def needs_mptcp():
+    """Skip the test where the kernel has none."""
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_STREAM, IPPROTO_MPTCP).close()
+    except OSError as error:
+        raise unittest.SkipTest(f"no Multipath TCP: {error}") from error
+
+
+def needs_vsock():
+    """Skip the test where the kernel has none."""
+    try:
+        socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM).close()
+    except OSError as error:
+        raise unittest.SkipTest(f"no vsock: {error}") from error
+
+
+def add_interfaces(*names):
+    """Interfaces that lead nowhere."""
+    for number, name in enumerate(names):
+        subprocess.run(["ip", "link", "add", name, "type", "veth", "peer", "name", f"end{number}"], check=True)
+        subprocess.run(["ip", "link", "set", name, "up"], check=True)
+
+
+@contextlib.contextmanager
+def neighbour(interface):
+    """A second network at the other end of `interface`, which has ADDRESS_OF_ONE. Yields a function that makes
+    a TCP socket there."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with subprocess.Popen(["unshare", "-n", "sh", "-c", "echo; read line"], stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE) as other, open("/proc/thread-self/ns/net", "rb") as here:
+        other.stdout.readline()
+        with open(f"/proc/{other.pid}/ns/net", "rb") as there:
+            subprocess.run(["ip", "link", "add", interface, "type", "veth", "peer", "name", "far", "netns",
+                            str(other.pid)], check=True)
+            subprocess.run(["ip", "addr", "add", f"{ADDRESS_OF_ONE}/24", "dev", interface], check=True)
+            subprocess.run(["ip", "link", "set", interface, "up"], check=True)
+
+            def enter(network):
+                if libc.setns(network.fileno(), 0):
+                    raise OSError(ctypes.get_errno(), "setns")
+
+            def make_socket():
+                enter(there)
+                try:
+                    return socket.socket()
+                finally:
+                    enter(here)
+
+            enter(there)
+            try:
+                subprocess.run(["ip", "addr", "add", "10.7.0.2/24", "dev", "far"], check=True)
+                subprocess.run(["ip", "link", "set", "far", "up"], check=True)
+            finally:
+                enter(here)
+            yield make_socket
+        other.stdin.close()
+
+
+def n_unread_datagrams(port):
+    """How many datagrams, of a few bytes each, wait at a UDP port (ss(8) says how many bytes)."""
+    answer = subprocess.run(["ss", "-Hlun", f"sport = :{port}"], capture_output=True, text=True, check=True).stdout
+    return int(int(answer.split()[1]) > 0)
+
+
 def enter_network_namespace(ipv6=True):
     """Move this process (and what it starts from now on) into a network that has only loopback."""
     clone_newnet = 0x40000000

@@ -104,6 +104,85 @@ class Addresses(harness.UsherTest):
         self.check_start_fails(usherd, r"\[::1\]:80")
 
 
+class OtherProtocols(harness.UsherTest):
+    """MPTCP, vsock, one interface, sockets in the file system."""
+
+    def setUp(self):
+        super().setUp()
+        network.enter_network_namespace()
+
+    def start(self, *addresses, more=""):
+        text = ", ".join(f'"{address}"' for address in addresses)
+        return self.start_usherd(f"service x {{ listen = {{{text}}} {more} }}\n")
+
+    def check_served(self, client):
+        client.settimeout(harness.DEADLINE)
+        self.addCleanup(client.close)
+        self.assertEqual(network.read_all(client), b"x\n")
+
+    def test_mptcp_serves_clients_with_and_without(self):
+        network.needs_mptcp()
+        usherd = self.start("mptcp:80", more="unavailable = refuse")
+        with self.assertRaises(ConnectionRefusedError):
+            network.connect("tcp:127.0.0.1:80")
+        self.serving_child(usherd, "x", "x", credit=100)
+        usherd.wait_service("x", state="serving")
+        for protocol in 0, network.IPPROTO_MPTCP:
+            client = socket.socket(socket.AF_INET, socket.SOCK_STREAM, protocol)
+            client.connect(("127.0.0.1", 80))
+            self.check_served(client)
+
+    def test_one_interface_leaves_the_others_alone(self):
+        with network.neighbour("one") as make_socket:
+            usherd = self.start("tcp:%one:80")
+            self.assertEqual(usherd.addresses("x"), ["tcp:%one:80"])
+            self.serving_child(usherd, "x", "x", credit=100)
+            client = make_socket()
+            client.connect((network.ADDRESS_OF_ONE, 80))
+            self.check_served(client)
+            with self.assertRaises(ConnectionRefusedError):
+                network.connect("tcp:127.0.0.1:80")
+
+    def test_two_interfaces_have_a_service_each(self):
+        network.add_interfaces("one", "two")
+        self.start_usherd('service x { listen = {"tcp:%one:80"} }\n'
+                          'service y { listen = {"tcp:%two:80"} }\n')
+
+    def test_interface_that_is_not_there_says_so(self):
+        usherd = self.make_usherd('service x { listen = {"tcp:%nosuch0:80"} }\n')
+        self.check_start_fails(usherd, r"tcp:%nosuch0:80: No such device; there is no such interface")
+
+    def test_unix_seqpacket(self):
+        path = self.folder / "x.sock"
+        self.folder.chmod(0o777)
+        usherd = self.start(f"unix-seqpacket:{path}")
+        self.serving_child(usherd, "x", "x", credit=100)
+        client = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        client.connect(str(path))
+        self.check_served(client)
+
+    def test_vsock_is_bound(self):
+        network.needs_vsock()
+        usherd = self.start("vsock:70080")
+        self.assertEqual(usherd.addresses("x"), ["vsock:70080"])
+        with socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM) as other:
+            self.assertRaises(OSError, other.bind, (socket.VMADDR_CID_ANY, 70080))
+
+    def test_datagram_port_that_is_taken_names_who_has_it(self):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+            other.bind(("127.0.0.1", 69))
+            usherd = self.make_usherd('service x { listen = {"udp:69"} }\n')
+            self.check_start_fails(usherd, rf"udp:69: the address is in use by pid {os.getpid()} ")
+
+    def test_datagrams_do_not_wake_usherd(self):
+        usherd = self.start("tcp:80", "udp:127.0.0.1:69")
+        self.serving_child(usherd, "x", "x", credit=100)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.sendto(b"hello", ("127.0.0.1", 69))
+            self.assertEqual(network.read_all(self.connect("tcp:127.0.0.1:80")), b"x\n")
+            self.assertEqual(network.n_unread_datagrams(69), 1)
+
+
 class WithoutIPv6(harness.UsherTest):
     """net.ipv6.conf.*.disable_ipv6 = 1: sockets can be made, addresses are not there."""
 

@@ -12,6 +12,7 @@ static void copy_handoff(
 	assert_non_null(h);
 	h->fd = saved->fd;
 	h->listener = saved->listener;
+	h->source = saved->source;
 	h->n_hops = saved->n_hops;
 	h->accepted_ns = saved->accepted_ns;
 	h->peer = saved->peer;

@@ -37,6 +37,12 @@ struct connection take(struct connections *list, size_t at)
 	return c;
 }
 
+void end_connection(struct model *m, struct connection c, enum handoff_end end)
+{
+	c.end = end;
+	append(&m->to_end, c);
+}
+
 /* What the model expects of the whole */
 
 bool is_leaving(const struct member *member)
@@ -157,6 +163,22 @@ static void on_give(struct model *m, const struct handoff *h)
 	member->n_in_outbox++;
 }
 
+/* Once for each, with all that it carried but its descriptor. */
+static void on_ended(struct model *m, const struct handoff *h)
+{
+	struct connection c;
+
+	assert_true(m->to_end.n > 0);
+	c = take(&m->to_end, 0);
+	assert_ptr_equal(c.handoff, h);
+	assert_true(h->id == c.id && h->state == HANDOFF_ENDED && h->end == c.end);
+	assert_int_equal(h->source, c.number);
+	if (c.end == HANDOFF_LOST || c.end == HANDOFF_GIVEN_UP)
+		assert_null(h->provider);
+	else
+		assert_non_null(member_of(m, h->provider));
+}
+
 void do_actions(struct model *m)
 {
 	struct dispatch_action action;
@@ -171,6 +193,9 @@ void do_actions(struct model *m)
 			assert_true(m->to_close.n > 0);
 			assert_ptr_equal(take(&m->to_close, 0).handoff, action.handoff);
 			break;
+		case DISPATCH_ENDED:
+			on_ended(m, action.handoff);
+			break;
 		case DISPATCH_PAUSE:
 		case DISPATCH_RESUME:
 			assert_int_not_equal(m->is_paused, action.type == DISPATCH_PAUSE);
@@ -181,6 +206,7 @@ void do_actions(struct model *m)
 	}
 	assert_true(n_changes <= 1);
 	assert_int_equal(m->to_close.n, 0);
+	assert_int_equal(m->to_end.n, 0);
 	assert_int_equal(m->is_paused, expected_room(m) == 0);
 	for (size_t i = 0; i < m->n_members && m->waiting.n > 0; i++)
 		assert_false(is_usable(&m->members[i]));

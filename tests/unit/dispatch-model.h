@@ -18,7 +18,8 @@ struct connection {
 	struct handoff *handoff;
 	uint64_t id;
 	uint64_t sequence;
-	int number; /* in place of a descriptor */
+	int number;	      /* in place of a descriptor */
+	enum handoff_end end; /* of those in `to_end` */
 };
 
 struct connections {
@@ -48,6 +49,7 @@ struct model {
 	struct connections waiting;
 	struct connections parked;
 	struct connections to_close; /* claimed by the event just told */
+	struct connections to_end;   /* over by the event just told, in this order */
 	struct member members[MAX_MEMBERS];
 	size_t n_members;
 	struct dispatch_totals totals;
@@ -64,6 +66,9 @@ uint64_t random_below(struct model *m, uint64_t limit);
 void insert(struct connections *list, size_t at, struct connection c);
 void append(struct connections *list, struct connection c);
 struct connection take(struct connections *list, size_t at);
+
+/* One that was taken out of another list is over. */
+void end_connection(struct model *m, struct connection c, enum handoff_end end);
 
 /* What the model expects of the whole. */
 bool is_leaving(const struct member *member);

@@ -59,6 +59,7 @@ static void note(struct world *w, struct handoff *h, int number)
 	assert_non_null(h);
 	h->fd = number;
 	w->ids[number] = h->id;
+	w->n_handoffs++;
 }
 
 static void note_new(struct world *w, struct handoff *h)
@@ -94,6 +95,7 @@ void park(struct world *w, int n)
 
 		assert_non_null(h);
 		w->parked[w->n_parked++] = h->fd;
+		w->n_handoffs--;
 		dispatch_park(w->d);
 	}
 }
@@ -176,6 +178,18 @@ struct dispatch_provider *named(const struct world *w, const char *name)
 	return NULL;
 }
 
+static void note_end(struct world *w, const struct handoff *h)
+{
+	assert_int_equal(h->state, HANDOFF_ENDED);
+	for (int i = 1; i <= w->n_offered; i++)
+		if (w->ids[i] == h->id && !w->has_ended[i]) {
+			w->has_ended[i] = true;
+			w->n_ended++;
+			return;
+		}
+	fail_msg("a hand-off has ended that had ended before, or never came");
+}
+
 static void format_action(const struct dispatch_action *action, char *text, size_t size)
 {
 	switch (action->type) {
@@ -185,6 +199,8 @@ static void format_action(const struct dispatch_action *action, char *text, size
 		break;
 	case DISPATCH_CLOSE:
 		snprintf(text, size, "close:%d", action->handoff->fd);
+		break;
+	case DISPATCH_ENDED:
 		break;
 	case DISPATCH_PAUSE:
 		snprintf(text, size, "pause");
@@ -202,6 +218,10 @@ void happens(struct world *w, const char *expected)
 	struct dispatch_action action;
 
 	while (dispatch_next(w->d, &action)) {
+		if (action.type == DISPATCH_ENDED) {
+			note_end(w, action.handoff);
+			continue;
+		}
 		if (length > 0)
 			text[length++] = ' ';
 		assert_true(length + 32 < sizeof(text));
@@ -217,7 +237,8 @@ void happens_whatever(struct world *w)
 	struct dispatch_action action;
 
 	while (dispatch_next(w->d, &action))
-		;
+		if (action.type == DISPATCH_ENDED)
+			note_end(w, action.handoff);
 	dispatch_check(w->d);
 }
 
@@ -242,5 +263,6 @@ void finish(struct world *w)
 	assert_int_equal(totals->n_accepted + totals->n_taken_over, w->n_offered);
 	assert_int_equal(w->n_offered, totals->n_released + totals->n_forwarded + totals->n_lost +
 					       totals->n_expired + totals->n_given_up);
+	assert_int_equal(w->n_ended, w->n_handoffs);
 	assert_null(dispatch_free(w->d));
 }

@@ -6,6 +6,8 @@
  * carries out what dispatch wants done and compares all of it with a line such as "1>a 2>b close:1
  * pause". Every call fails the test if dispatch refuses.
  *
+ * The ends of hand-offs are not in that line, but counted: all that came must have ended.
+ *
  * Invariant: after each happens() dispatch_check() has passed.
  */
 #pragma once
@@ -25,7 +27,9 @@ struct world {
 	size_t n_providers;
 	uint64_t ids[MAX_CONNECTIONS + 1]; /* by the number of the connection */
 	int n_offered;
-	int parked[MAX_CONNECTIONS]; /* their numbers, oldest first */
+	bool has_ended[MAX_CONNECTIONS + 1]; /* its last hand-off */
+	uint64_t n_handoffs, n_ended;	     /* parked ones are none */
+	int parked[MAX_CONNECTIONS];	     /* their numbers, oldest first */
 	int n_parked;
 	uint64_t now_usec; /* the time of the next event */
 };

@@ -29,7 +29,11 @@ static void check_cases(const struct error_case *cases, size_t n)
 
 #define NOT_REACHABLE                                                                              \
 	" has listen = {} and no other service forwards to it, expected an address to listen "     \
-	"on, or its name in providers { forward } of another service\n"
+	"on, or its name in providers { forward } or in refused_to of another service\n"
+
+/* What may stand in a service besides `disable` and `listen`. */
+#define OTHER_OPTIONS                                                                              \
+	"deliver, instances, unavailable, claim_timeout, only_from, no_access, access_times, per_source, per_source_prefix, cps, rate, per_source_rate, max_load, sensor, deny_time, refused_to, log_on_success, log_on_failure, log_address, log_type, providers, park, pass, exec or socket\n"
 
 /* A service with a listener, around one more option. */
 #define SERVICE(option) "service a {\nlisten = \"tcp:80\"\n" option "\n}\n"
@@ -39,10 +43,10 @@ static void test_values(void **state)
 	static const struct error_case cases[] = {
 		{SERVICE("disable = maybe"),
 			"c.conf:3: disable is 'maybe', expected true or false\n"},
-		{SERVICE("listen = \"udp:53\""),
+		{SERVICE("listen = \"sctp:53\""),
 			"c.conf:3: listen is given a second time, the first is at c.conf:2\n"
-			"c.conf:3: listen: unknown protocol in 'udp:53', expected tcp:PORT, "
-			"tcp:ADDRESS:PORT or unix:/PATH\n"},
+			"c.conf:3: listen: unknown protocol in 'sctp:53', expected tcp:, udp:, "
+			"mptcp:, unix:, unix-dgram:, unix-seqpacket: or vsock:\n"},
 		{SERVICE("instances = 0"),
 			"c.conf:3: instances is '0', expected a number from 1 to 1048576\n"},
 		{SERVICE("instances = 1048577"),
@@ -195,10 +199,9 @@ static void test_unknown_options(void **state)
 	static const struct error_case cases[] = {
 		{"\nservices = 3\n", "c.conf:2: unknown option 'services', expected run_dir, user, "
 				     "log, include, defaults or service\n"},
-		{SERVICE("per_source = 3"),
-			"c.conf:3: unknown option 'per_source' in service 'a', expected disable, "
-			"listen, instances, unavailable, claim_timeout, providers, park or "
-			"socket\n"},
+		{SERVICE("per_client = 3"),
+			"c.conf:3: unknown option 'per_client' in service 'a', expected disable, "
+			"listen, " OTHER_OPTIONS},
 		{SERVICE("providers { sticky = true }"),
 			"c.conf:3: unknown option 'sticky' in providers, expected users, groups, "
 			"max, balance, takeover, forward or set_peer\n"},
@@ -206,11 +209,16 @@ static void test_unknown_options(void **state)
 			"c.conf:3: unknown option 'min' in park, expected max or timeout\n"},
 		{SERVICE("socket {\nmptcp = true }"),
 			"c.conf:4: unknown option 'mptcp' in socket, expected backlog, nodelay, "
-			"keepalive, v6only or freebind\n"},
+			"keepalive, v6only, freebind, transparent, broadcast, defer_accept, "
+			"receive_buffer, send_buffer or mode\n"},
+		{SERVICE("exec { rlimit { maxcpu = 3 } }"),
+			"c.conf:3: unknown option 'maxcpu' in rlimit, expected as, cpu, core, "
+			"data, fsize, memlock, nofile, nproc, rss or stack\n"},
+		{SERVICE("rlimit { cpu = 3 }"),
+			"c.conf:3: unknown option 'rlimit' in service 'a', expected disable, "
+			"listen, " OTHER_OPTIONS},
 		{"defaults { listen = \"tcp:80\" }\n",
-			"c.conf:1: unknown option 'listen' in defaults, expected disable, "
-			"instances, "
-			"unavailable, claim_timeout, providers, park or socket\n"},
+			"c.conf:1: unknown option 'listen' in defaults, expected disable, " OTHER_OPTIONS},
 	};
 
 	(void)state;
@@ -350,6 +358,9 @@ static void test_names_and_paths(void **state)
 			"c.conf:2: service 'a' has unavailable = refuse and a unix: listener, "
 			"which "
 			"cannot refuse, expected wait or reset\n"},
+		{"service a { listen = {\"udp:80\",\n\"vsock:80\"} unavailable = refuse }\n",
+			"c.conf:2: service 'a' has unavailable = refuse and a vsock: listener, "
+			"which cannot refuse, expected wait or reset\n"},
 	};
 
 	(void)state;
@@ -420,6 +431,29 @@ static void test_conflicts(void **state)
 		 "service c { listen = \"tcp:[::]:80\" socket { v6only = true } }\n",
 			"c.conf:3: service 'c' listens on tcp:[::]:80, which service 'a' has as "
 			"tcp:[::1]:80 at c.conf:1\n"},
+		{"service a { listen = \"tcp:80\" }\nservice b { listen = \"mptcp:1.2.3.4:80\" "
+		 "}\n",
+			"c.conf:2: service 'b' listens on mptcp:1.2.3.4:80, which service 'a' has "
+			"as tcp:80 at c.conf:1\n"},
+		{"service a { listen = \"unix:/a\" }\nservice b { listen = \"unix-dgram:/a\" }\n",
+			"c.conf:2: service 'b' listens on unix-dgram:/a, which service 'a' has as "
+			"unix:/a at c.conf:1\n"},
+		{"service a { listen = {\"tcp:%eth0:80\", \"tcp:%eth1:80\"} }\n"
+		 "service b { listen = \"tcp:1.2.3.4:80\" }\n"
+		 "service c { listen = \"tcp:%eth0:80\" }\n",
+			"c.conf:3: service 'c' listens on tcp:%eth0:80, which service 'a' has at "
+			"c.conf:1\n"
+			"c.conf:2: service 'b' listens on tcp:1.2.3.4:80, which service 'a' has as "
+			"tcp:%eth1:80 at c.conf:1\n"},
+		{"service a { listen = \"tcp:%eth0:80\" }\nservice b { listen = \"tcp:80\" }\n",
+			"c.conf:2: service 'b' listens on tcp:80, which service 'a' has as "
+			"tcp:%eth0:80 at c.conf:1\n"},
+		{"service a { listen = {\"vsock:1:80\", \"vsock:2:80\"} }\n"
+		 "service b { listen = \"vsock:80\" }\n",
+			"c.conf:2: service 'b' listens on vsock:80, which service 'a' has as "
+			"vsock:1:80 at c.conf:1\n"
+			"c.conf:2: service 'b' listens on vsock:80, which service 'a' has as "
+			"vsock:2:80 at c.conf:1\n"},
 	};
 
 	(void)state;
@@ -432,6 +466,9 @@ static void test_no_conflicts(void **state)
 		SERVICE("") "service b { disable = true listen = \"tcp:80\" }\n",
 		SERVICE("socket { v6only = true }") "service b { listen = \"tcp:0.0.0.0:80\" }\n",
 		"service a { listen = {\"tcp:0\", \"tcp:0\", \"tcp:127.0.0.1:0\"} }\n",
+		"service a { listen = {\"tcp:80\", \"udp:80\", \"vsock:80\", \"vsock:1:81\", "
+		"\"vsock:2:81\"} }\n",
+		"service a { listen = {\"tcp:%eth0:80\", \"tcp:%eth1:80\", \"udp:%eth0:80\"} }\n",
 	};
 
 	(void)state;
@@ -464,8 +501,7 @@ static void test_all_errors_of_all_files_at_once(void **state)
 		"number, or a range as in 8000-8010\n"
 		"c.conf:5: instances is 'y', expected a number from 1 to 1048576\n"
 		"many/one.conf:1: instances is 'x', expected a number from 1 to 1048576\n"
-		"many/one.conf:3: unknown option 'bogus' in service 'b', expected disable, listen, "
-		"instances, unavailable, claim_timeout, providers, park or socket\n"
+		"many/one.conf:3: unknown option 'bogus' in service 'b', expected disable, listen, " OTHER_OPTIONS
 		"many/two.conf:1: log is 'x', expected journal, syslog, stderr or the absolute "
 		"path "
 		"of a file\n"

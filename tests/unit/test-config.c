@@ -195,6 +195,35 @@ static const struct {
 	{"", "instances = 2"},
 	{"", "unavailable = reset"},
 	{"", "claim_timeout = 1s"},
+	{"", "deliver = listener"},
+	{"", "only_from = 10.0.0.0"},
+	{"", "only_from = 10.1.0.0"},
+	{"", "only_from = {}"},
+	{"", "no_access = 10.0.0.0"},
+	{"", "access_times = \"08:00-18:00\""},
+	{"", "access_times = \"08:00-18:01\""},
+	{"", "per_source = 1"},
+	{"", "per_source_prefix = {24, 64}"},
+	{"", "per_source_prefix = {32, 56}"},
+	{"", "cps = {1, 2}"},
+	{"", "cps = {1, 1}"},
+	{"", "rate = {1, 1min}"},
+	{"", "rate = {2, 1min}"},
+	{"", "per_source_rate = {1, 1min}"},
+	{"", "max_load = 1"},
+	{"", "sensor = true"},
+	{"", "deny_time = forever"},
+	{"", "refused_to = b"},
+	{"", "log_on_success = host"},
+	{"", "log_on_failure = host"},
+	{"", "log_address = hash"},
+	{"", "log_type = {syslog, daemon}"},
+	{"", "log_type = {syslog, daemon, err}"},
+	{"", "log_type = {syslog, mail}"},
+	{"", "log_type = {file, /a}"},
+	{"", "log_type = {file, /b}"},
+	{"", "log_type = {file, /a, 1}"},
+	{"", "log_type = {file, /a, 1, 2}"},
 	{"providers", "users = 7"},
 	{"providers", "users = 8"},
 	{"providers", "groups = 7"},
@@ -213,18 +242,50 @@ static const struct {
 	{"socket", "keepalive = true"},
 	{"socket", "v6only = true"},
 	{"socket", "freebind = true"},
+	{"socket", "transparent = true"},
+	{"socket", "broadcast = true"},
+	{"socket", "defer_accept = 1s"},
+	{"socket", "receive_buffer = 1"},
+	{"socket", "send_buffer = 1"},
+	{"socket", "mode = 0600"},
+	{"deliver = pass pass", "path = /p"},
+	{"deliver = pass pass", "path = /q"},
+	{"deliver = pass pass", "path = /p type = dgram"},
+	{"deliver = pass pass", "path = /p attributes = postfix"},
+	{"exec", "program = /p"},
+	{"exec", "program = /q"},
+	{"exec", "program = /p name = n"},
+	{"exec", "program = /p args = n"},
+	{"exec", "program = /p env = \"A=b\""},
+	{"exec", "program = /p pass_env = A"},
+	{"exec", "program = /p user = root"},
+	{"exec", "program = /p group = root"},
+	{"exec", "program = /p groups = false"},
+	{"exec", "program = /p umask = 022"},
+	{"exec", "program = /p nice = -1"},
+	{"exec", "program = /p chroot = /c"},
+	{"exec", "program = /p directory = /c"},
+	{"exec", "program = /p banner = /c"},
+	{"exec", "program = /p rlimit { as = 1 }"},
+	{"exec", "program = /p rlimit { as = 2 }"},
+	{"exec", "program = /p rlimit { core = 1 }"},
+	{"exec", "program = /p rlimit { as = unlimited }"},
 };
 
 static struct config *load_changed(size_t i)
 {
 	const char *section = changes[i].section, *option = changes[i].option;
 	bool is_listen = strncmp(option, "listen", strlen("listen")) == 0;
-	char text[256];
+	bool is_pass = strncmp(section, "deliver = pass", strlen("deliver = pass")) == 0;
+	char text[512];
 
 	snprintf(text, sizeof(text),
-		"service b { disable = true listen = \"unix:/b\" }\nservice a {\n%s %s %s %s %s }\n",
-		is_listen ? "" : "listen = \"tcp:80\"", section, *section ? "{" : "", option,
-		*section ? "}" : "");
+		"service b { disable = true listen = \"unix:/b\" }\n"
+		"service a {\n%s %s %s %s %s }\n",
+		is_listen ? ""
+		: is_pass ? "listen = \"tcp:80\""
+			  : "listen = {\"tcp:80\", \"udp:80\", \"unix:/a\"}",
+		section, *section ? "{" : "", option, *section ? "}" : "");
 	return load_text(text);
 }
 
@@ -257,6 +318,18 @@ static void test_range_is_a_listener_for_each_port(void **state)
 	assert_int_equal(address_port(&config->services[0]->listen[11].address), 8010);
 	assert_int_equal(config->services[0]->listen[11].line, 2);
 	assert_int_equal(config_n_fds(config), 256 + 12 + 1 + 2 * 16);
+	config_free(config);
+}
+
+static void test_file_to_log_to_is_a_descriptor(void **state)
+{
+	struct config *config = load_text(
+		"service a { listen = {\"tcp:80\"}\n"
+		"log_type = {\"file\", \"/var/log/a\"} }\n"
+		"service b { listen = {\"tcp:81\"} log_type = {\"syslog\", \"daemon\"} }");
+
+	(void)state;
+	assert_int_equal(config_n_fds(config), 256 + 2 * (1 + 1 + 2 * 16) + 1);
 	config_free(config);
 }
 
@@ -527,6 +600,7 @@ int main(void)
 		check_test(test_durations),
 		check_test(test_services_are_equal_only_in_every_option),
 		check_test(test_range_is_a_listener_for_each_port),
+		check_test(test_file_to_log_to_is_a_descriptor),
 		check_test(test_comments_leave_the_lines_as_they_are),
 		check_test(test_services_are_sorted_and_found),
 		check_test(test_defaults_before_and_after_the_services),

@@ -29,6 +29,7 @@ static void enter(struct model *m, struct handoff *h, int number)
 	assert_non_null(h);
 	m->ids[m->n_ids++] = h->id;
 	h->fd = number;
+	h->source = (uint32_t)number;
 	append(&m->waiting, (struct connection){.handoff = h, .id = h->id, .number = number});
 }
 
@@ -154,12 +155,13 @@ static void claim(struct model *m, struct member *member)
 
 static void release(struct model *m, struct member *member)
 {
-	uint64_t id;
+	struct connection c;
 
 	if (member->claimed.n == 0)
 		return;
-	id = take(&member->claimed, random_below(m, member->claimed.n)).id;
-	assert_int_equal(dispatch_released(m->d, member->p, &id, 1, m->now_usec), 0);
+	c = take(&member->claimed, random_below(m, member->claimed.n));
+	assert_int_equal(dispatch_released(m->d, member->p, &c.id, 1, m->now_usec), 0);
+	end_connection(m, c, HANDOFF_RELEASED);
 	member->credit++;
 	member->n_served++;
 	m->totals.n_released++;
@@ -195,6 +197,8 @@ static void release_forged(struct model *m, struct member *member)
 /* Take one that `member` may forward out of the model: its id, 0 for one of an earlier channel. */
 static bool choose_to_forward(struct model *m, struct member *member, uint64_t *ret_id)
 {
+	struct connection c;
+
 	if (member->n_foreign > 0 && random_below(m, 4) == 0) {
 		member->n_foreign--;
 		*ret_id = 0;
@@ -202,7 +206,9 @@ static bool choose_to_forward(struct model *m, struct member *member, uint64_t *
 	}
 	if (member->claimed.n == 0)
 		return false;
-	*ret_id = take(&member->claimed, random_below(m, member->claimed.n)).id;
+	c = take(&member->claimed, random_below(m, member->claimed.n));
+	end_connection(m, c, HANDOFF_FORWARDED);
+	*ret_id = c.id;
 	m->totals.n_forwarded++;
 	return true;
 }
@@ -325,11 +331,24 @@ static void join(struct model *m, struct member *member)
 	m->members[m->n_members++] = new;
 }
 
+/* In the order of claims, which is not that of an upgraded model. */
+static void end_claimed(struct model *m, struct member *member)
+{
+	m->totals.n_lost += member->claimed.n;
+	for (const struct handoff *h = member->p->claimed.first; h; h = h->next)
+		for (size_t i = 0; i < member->claimed.n; i++)
+			if (member->claimed.items[i].handoff == h) {
+				end_connection(m, take(&member->claimed, i), HANDOFF_LOST);
+				break;
+			}
+	assert_int_equal(member->claimed.n, 0);
+}
+
 static void leave(struct model *m, struct member *member)
 {
+	end_claimed(m, member);
 	dispatch_gone(m->d, member->p, m->now_usec);
 	m->totals.n_redispatched += take_back(m, member, 1, UINT64_MAX);
-	m->totals.n_lost += member->claimed.n;
 	*member = m->members[--m->n_members];
 }
 
@@ -345,12 +364,15 @@ static void give_up_one(struct model *m, struct member *member)
 {
 	struct handoff h;
 	bool is_one = dispatch_take_waiting(m->d, &h);
+	struct connection c;
 
 	(void)member;
 	assert_int_equal(is_one, m->waiting.n > 0);
 	if (!is_one)
 		return;
-	assert_int_equal(h.id, take(&m->waiting, 0).id);
+	c = take(&m->waiting, 0);
+	assert_true(h.id == c.id && h.fd == c.number);
+	end_connection(m, c, HANDOFF_GIVEN_UP);
 	m->totals.n_given_up++;
 }
 

@@ -287,6 +287,7 @@ static void test_redispatched_connection_keeps_id_and_members(void **state)
 	h = dispatch_offer(w.d, 0);
 	assert_non_null(h);
 	h->fd = w.n_offered = 1;
+	w.n_handoffs = 1;
 	h->listener = 3;
 	h->accepted_ns = 12345;
 	h->peer.port = 99;

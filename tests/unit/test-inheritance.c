@@ -77,15 +77,21 @@ static int try_listen(const struct address *address, bool is_v6only)
 {
 	static const int yes = 1;
 	const int v6only = is_v6only;
-	_cleanup_close_ int fd =
-		socket(address->sockaddr.sa_family, address->type | SOCK_CLOEXEC, 0);
+	_cleanup_close_ int fd = socket(
+		address->sockaddr.sa_family, address->type | SOCK_CLOEXEC, address->protocol);
 
 	assert_true(fd >= 0);
-	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes)), 0);
+	if (address->type == SOCK_STREAM)
+		assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes)), 0);
+	if (address->interface[0] != '\0')
+		assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, address->interface,
+					 (socklen_t)strlen(address->interface)),
+			0);
 	if (address->sockaddr.sa_family == AF_INET6)
 		assert_int_equal(
 			setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6only, sizeof(v6only)), 0);
-	if (bind(fd, &address->sockaddr, address->length) < 0 || listen(fd, 5) < 0)
+	if (bind(fd, &address->sockaddr, address->length) < 0 ||
+		(address->type != SOCK_DGRAM && listen(fd, 5) < 0))
 		return -errno;
 	return take_fd(&fd);
 }
@@ -119,6 +125,72 @@ static bool takes_listener(
 		return false;
 	close_fd(inherited.fd);
 	return true;
+}
+
+/* The same port, and nobody gets another's. */
+static void test_each_kind_is_found_as_what_it_is(void **state)
+{
+	static const char *const kinds[] = {"tcp:127.0.0.1:", "udp:127.0.0.1:", "udp:%lo:"};
+	unsigned int ports[] = {test_free_port(), 0, 0};
+	struct inheritance *inheritance = make();
+
+	(void)state;
+	ports[1] = ports[0]; /* other protocols have other ports */
+	ports[2] = test_free_port();
+	for (uint32_t i = 0; i < 3; i++) {
+		struct address address = parse_port(kinds[i], ports[i]);
+
+		add(inheritance, FDSTORE_LISTENER, "x", i + 1, listen_on(&address, false));
+	}
+	for (size_t i = 3; i-- > 0;) {
+		struct address address = parse_port(kinds[i], ports[i]);
+
+		assert_true(takes_listener(inheritance, "x", &address));
+		assert_false(takes_listener(inheritance, "x", &address));
+	}
+	inheritance_free(inheritance);
+}
+
+static void test_another_interface_or_protocol_is_another_socket(void **state)
+{
+	static const struct {
+		const char *left, *wanted;
+	} cases[] = {{"tcp:%lo:", "tcp:"}, {"tcp:", "tcp:%lo:"}, {"tcp:", "mptcp:"}};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		unsigned int port = test_free_port();
+		struct address left = parse_port(cases[i].left, port);
+		struct address wanted = parse_port(cases[i].wanted, port);
+		struct inheritance *inheritance = make();
+		int fd;
+
+		add(inheritance, FDSTORE_LISTENER, "x", 1, listen_on(&left, false));
+		assert_false(takes_listener(inheritance, "x", &wanted));
+		fd = try_listen(&wanted, false); /* it was made way for */
+		assert_true(fd >= 0 || fd == -EPROTONOSUPPORT);
+		close_fd(fd);
+		inheritance_free(inheritance);
+	}
+}
+
+static void test_a_path_makes_way_for_another_type(void **state)
+{
+	char path[] = "/tmp/usher-test-inheritance-path-XXXXXX", text[ADDRESS_TEXT_MAX];
+	struct inheritance *inheritance = make();
+	struct address left, wanted;
+
+	(void)state;
+	assert_non_null(mkdtemp(path));
+	assert_int_equal(rmdir(path), 0);
+	snprintf(text, sizeof(text), "unix:%s", path);
+	left = parse(text);
+	snprintf(text, sizeof(text), "unix-dgram:%s", path);
+	wanted = parse(text);
+	add(inheritance, FDSTORE_LISTENER, "x", 1, listen_on(&left, false));
+	assert_false(takes_listener(inheritance, "x", &wanted));
+	assert_int_equal(access(path, F_OK), -1);
+	inheritance_free(inheritance);
 }
 
 static void test_listener_is_found_by_its_address_and_once(void **state)
@@ -599,6 +671,9 @@ static void test_frozen_store_keeps_what_nobody_took(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		check_test(test_each_kind_is_found_as_what_it_is),
+		check_test(test_another_interface_or_protocol_is_another_socket),
+		check_test(test_a_path_makes_way_for_another_type),
 		check_test(test_listener_is_found_by_its_address_and_once),
 		check_test(test_unnumbered_listener_is_its_services_own),
 		check_test(test_wildcard_is_found_with_the_same_v6only),

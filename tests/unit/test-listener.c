@@ -46,7 +46,7 @@ int __wrap_bind(int fd, const struct sockaddr *address, socklen_t length)
 	return __real_bind(fd, address, length);
 }
 
-static const struct config_socket plain = {.backlog = 16};
+static const struct config_socket plain = {.backlog = 16, .mode = 0666};
 
 /* A listener, and the connection it accepted last. */
 struct scene {

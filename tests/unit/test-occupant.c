@@ -38,7 +38,7 @@ static struct address parse(const char *text)
 static int bind_to(const char *text)
 {
 	struct address address = parse(text);
-	int fd = socket(address.sockaddr.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = socket(address.sockaddr.sa_family, address.type | SOCK_CLOEXEC, 0);
 
 	if (fd < 0 || bind(fd, &address.sockaddr, address.length) < 0)
 		return close_fd(fd);
@@ -90,6 +90,11 @@ static void test_finds_who_listens_on_a_port(void **state)
 		{"tcp:[::1]:0", "tcp:[::1]:%u", true},
 		{"tcp:[::1]:0", "tcp:%u", true},
 		{"tcp:[::]:0", "tcp:127.0.0.1:%u", true},
+		{"udp:127.0.0.1:0", "udp:127.0.0.1:%u", true},
+		{"udp:127.0.0.1:0", "udp:%u", true},
+		{"udp:[::]:0", "udp:127.0.0.1:%u", true},
+		{"udp:127.0.0.1:0", "tcp:127.0.0.1:%u", false},
+		{"tcp:127.0.0.1:0", "udp:127.0.0.1:%u", false},
 	};
 
 	(void)state;
@@ -99,7 +104,7 @@ static void test_finds_who_listens_on_a_port(void **state)
 
 		if (fd < 0)
 			continue;
-		assert_int_equal(listen(fd, 1), 0);
+		assert_int_equal(listen(fd, 1), *cases[i].bound == 't' ? 0 : -1);
 		snprintf(sought, sizeof(sought), "%s", cases[i].sought);
 		mark = strstr(sought, "%u");
 		snprintf(port, sizeof(port), "%u", port_of(fd));
@@ -134,6 +139,20 @@ static void test_finds_who_listens_on_a_path(void **state)
 	assert_occupant(sought, 0, describe_self());
 	unlink(path);
 	assert_occupant("unix:/none", -ENOENT, "another process");
+}
+
+static void test_finds_who_has_bound_a_path_for_datagrams(void **state)
+{
+	char path[64], sought[ADDRESS_TEXT_MAX];
+	_cleanup_close_ int fd = -EBADF;
+
+	(void)state;
+	snprintf(path, sizeof(path), "/tmp/usher-dgram-%d.sock", getpid());
+	snprintf(sought, sizeof(sought), "unix-dgram:%s", path);
+	fd = bind_to(sought);
+	assert_true(fd >= 0);
+	assert_occupant(sought, 0, describe_self());
+	unlink(path);
 }
 
 /* A child with a name that would disturb a terminal holds the only descriptor. */
@@ -206,6 +225,7 @@ int main(void)
 		check_test(test_finds_who_listens_on_a_port),
 		check_test(test_socket_that_does_not_listen_is_not_seen),
 		check_test(test_finds_who_listens_on_a_path),
+		check_test(test_finds_who_has_bound_a_path_for_datagrams),
 		check_test(test_finds_a_child_and_keeps_its_name_harmless),
 		check_test_if(test_is_root(), test_process_that_cannot_be_seen_is_named_by_its_uid),
 	};

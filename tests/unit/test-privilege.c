@@ -96,7 +96,7 @@ static bool drops_for_good(void)
 {
 	uid_t real, effective, saved;
 
-	EXPECT(begin() && privilege_drop() == 0);
+	EXPECT(begin() && privilege_drop(false) == 0);
 	privilege_raise();
 	EXPECT(getresuid(&real, &effective, &saved) == 0);
 	EXPECT(real == USER_ID && effective == USER_ID && saved == USER_ID);
@@ -113,7 +113,7 @@ static void test_dropped_rights_do_not_come_back(void **state)
 static bool is_hardened(void)
 {
 	privilege_harden();
-	EXPECT(begin() && privilege_drop() == 0);
+	EXPECT(begin() && privilege_drop(false) == 0);
 	EXPECT(prctl(PR_GET_NO_NEW_PRIVS, 0L, 0L, 0L, 0L) == 1);
 	for (cap_value_t capability = 0; CAP_IS_SUPPORTED(capability); capability++)
 		EXPECT(cap_get_bound(capability) == (capability == CAP_NET_BIND_SERVICE));
@@ -136,7 +136,7 @@ static bool keeps_low_ports_over_exec(void)
 				"grep -q $set:.0000000000000400 /proc/self/status || exit 1; done";
 
 	privilege_harden();
-	EXPECT(begin() && privilege_drop() == 0 && privilege_keep_over_exec() == 0);
+	EXPECT(begin() && privilege_drop(false) == 0 && privilege_keep_over_exec() == 0);
 	(void)execl("/bin/sh", "sh", "-c", command, NULL);
 	return false;
 }
@@ -145,6 +145,23 @@ static void test_low_ports_can_be_bound_by_the_program_that_is_executed(void **s
 {
 	(void)state;
 	check_as_root(keeps_low_ports_over_exec);
+}
+
+static bool keeps_transparency_over_exec(void)
+{
+	static char command[] = "for set in CapEff CapPrm CapBnd; do "
+				"grep -q $set:.0000000000002400 /proc/self/status || exit 1; done";
+
+	privilege_harden();
+	EXPECT(begin() && privilege_drop(true) == 0 && privilege_keep_over_exec() == 0);
+	(void)execl("/bin/sh", "sh", "-c", command, NULL);
+	return false;
+}
+
+static void test_who_listens_transparently_keeps_the_right_to(void **state)
+{
+	(void)state;
+	check_as_root(keeps_transparency_over_exec);
 }
 
 static bool keeps_nothing_over_exec(void)
@@ -168,7 +185,7 @@ static bool stays_root(void)
 {
 	privilege_raise();
 	privilege_lower();
-	EXPECT(privilege_drop() == 0);
+	EXPECT(privilege_drop(false) == 0);
 	EXPECT(geteuid() == 0 && may_change_owners());
 	return true;
 }
@@ -187,6 +204,7 @@ int main(void)
 		check_test_if(test_is_root(), test_the_change_of_user_does_not_undo_the_hardening),
 		check_test_if(test_is_root(),
 			test_low_ports_can_be_bound_by_the_program_that_is_executed),
+		check_test_if(test_is_root(), test_who_listens_transparently_keeps_the_right_to),
 		check_test_if(test_is_root(), test_who_has_no_right_passes_none_on),
 		check_test_if(test_is_root(), test_without_a_beginning_nothing_changes),
 	};

@@ -86,6 +86,38 @@ static void test_the_socket_listens_and_is_of_its_type(void **state)
 	}
 }
 
+static void test_a_datagram_socket_is_only_bound(void **state)
+{
+	_cleanup_close_ int fd = -EBADF, client = -EBADF, second = -EBADF;
+	const char *path = in_folder("socket");
+	char byte;
+
+	(void)state;
+	assert_int_equal(unixsocket_listen(path, SOCK_DGRAM, 0600, 8, &fd), 0);
+	client = connect_to(path, SOCK_DGRAM);
+	assert_int_equal(send(client, "x", 1, 0), 1);
+	assert_int_equal(recv(fd, &byte, 1, 0), 1);
+	assert_int_equal(unixsocket_listen(path, SOCK_DGRAM, 0600, 8, &second), -EADDRINUSE);
+	assert_int_equal(unixsocket_listen(path, SOCK_STREAM, 0600, 8, &second), -EADDRINUSE);
+	fd = close_fd(fd);
+	assert_int_equal(unixsocket_listen(path, SOCK_DGRAM, 0600, 8, &fd), 0);
+}
+
+static void test_the_mode_can_be_changed(void **state)
+{
+	_cleanup_close_ int fd = -EBADF;
+	const char *path = in_folder("socket");
+	struct unixsocket_file file;
+
+	(void)state;
+	assert_int_equal(unixsocket_listen(path, SOCK_STREAM, 0600, 8, &fd), 0);
+	file = unixsocket_identify(path);
+	assert_int_equal(unixsocket_set_mode(path, &file, 0666), 0);
+	assert_int_equal(mode_of(path), 0666);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(unixsocket_set_mode(path, &file, 0600), 0); /* it is not there */
+}
+
 static void test_the_backlog_is_as_asked(void **state)
 {
 	_cleanup_close_ int fd = -EBADF, first = -EBADF, second = -EBADF;
@@ -244,6 +276,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		check_loop_test(test_the_mode_is_exact_whatever_the_umask),
 		check_loop_test(test_the_socket_listens_and_is_of_its_type),
+		check_loop_test(test_a_datagram_socket_is_only_bound),
+		check_loop_test(test_the_mode_can_be_changed),
 		check_loop_test(test_the_backlog_is_as_asked),
 		check_loop_test(test_an_abandoned_socket_is_replaced),
 		check_loop_test(test_an_abandoned_socket_of_another_type_is_replaced),
