@@ -70,6 +70,7 @@ static const struct {
 	{"serving", COLOUR_GREEN},
 	{"ready", COLOUR_GREEN},
 	{"standby", COLOUR_GREEN},
+	{"lent", COLOUR_GREEN},
 	{"full", COLOUR_YELLOW},
 	{"waiting", COLOUR_YELLOW},
 	{"paused", COLOUR_YELLOW},
@@ -162,7 +163,20 @@ static void set_state(struct table_cell *cell, const json_t *object, const char 
 	cell->colour = state_colour(cell->text);
 }
 
-/* One address; those that are open, or paused as the service's state says, need no word. */
+/* What else is to be said of a listener. Those that are open, or paused as the service's state
+ * says, need no word. */
+static void append_listener_state(char *text, size_t size, const json_t *listener)
+{
+	const json_t *lent_to = json_object_get(listener, "lent_to");
+
+	if (is_state(listener, "retrying"))
+		(void)snprintf(text, size, " (retrying)");
+	else if (json_is_integer(lent_to))
+		(void)snprintf(text, size, " (lent to %" JSON_INTEGER_FORMAT ")",
+			json_integer_value(lent_to));
+}
+
+/* One address. */
 static void append_listener(char *text, size_t size, const json_t *listener)
 {
 	size_t length = strlen(text);
@@ -171,8 +185,7 @@ static void append_listener(char *text, size_t size, const json_t *listener)
 		length += (size_t)snprintf(text + length, size - length, ", ");
 	text_of(listener, "address", text + length, size - length);
 	length = strlen(text);
-	if (is_state(listener, "retrying"))
-		snprintf(text + length, size - length, " (retrying)");
+	append_listener_state(text + length, size - length, listener);
 }
 
 /* The first addresses, "and 998 more". */
