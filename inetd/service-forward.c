@@ -25,6 +25,8 @@ int service_take_forwarded(struct service *s, struct handoff *h)
 
 	if (s->is_ending)
 		return -ESHUTDOWN;
+	if (service_is_passing(s) && h->forwarded->size > 0)
+		return -EOPNOTSUPP; /* a receiver gets a descriptor, and nothing that was read */
 	if (s->n_forwarded_bytes + parking_n_bytes(s->parking) + h->forwarded->size > MAX_BYTES)
 		return -ENOBUFS;
 	service_carry_out(s); /* one that is handed back leaves before it comes again */

@@ -5,6 +5,7 @@
  * service-settle.c carries out what dispatch decides, service-accept.c decides when connections are
  * accepted and providers listened to, service-providers.c lets providers register and leave,
  * service-parking.c keeps what nobody can take, service-forward.c passes on what providers forward,
+ * service-pass.c gives connections to a receiver that is no provider,
  * service.c makes, changes and ends the whole, service-save.c and service-restore.c hand it on to
  * the next usherd.
  *
@@ -54,6 +55,8 @@ struct service {
 
 	size_t n_forwarded_bytes; /* of connections that wait or are unclaimed */
 	uint64_t n_forwards_refused;
+
+	struct service_pass *pass; /* see service-pass.c; NULL: it never passed anything */
 
 	const struct service_events *events;
 	void *userdata;
@@ -120,3 +123,27 @@ void service_watch_parking(struct service *s);
 /* For struct provider_events. */
 void service_on_forward(struct provider *p, const struct wire_forward *forward, size_t n_bytes,
 	struct handoff *h, void *userdata);
+
+/*
+ * Passing (deliver = "pass"). service_pass_configure() takes s->config: begins with a receiver,
+ * goes on, or ends with it, when those that are under way are read. Returns 0 or -ENOMEM.
+ * service_pass_open() has the receiver get connections, if that is new: at the beginning of
+ * settling.
+ */
+int service_pass_configure(struct service *s);
+void service_pass_open(struct service *s);
+
+/* Does it pass connections now? Then no process may register. */
+bool service_is_passing(const struct service *s);
+
+/* Send a connection if it was given to the receiver. Returns false if it was not. */
+bool service_pass_give(struct service *s, struct handoff *h);
+
+/* Take back what could not be sent. Returns whether there was any. */
+bool service_pass_flush(struct service *s);
+
+/* Log once that the receiver reads nothing for longer than the claim timeout. */
+void service_pass_check(struct service *s, uint64_t usec);
+
+/* At the end of the service, as it leaves its providers. */
+void service_pass_abandon(struct service *s);

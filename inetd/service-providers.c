@@ -128,6 +128,12 @@ static void on_hello(struct provider *p, const struct wire_hello *hello, void *u
 		provider_refuse(p, ESHUTDOWN, "the service was removed from the configuration");
 		return;
 	}
+	if (service_is_passing(s)) {
+		provider_refuse(p, EOPNOTSUPP,
+			"the service passes its connections to a receiver, see deliver in "
+			"usher.conf(5)");
+		return;
+	}
 	if (s->n_registered >= s->config.providers.max) {
 		snprintf(reason, sizeof(reason),
 			"service %s has %u providers, which is its maximum", s->name,

@@ -116,6 +116,18 @@ static json_t *providers_json(const struct service *s)
 	return array;
 }
 
+/* null: it has providers instead. */
+static json_t *receiver_json(const struct service *s)
+{
+	struct service_receiver receiver;
+
+	if (!service_pass_report(s, &receiver))
+		return json_null();
+	return json_pack("{s:o, s:s, s:I, s:I, s:I}", "path", status_text(receiver.path), "state",
+		receiver.state, "in_flight", (json_int_t)receiver.n_in_flight, "passed",
+		(json_int_t)receiver.n_passed, "unread", (json_int_t)receiver.n_unread);
+}
+
 static json_t *totals_json(const struct service *s)
 {
 	const struct dispatch_totals *totals = dispatch_totals(service_dispatch(s));
@@ -152,7 +164,8 @@ static json_t *service_json(const struct service *s)
 	const struct dispatch *d = service_dispatch(s);
 	const struct rendezvous *rendezvous = service_rendezvous(s);
 
-	return json_pack("{s:s, s:s, s:b, s:o, s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}",
+	return json_pack(
+		"{s:s, s:s, s:b, s:o, s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o}",
 		"name", service_name(s), "state",
 		service_is_ending(s) ? "draining" : intake_names[intake_state(service_intake(s))],
 		"paused", service_is_paused(s), "listeners", listeners_json(s), "rendezvous",
@@ -162,7 +175,7 @@ static json_t *service_json(const struct service *s)
 		"in_service", (json_int_t)dispatch_n_in_service(d), "unclaimed",
 		(json_int_t)dispatch_n_unclaimed(d), "waiting", (json_int_t)dispatch_n_waiting(d),
 		"parked", (json_int_t)dispatch_n_parked(d), "providers", providers_json(s),
-		"totals", totals_json(s));
+		"receiver", receiver_json(s), "totals", totals_json(s));
 }
 
 static json_t *services_json(const struct service_list *services)
