@@ -1,45 +1,50 @@
 /* SPDX-License-Identifier: MIT */
 /* Do two configurations of a service say the same? See config.h. */
-#include "config.h"
+#include "config-private.h"
 
+#include <stddef.h>
 #include <string.h>
 
-static bool are_same_names(char *const *a, char *const *b, size_t n)
+static bool is_equal_value(
+	const struct config_type *type, size_t size, const void *a, const void *b)
 {
-	for (size_t i = 0; i < n; i++)
-		if (strcmp(a[i], b[i]) != 0)
+	return type->is_equal ? type->is_equal(a, b) : memcmp(a, b, size) == 0;
+}
+
+static bool is_equal_array(const struct config_key *key, const struct config_service *a,
+	const struct config_service *b)
+{
+	size_t n = *(const size_t *)config_member(a, key->count_offset);
+	const char *one, *other;
+
+	if (n != *(const size_t *)config_member(b, key->count_offset))
+		return false;
+	memcpy(&one, config_member(a, key->offset), sizeof(one));
+	memcpy(&other, config_member(b, key->offset), sizeof(other));
+	for (size_t at = 0; at < n * key->type->element_size; at += key->type->element_size)
+		if (!is_equal_value(key->type, key->type->element_size, one + at, other + at))
 			return false;
 	return true;
 }
 
-static bool are_same_providers(const struct config_providers *a, const struct config_providers *b)
+static bool is_equal_key(const struct config_key *key, const struct config_service *a,
+	const struct config_service *b)
 {
-	return a->n_users == b->n_users && a->n_groups == b->n_groups &&
-	       a->n_forward == b->n_forward && a->max == b->max && a->balance == b->balance &&
-	       a->takeover == b->takeover && a->may_set_peer == b->may_set_peer &&
-	       (a->n_users == 0 ||
-		       memcmp(a->users, b->users, a->n_users * sizeof(*a->users)) == 0) &&
-	       (a->n_groups == 0 ||
-		       memcmp(a->groups, b->groups, a->n_groups * sizeof(*a->groups)) == 0) &&
-	       are_same_names(a->forward, b->forward, a->n_forward);
-}
-
-static bool are_same_options(const struct config_socket *a, const struct config_socket *b)
-{
-	return a->backlog == b->backlog && a->nodelay == b->nodelay &&
-	       a->keepalive == b->keepalive && a->v6only == b->v6only && a->freebind == b->freebind;
+	/* An empty list can mean something else than none. */
+	if (key->given_offset && *(const bool *)config_member(a, key->given_offset) !=
+					 *(const bool *)config_member(b, key->given_offset))
+		return false;
+	return key->type->element_size > 0
+		       ? is_equal_array(key, a, b)
+		       : is_equal_value(key->type, key->size, config_member(a, key->offset),
+				 config_member(b, key->offset));
 }
 
 bool config_service_equal(const struct config_service *a, const struct config_service *b)
 {
-	if (a->n_listen != b->n_listen || a->instances != b->instances ||
-		a->unavailable != b->unavailable ||
-		a->claim_timeout_usec != b->claim_timeout_usec || a->park.max != b->park.max ||
-		a->park.timeout_usec != b->park.timeout_usec)
-		return false;
-	for (size_t i = 0; i < a->n_listen; i++)
-		if (!address_equal(&a->listen[i].address, &b->listen[i].address))
+	for (size_t i = 0; i < CONFIG_N_KEYS; i++)
+		if (config_keys[i].offset != offsetof(struct config_service, is_disabled) &&
+			!is_equal_key(&config_keys[i], a, b))
 			return false;
-	return are_same_providers(&a->providers, &b->providers) &&
-	       are_same_options(&a->socket, &b->socket);
+	return true;
 }

@@ -7,118 +7,100 @@
  */
 #include "config-private.h"
 
-#include <assert.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-static void *member_of(struct config_service *service, size_t offset)
+/* `why` is empty if no memory was left. */
+static void report(struct config_errors *errors, struct config_place place, const char *why)
 {
-	return (char *)service + offset;
-}
-
-static void store(struct config_service *service, const struct config_key *key, uint64_t value)
-{
-	void *member = member_of(service, key->offset);
-
-	switch (key->size) {
-	case sizeof(bool):
-		*(bool *)member = value != 0;
-		break;
-	case sizeof(uint32_t):
-		*(uint32_t *)member = (uint32_t)value;
-		break;
-	default:
-		assert(key->size == sizeof(uint64_t));
-		*(uint64_t *)member = value;
-	}
-}
-
-static void add_id(struct config_service *service, const struct config_key *key, uint32_t id,
-	struct config_errors *errors)
-{
-	uint32_t *element = config_array_add(member_of(service, key->offset),
-		member_of(service, key->count_offset), sizeof(id), errors);
-
-	if (element)
-		*element = id;
-}
-
-void config_draft_add_listen(struct config_service *service, const char *text,
-	struct config_place place, struct config_errors *errors)
-{
-	char why[CONFIG_WHY_SIZE];
-	struct address *addresses;
-	size_t n;
-	int r = address_parse(text, &addresses, &n, why, sizeof(why));
-
-	if (r == -ENOMEM)
+	if (*why)
+		config_errors_add(errors, place, "%s", why);
+	else
 		errors->is_out_of_memory = true;
-	else if (r < 0)
-		config_errors_add(errors, place, "listen: %s", why);
-	if (r < 0)
-		return;
-	for (size_t i = 0; i < n; i++) {
-		struct config_listen *listen = config_array_add(
-			&service->listen, &service->n_listen, sizeof(*listen), errors);
-
-		if (listen)
-			*listen = (struct config_listen){addresses[i], place.file, place.line};
-	}
-	free(addresses);
 }
 
-void config_draft_add_forward(struct config_service *service, const char *text,
-	struct config_place place, struct config_errors *errors)
+/* A rule of another program that usherd cannot carry out: see struct config_draft. */
+static bool is_foreign_domain(
+	const struct config_draft *draft, const struct config_key *key, const char *text)
 {
-	struct config_providers *providers = &service->providers;
-	char **name =
-		config_array_add(&providers->forward, &providers->n_forward, sizeof(*name), errors);
-
-	if (!name)
-		return;
-	if (providers->n_forward == 1)
-		providers->forward_place = place;
-	*name = strdup(text);
-	if (!*name) {
-		providers->n_forward--;
-		errors->is_out_of_memory = true;
-	}
+	return draft->is_foreign && key->type == &config_type_rule && *text == '.';
 }
 
-static void take_value(struct config_service *service, const struct config_key *key,
+static void take_foreign_domain(struct config_draft *draft, const struct config_key *key,
 	const char *text, struct config_place place, struct config_errors *errors)
 {
-	char why[CONFIG_WHY_SIZE];
-	uint64_t value;
+	bool is_allowed = key->tag;
 
-	if (key->add)
-		key->add(service, text, place, errors);
-	else if (!key->parse(key, text, &value, why))
-		config_errors_add(errors, place, "%s", why);
-	else if (key->is_list)
-		add_id(service, key, (uint32_t)value, errors);
+	draft->is_barred |= !is_allowed;
+	config_warnings_add(errors, place,
+		"%s: '%s' is a domain, which cannot be decided without asking DNS for each client; "
+		"%s; name its networks or its hosts instead",
+		key->name, text,
+		is_allowed ? "nobody is admitted by it" : "the service is not run");
+}
+
+static void take_value(struct config_draft *draft, const struct config_key *key, const char *text,
+	struct config_place place, struct config_errors *errors)
+{
+	struct config_given *given = &draft->given[key - config_keys];
+	const struct config_input input = {text, given->n_texts++, place};
+	char why[CONFIG_WHY_SIZE];
+
+	if (is_foreign_domain(draft, key, text)) {
+		take_foreign_domain(draft, key, text, place, errors);
+	} else if (!config_type_take(key, &input, &draft->service, why)) {
+		given->is_bad = true;
+		report(errors, place, why);
+	}
+}
+
+/* The key begins here. */
+static void take_place(struct config_draft *draft, const struct config_key *key,
+	struct config_place place, struct config_errors *errors)
+{
+	struct config_given *given = &draft->given[key - config_keys];
+
+	if (given->file)
+		config_errors_add(errors, place, "%s" CONFIG_SECOND_TIME, key->name, given->file,
+			given->line);
 	else
-		store(service, key, value);
+		*given = (struct config_given){.file = place.file, .line = place.line};
+	given->n_texts = 0;
 }
 
 void config_draft_take(struct config_draft *draft, const struct config_key *key, const char *text,
 	struct config_place place, bool is_continued, struct config_errors *errors)
 {
-	struct config_place *given = &draft->given[key - config_keys];
-
-	if (given->file && !is_continued)
-		config_errors_add(errors, place, "%s" CONFIG_SECOND_TIME, key->name, given->file,
-			given->line);
-	if (!given->file)
-		*given = place;
+	if (!is_continued)
+		take_place(draft, key, place, errors);
 	if (text)
-		take_value(&draft->service, key, text, place, errors);
+		take_value(draft, key, text, place, errors);
 	else if (key->is_required)
 		draft->service.is_forward_only = true;
-	else if (!key->is_list)
+	else if (!key->type->is_list)
 		config_errors_add(
 			errors, place, "%s is {}, expected one value without braces", key->name);
+}
+
+/* No more values will come. */
+static void finish_key(
+	struct config_draft *draft, const struct config_key *key, struct config_errors *errors)
+{
+	struct config_given *given = &draft->given[key - config_keys];
+	char why[CONFIG_WHY_SIZE] = "";
+
+	if (!given->file || given->is_bad || !key->type->finish ||
+		key->type->finish(
+			key, given->n_texts, config_member(&draft->service, key->offset), why))
+		return;
+	given->is_bad = true;
+	report(errors, (struct config_place){given->file, given->line}, why);
+}
+
+void config_draft_finish(struct config_draft *draft, struct config_errors *errors)
+{
+	for (size_t i = 0; i < CONFIG_N_KEYS; i++)
+		finish_key(draft, &config_keys[i], errors);
 }
 
 void config_draft_close(struct config_draft *draft, const char *name, struct config_place place,
@@ -129,61 +111,49 @@ void config_draft_close(struct config_draft *draft, const char *name, struct con
 	draft->service.name = strdup(name);
 	if (!draft->service.name)
 		errors->is_out_of_memory = true;
+	config_draft_finish(draft, errors);
 }
 
-static void copy_ids(struct config_service *to, struct config_service *from,
+/* What the service has of a key besides its value. */
+static void note_given(struct config_service *service, const struct config_key *key,
+	const struct config_given *given)
+{
+	const struct config_place place = {given->file, given->line};
+
+	if (key->given_offset)
+		*(bool *)config_member(service, key->given_offset) = true;
+	if (key->place_offset)
+		memcpy(config_member(service, key->place_offset), &place, sizeof(place));
+}
+
+static void complete_key(struct config_draft *draft, const struct config_draft *defaults,
 	const struct config_key *key, struct config_errors *errors)
 {
-	uint32_t *ids;
-	size_t n;
+	const struct config_given *given = &draft->given[key - config_keys];
+	const struct config_given *inherited = &defaults->given[key - config_keys];
 
-	memcpy(&ids, member_of(from, key->offset), sizeof(ids));
-	memcpy(&n, member_of(from, key->count_offset), sizeof(n));
-	for (size_t i = 0; i < n; i++)
-		add_id(to, key, ids[i], errors);
-}
-
-/* Of the lists that are not of ids the other one, of listeners, is never in the defaults. */
-static void copy_forward(
-	struct config_service *to, const struct config_service *from, struct config_errors *errors)
-{
-	const struct config_providers *providers = &from->providers;
-
-	for (size_t i = 0; i < providers->n_forward; i++)
-		config_draft_add_forward(
-			to, providers->forward[i], providers->forward_place, errors);
-}
-
-static void copy_value(struct config_service *to, struct config_service *from,
-	const struct config_key *key, struct config_errors *errors)
-{
-	if (key->add)
-		copy_forward(to, from, errors);
-	else if (key->is_list)
-		copy_ids(to, from, key, errors);
-	else
-		memcpy(member_of(to, key->offset), member_of(from, key->offset), key->size);
-}
-
-void config_draft_complete(
-	struct config_draft *draft, struct config_draft *defaults, struct config_errors *errors)
-{
-	struct config_place place = {draft->service.file, draft->service.line};
-
-	for (size_t i = 0; i < CONFIG_N_KEYS; i++) {
-		const struct config_key *key = &config_keys[i];
-
-		if (draft->given[i].file)
-			continue;
-		if (key->is_required)
-			config_errors_add(errors, place,
-				"service '%s' has no '%s', expected one, see usher.conf(5)",
-				draft->service.name, key->name);
-		else if (defaults->given[i].file)
-			copy_value(&draft->service, &defaults->service, key, errors);
-		else if (!key->is_list)
-			store(&draft->service, key, key->initial);
+	if (given->file) {
+		note_given(&draft->service, key, given);
+	} else if (inherited->file) {
+		note_given(&draft->service, key, inherited);
+		if (!config_type_copy(key, &draft->service, &defaults->service))
+			errors->is_out_of_memory = true;
+	} else if (key->is_required) {
+		config_errors_add(errors,
+			(struct config_place){draft->service.file, draft->service.line},
+			"service '%s' has no '%s', expected one, see usher.conf(5)",
+			draft->service.name, key->name);
+	} else {
+		config_type_set_initial(key, &draft->service);
 	}
+}
+
+void config_draft_complete(struct config_draft *draft, const struct config_draft *defaults,
+	struct config_errors *errors)
+{
+	for (size_t i = 0; i < CONFIG_N_KEYS; i++)
+		complete_key(draft, defaults, &config_keys[i], errors);
+	draft->service.is_disabled |= draft->is_barred;
 }
 
 void config_draft_clear(struct config_draft *draft)

@@ -11,14 +11,33 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/un.h>
 
 #define MEMBER(member)                                                                             \
 	.offset = offsetof(struct config_service, member),                                         \
 	.size = sizeof(((struct config_service *)NULL)->member)
 
-#define LIST(first, count)                                                                         \
-	.is_list = true, MEMBER(first), .count_offset = offsetof(struct config_service, count)
+#define LIST(of, first, count)                                                                     \
+	.type = &config_type_##of, MEMBER(first),                                                  \
+	.count_offset = offsetof(struct config_service, count)
+
+#define NUMBER(of, member) .type = &config_type_number, .number = config_value_##of, MEMBER(member)
+
+#define TEXT(of, member)   .type = &config_type_text, .check = of, MEMBER(member)
+
+#define VALUE(of, member)  .type = &config_type_##of, MEMBER(member)
+
+#define RLIMIT(resource, unit)                                                                     \
+	LIST(rlimit, exec.rlimits, exec.n_rlimits), .tag = (resource), .number = config_value_##unit
+
+#define RULES	   LIST(rule, admission.rules, admission.n_rules)
+
+#define SECONDS(n) (UINT64_C(1000000) * (n))
+#define HOURS(n)   SECONDS(UINT64_C(3600) * (n))
+
+#define MAX_BUFFER (UINT64_C(1) << 30)
+#define MAX_RLIMIT (UINT64_C(1) << 62)
 
 static const char *const unavailable_choices[] = {
 	[CONFIG_UNAVAILABLE_WAIT] = "wait",
@@ -39,42 +58,129 @@ static const char *const takeover_choices[] = {
 	NULL,
 };
 
-const char *const config_sections[CONFIG_N_SECTIONS] = {"providers", "park", "socket"};
+static const char *const deliver_choices[] = {
+	[CONFIG_DELIVER_CONNECTION] = "connection",
+	[CONFIG_DELIVER_LISTENER] = "listener",
+	[CONFIG_DELIVER_PASS] = "pass",
+	NULL,
+};
+
+static const char *const log_address_choices[] = {
+	[CONFIG_LOG_ADDRESS_FULL] = "full",
+	[CONFIG_LOG_ADDRESS_PREFIX] = "prefix",
+	[CONFIG_LOG_ADDRESS_HASH] = "hash",
+	[CONFIG_LOG_ADDRESS_NONE] = "none",
+	NULL,
+};
+
+/* The index is has_postfix_attributes. */
+static const char *const attributes_choices[] = {"none", "postfix", NULL};
+
+/* source_bits_v4 and the one after it */
+static const uint32_t initial_prefix[] = {32, 64};
+_Static_assert(offsetof(struct config_admission, source_bits_v6) ==
+		       offsetof(struct config_admission, source_bits_v4) + sizeof(uint32_t),
+	"per_source_prefix is stored into both at once");
+
+#define ON_SUCCESS                                                                                 \
+	(CONFIG_LOG_HOST | CONFIG_LOG_PID | CONFIG_LOG_DURATION | CONFIG_LOG_EXIT |                \
+		CONFIG_LOG_TRAFFIC)
+#define ON_FAILURE (CONFIG_LOG_HOST | CONFIG_LOG_REASON)
+static const uint32_t initial_on_failure = ON_FAILURE;
+
+const char *const config_sections[CONFIG_N_SECTIONS] = {
+	"providers", "park", "pass", "exec", "exec.rlimit", "socket"};
 
 /* clang-format off */
 const struct config_key config_keys[CONFIG_N_KEYS] = {
-	{ NULL, "disable", .parse = config_value_boolean, MEMBER(is_disabled) },
-	{ NULL, "listen", .add = config_draft_add_listen, .is_required = true, LIST(listen, n_listen) },
-	{ NULL, "instances", .parse = config_value_number, .least = 1, .most = 1u << 20,
-	  .initial = 1024, MEMBER(instances) },
-	{ NULL, "unavailable", .parse = config_value_choice, .choices = unavailable_choices,
-	  MEMBER(unavailable) },
-	{ NULL, "claim_timeout", .parse = config_value_duration, .least = UINT64_C(100000),
-	  .most = UINT64_C(3600000000), .initial = UINT64_C(10000000), MEMBER(claim_timeout_usec) },
+	{ NULL, "disable", NUMBER(boolean, is_disabled) },
+	{ NULL, "listen", .is_required = true, LIST(listen, listen, n_listen) },
+	{ NULL, "deliver", .choices = deliver_choices, NUMBER(choice, deliver) },
+	{ NULL, "instances", .least = 1, .most = 1u << 20, .initial = 1024, NUMBER(number, instances) },
+	{ NULL, "unavailable", .choices = unavailable_choices, NUMBER(choice, unavailable) },
+	{ NULL, "claim_timeout", .least = 100000, .most = HOURS(1), .initial = SECONDS(10),
+	  NUMBER(duration, claim_timeout_usec) },
+	{ NULL, "only_from", .tag = true, RULES,
+	  .given_offset = offsetof(struct config_service, admission.has_only_from) },
+	{ NULL, "no_access", .tag = false, RULES },
+	{ NULL, "access_times", LIST(hours, admission.hours, admission.n_hours) },
+	{ NULL, "per_source", .most = 1u << 20, NUMBER(number, admission.per_source) },
+	{ NULL, "per_source_prefix", .type = &config_type_prefix, .initial_bytes = initial_prefix,
+	  .offset = offsetof(struct config_service, admission.source_bits_v4),
+	  .size = sizeof(initial_prefix) },
+	{ NULL, "cps", VALUE(cps, admission.cps) },
+	{ NULL, "rate", VALUE(rate, admission.rate) },
+	{ NULL, "per_source_rate", VALUE(rate, admission.per_source_rate) },
+	{ NULL, "max_load", .most = 100u * 10000, NUMBER(load, admission.max_load_percent) },
+	{ NULL, "sensor", NUMBER(boolean, admission.is_sensor) },
+	{ NULL, "deny_time", .least = SECONDS(1), .most = HOURS(24 * 365), .initial = HOURS(1),
+	  NUMBER(deny_time, admission.deny_time_usec) },
+	{ NULL, "refused_to", TEXT(NULL, admission.refused_to),
+	  .place_offset = offsetof(struct config_service, admission.refused_to_place) },
+	{ NULL, "log_on_success", .most = ON_SUCCESS, .type = &config_type_set,
+	  .number = config_value_log_item, MEMBER(log.on_success) },
+	{ NULL, "log_on_failure", .most = ON_FAILURE, .type = &config_type_set,
+	  .number = config_value_log_item, MEMBER(log.on_failure), .initial_bytes = &initial_on_failure },
+	{ NULL, "log_address", .choices = log_address_choices, NUMBER(choice, log.address) },
+	{ NULL, "log_type", VALUE(log, log.type) },
 
-	{ "providers", "users", .parse = config_value_user, LIST(providers.users, providers.n_users) },
-	{ "providers", "groups", .parse = config_value_group, LIST(providers.groups, providers.n_groups) },
-	{ "providers", "max", .parse = config_value_number, .least = 1, .most = 4096, .initial = 16,
-	  MEMBER(providers.max) },
-	{ "providers", "balance", .parse = config_value_choice, .choices = balance_choices,
-	  MEMBER(providers.balance) },
-	{ "providers", "takeover", .parse = config_value_choice, .choices = takeover_choices,
-	  MEMBER(providers.takeover) },
-	{ "providers", "forward", .add = config_draft_add_forward,
-	  LIST(providers.forward, providers.n_forward) },
-	{ "providers", "set_peer", .parse = config_value_boolean, MEMBER(providers.may_set_peer) },
+	{ "providers", "users", .number = config_value_user, LIST(ids, providers.users, providers.n_users) },
+	{ "providers", "groups", .number = config_value_group,
+	  LIST(ids, providers.groups, providers.n_groups) },
+	{ "providers", "max", .least = 1, .most = 4096, .initial = 16, NUMBER(number, providers.max) },
+	{ "providers", "balance", .choices = balance_choices, NUMBER(choice, providers.balance) },
+	{ "providers", "takeover", .choices = takeover_choices, NUMBER(choice, providers.takeover) },
+	{ "providers", "forward", LIST(texts, providers.forward, providers.n_forward),
+	  .place_offset = offsetof(struct config_service, providers.forward_place) },
+	{ "providers", "set_peer", NUMBER(boolean, providers.may_set_peer) },
 
-	{ "park", "max", .parse = config_value_number, .least = 0, .most = 1u << 20, .initial = 1u << 20,
-	  MEMBER(park.max) },
-	{ "park", "timeout", .parse = config_value_duration, .least = UINT64_C(1000000),
-	  .most = UINT64_C(86400000000), .initial = UINT64_C(300000000), MEMBER(park.timeout_usec) },
+	{ "park", "max", .most = 1u << 20, .initial = 1u << 20, NUMBER(number, park.max) },
+	{ "park", "timeout", .least = SECONDS(1), .most = HOURS(24), .initial = SECONDS(300),
+	  NUMBER(duration, park.timeout_usec) },
 
-	{ "socket", "backlog", .parse = config_value_number, .least = 1, .most = 65535, .initial = 4096,
-	  MEMBER(socket.backlog) },
-	{ "socket", "nodelay", .parse = config_value_boolean, MEMBER(socket.nodelay) },
-	{ "socket", "keepalive", .parse = config_value_boolean, MEMBER(socket.keepalive) },
-	{ "socket", "v6only", .parse = config_value_boolean, MEMBER(socket.v6only) },
-	{ "socket", "freebind", .parse = config_value_boolean, MEMBER(socket.freebind) },
+	{ "pass", "path", TEXT(config_check_socket_path, pass.path) },
+	{ "pass", "type", .initial = SOCK_STREAM, NUMBER(socket_type, pass.type) },
+	{ "pass", "attributes", .choices = attributes_choices,
+	  NUMBER(choice, pass.has_postfix_attributes) },
+
+	{ "exec", "program", TEXT(config_check_path, exec.program) },
+	{ "exec", "name", TEXT(NULL, exec.name) },
+	{ "exec", "args", LIST(texts, exec.args, exec.n_args) },
+	{ "exec", "env", .check = config_check_variable, LIST(texts, exec.env, exec.n_env) },
+	{ "exec", "pass_env", .check = config_check_variable_name,
+	  LIST(texts, exec.pass_env, exec.n_pass_env) },
+	{ "exec", "user", TEXT(config_check_user, exec.user) },
+	{ "exec", "group", TEXT(config_check_group, exec.group) },
+	{ "exec", "groups", .initial = true, NUMBER(boolean, exec.has_groups) },
+	{ "exec", "umask", .most = 0777, .initial = UINT32_MAX, NUMBER(octal, exec.umask) },
+	{ "exec", "nice", NUMBER(nice, exec.nice) },
+	{ "exec", "chroot", TEXT(config_check_path, exec.chroot) },
+	{ "exec", "directory", TEXT(config_check_path, exec.directory) },
+	{ "exec", "banner", TEXT(config_check_path, exec.banner) },
+
+	{ "exec.rlimit", "as", .most = MAX_RLIMIT, RLIMIT(RLIMIT_AS, size) },
+	{ "exec.rlimit", "cpu", .least = SECONDS(1), .most = HOURS(24 * 365),
+	  RLIMIT(RLIMIT_CPU, cpu_time) },
+	{ "exec.rlimit", "core", .most = MAX_RLIMIT, RLIMIT(RLIMIT_CORE, size) },
+	{ "exec.rlimit", "data", .most = MAX_RLIMIT, RLIMIT(RLIMIT_DATA, size) },
+	{ "exec.rlimit", "fsize", .most = MAX_RLIMIT, RLIMIT(RLIMIT_FSIZE, size) },
+	{ "exec.rlimit", "memlock", .most = MAX_RLIMIT, RLIMIT(RLIMIT_MEMLOCK, size) },
+	{ "exec.rlimit", "nofile", .least = 3, .most = INT32_MAX, RLIMIT(RLIMIT_NOFILE, number) },
+	{ "exec.rlimit", "nproc", .most = INT32_MAX, RLIMIT(RLIMIT_NPROC, number) },
+	{ "exec.rlimit", "rss", .most = MAX_RLIMIT, RLIMIT(RLIMIT_RSS, size) },
+	{ "exec.rlimit", "stack", .most = MAX_RLIMIT, RLIMIT(RLIMIT_STACK, size) },
+
+	{ "socket", "backlog", .least = 1, .most = 65535, .initial = 4096, NUMBER(number, socket.backlog) },
+	{ "socket", "nodelay", NUMBER(boolean, socket.nodelay) },
+	{ "socket", "keepalive", NUMBER(boolean, socket.keepalive) },
+	{ "socket", "v6only", NUMBER(boolean, socket.v6only) },
+	{ "socket", "freebind", NUMBER(boolean, socket.freebind) },
+	{ "socket", "transparent", NUMBER(boolean, socket.transparent) },
+	{ "socket", "broadcast", NUMBER(boolean, socket.broadcast) },
+	{ "socket", "defer_accept", .most = HOURS(1), NUMBER(duration, socket.defer_accept_usec) },
+	{ "socket", "receive_buffer", .most = MAX_BUFFER, NUMBER(size, socket.receive_buffer) },
+	{ "socket", "send_buffer", .most = MAX_BUFFER, NUMBER(size, socket.send_buffer) },
+	{ "socket", "mode", .most = 0777, .initial = 0666, NUMBER(octal, socket.mode) },
 };
 /* clang-format on */
 

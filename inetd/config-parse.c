@@ -117,6 +117,7 @@ static int on_defaults_end(cfg_t *cfg, cfg_opt_t *option)
 		return 0;
 	}
 	*first = place;
+	config_draft_finish(&parsing->draft, parsing->errors);
 	parsing->defaults = parsing->draft;
 	parsing->draft = (struct config_draft){0};
 	return 0;
@@ -203,7 +204,7 @@ static int on_include(cfg_t *cfg, cfg_opt_t *option, int argc, const char **argv
 /* Unknown options are the common mistake: say what there is. */
 static void report_unknown(cfg_t *cfg, const char *name)
 {
-	char expected[512] = "", where[128] = "";
+	char expected[1024] = "", where[128] = "";
 	size_t length = 0;
 
 	for (unsigned int i = 0; i < cfg_num(cfg); i++)
@@ -266,8 +267,25 @@ static cfg_opt_t value_option(const char *name, bool is_list, cfg_callback_t on_
 	return option;
 }
 
-/* The options of one section, from the schema. Returns how many; CFG_END() is not among them. */
-static size_t section_options(const char *section, bool is_defaults, cfg_opt_t *ret)
+/* A service, the defaults, or a section in one of them: its keys, its sections, and the end. */
+#define MAX_OPTIONS (CONFIG_N_KEYS + CONFIG_N_SECTIONS + 1)
+struct options {
+	cfg_opt_t of[MAX_OPTIONS];
+};
+
+/* "rlimit" if `section` is one in `outer` ("exec.rlimit" in "exec"), else NULL. */
+static const char *name_in(const char *section, const char *outer)
+{
+	size_t length = strlen(outer);
+
+	if (length > 0 && (strncmp(section, outer, length) != 0 || section[length++] != '.'))
+		return NULL;
+	return strchr(section + length, '.') ? NULL : section + length;
+}
+
+/* The options of one section, from the schema. `inner` has those of all sections in it. */
+static void section_options(
+	const char *section, bool is_defaults, struct options *inner, struct options *ret)
 {
 	size_t n = 0;
 
@@ -277,31 +295,31 @@ static size_t section_options(const char *section, bool is_defaults, cfg_opt_t *
 		if (strcmp(key->section ? key->section : "", section) != 0 ||
 			(is_defaults && key->is_required))
 			continue;
-		ret[n++] = value_option(key->name, key->is_list, on_value, i);
+		ret->of[n++] = value_option(key->name, key->type->is_list, on_value, i);
 	}
-	ret[n] = (cfg_opt_t)CFG_END();
-	return n;
+	for (size_t i = 0; i < CONFIG_N_SECTIONS; i++) {
+		const char *name = name_in(config_sections[i], section);
+
+		if (name)
+			ret->of[n++] = (cfg_opt_t)CFG_SEC(name, inner[i].of, CFGF_NONE);
+	}
+	ret->of[n] = (cfg_opt_t)CFG_END();
 }
 
 /* libconfuse copies the tables. NULL: out of memory. */
 static cfg_t *new_cfg(const char *file)
 {
-	cfg_opt_t keys[CONFIG_N_SECTIONS][CONFIG_N_KEYS + 1], subsections[CONFIG_N_SECTIONS + 1];
-	cfg_opt_t service[CONFIG_N_KEYS + CONFIG_N_SECTIONS + 1];
-	cfg_opt_t defaults[CONFIG_N_KEYS + CONFIG_N_SECTIONS + 1];
+	struct options inner[CONFIG_N_SECTIONS], service, defaults;
 	cfg_opt_t top[CONFIG_N_GLOBALS + 4],
 		sections[] = {CFG_FUNC("include", on_include),
-			CFG_SEC("defaults", defaults, CFGF_NONE),
-			CFG_SEC("service", service, CFGF_MULTI | CFGF_TITLE), CFG_END()};
+			CFG_SEC("defaults", defaults.of, CFGF_NONE),
+			CFG_SEC("service", service.of, CFGF_MULTI | CFGF_TITLE), CFG_END()};
 	cfg_t *cfg;
 
-	for (size_t i = 0; i < CONFIG_N_SECTIONS; i++) {
-		section_options(config_sections[i], false, keys[i]);
-		subsections[i] = (cfg_opt_t)CFG_SEC(config_sections[i], keys[i], CFGF_NONE);
-	}
-	subsections[CONFIG_N_SECTIONS] = (cfg_opt_t)CFG_END();
-	memcpy(service + section_options("", false, service), subsections, sizeof(subsections));
-	memcpy(defaults + section_options("", true, defaults), subsections, sizeof(subsections));
+	for (size_t i = CONFIG_N_SECTIONS; i-- > 0;) /* the inner ones first */
+		section_options(config_sections[i], false, inner, &inner[i]);
+	section_options("", false, inner, &service);
+	section_options("", true, inner, &defaults);
 	for (size_t i = 0; i < CONFIG_N_GLOBALS; i++)
 		top[i] = value_option(config_globals[i].name, false, on_global, i);
 	memcpy(top + CONFIG_N_GLOBALS, sections, sizeof(sections));

@@ -2,13 +2,20 @@
 /*
  * What the files of config.c share, and nobody else includes:
  *
- *   config-source.c  one file as text: whose it is, how large, without its comments and "{}"
- *   config-parse.c   libconfuse: files to values, each with the line it was written at
- *   config-draft.c   one service while it is read: which keys are given, defaults for the others
- *   config-keys.c    the schema as one table: names, ranges, defaults
- *   config-value.c   one value: numbers, durations, choices, users, groups
- *   config-check.c   what can only be said when all files are read: names, conflicts, limits
- *   config.c         config_load() and the end of a struct config
+ *   config-source.c     one file as text: whose it is, how large, without its comments and "{}"
+ *   config-parse.c      libconfuse: files to values, each with the line it was written at
+ *   config-draft.c      one service while it is read: which keys are given, defaults for the others
+ *   config-keys.c       the schema as one table: names, types, ranges, defaults
+ *   config-type.c       what a key can be: how it is read, copied, compared and freed
+ *   config-value.c      one value: numbers, durations, sizes, choices
+ *   config-account.c    users and groups
+ *   config-admission.c  who, when, how many, how often
+ *   config-exec.c       programs: accounts, variables, resource limits
+ *   config-log.c        what is logged of connections, and where to
+ *   config-check.c      what can only be said when all files are read: names, conflicts, limits
+ *   config-fit.c        what of one service does not go together
+ *   config-compare.c    do two services say the same?
+ *   config.c            config_load() and the end of a struct config
  *
  * All of them report by config_errors_add() and go on; whether anything was reported decides at the
  * end.
@@ -53,39 +60,139 @@ bool config_source_read(const char *file, struct config_source *ret, struct conf
 
 void config_source_done(struct config_source *source);
 
+/* One text, and where it stands. */
+struct config_input {
+	const char *text;
+	size_t index; /* in its list, from 0 */
+	struct config_place place;
+};
+
+struct config_key;
+
+/*
+ * What a key can be. `ret`, `element`, `a` and `b` point to the member of struct config_service,
+ * or, if element_size is not 0, to one element of the array that the member points to.
+ *
+ * Where a `why` is (of CONFIG_WHY_SIZE bytes, empty before), false means that it has a sentence
+ * now, or is still empty: no memory.
+ */
+struct config_type {
+	bool is_list;	     /* is written with braces */
+	size_t element_size; /* of an array; 0: the values are in the member itself */
+	/* Understand one text. Changes nothing on failure. */
+	bool (*parse)(const struct config_key *key, const struct config_input *input, void *ret,
+		char *why);
+	/* The same for an array, when one text can stand for several elements, instead of `parse`.
+	 * *ret is allocated. */
+	bool (*expand)(const struct config_key *key, const struct config_input *input, void **ret,
+		size_t *ret_n, char *why);
+	/* Is it complete, with so many texts? NULL: always. */
+	bool (*finish)(const struct config_key *key, size_t n_texts, const void *member, char *why);
+	/* Of an array that several keys add to: is it this one's? NULL: there is one key. */
+	bool (*is_own)(const struct config_key *key, const void *element);
+	/* `element` is a copy of all bytes of another: give it what it owns as its own. Returns
+	 * whether there was memory; otherwise it owns nothing. NULL: it owns nothing anyway. */
+	bool (*copy)(void *element);
+	void (*done)(void *element);			/* free what it owns; NULL: nothing */
+	bool (*is_equal)(const void *a, const void *b); /* NULL: if all bytes are */
+};
+
 /* One attribute of a service. */
 struct config_key {
 	const char *section; /* one of config_sections; NULL: of the service itself */
 	const char *name;
-	bool is_list;
+	const struct config_type *type;
 	bool is_required; /* in each service, and so not in defaults {} */
-	/*
-	 * Understand one value. Returns true with *ret, or false with a sentence in `why` (of
-	 * CONFIG_WHY_SIZE bytes). NULL: the value is no number, and `add` takes it.
-	 */
-	bool (*parse)(const struct config_key *key, const char *text, uint64_t *ret, char *why);
-	/* Of lists: append what `text` means; what is wrong with it is reported. */
-	void (*add)(struct config_service *service, const char *text, struct config_place place,
-		struct config_errors *errors);
-	uint64_t least, most;	    /* of numbers and durations (microseconds) */
+	/* Of numbers: understand one. Returns true with *ret, or false with a sentence in `why`. */
+	bool (*number)(const struct config_key *key, const char *text, uint64_t *ret, char *why);
+	/* Of texts: may it be so? Returns false with a sentence in `why` if not. NULL: any. */
+	bool (*check)(const struct config_key *key, const char *text, char *why);
+	uint64_t least, most;	    /* of numbers, durations (microseconds), sizes (bytes) */
 	const char *const *choices; /* ended by NULL; the value is the index */
-	uint64_t initial;	    /* without the key; lists are empty then */
-	size_t offset, size;	    /* the member of struct config_service: its first, for lists */
-	size_t count_offset;	    /* of lists: the member that counts */
+	int tag;		    /* tells keys that share an array apart */
+	uint64_t initial;	    /* of a number without the key */
+	const void *initial_bytes;  /* of another member; NULL: zero */
+	size_t offset, size;	    /* the member of struct config_service: a pointer, for arrays */
+	size_t count_offset;	    /* of arrays: the member that counts */
+	size_t given_offset;	    /* a bool: the key or its default was given; 0: none */
+	size_t place_offset;	    /* a struct config_place: where; 0: none */
 };
 
-#define CONFIG_N_KEYS 19
+#define CONFIG_N_KEYS 68
 extern const struct config_key config_keys[CONFIG_N_KEYS];
 
-/* The sections in a service, or in the defaults, that some of the keys stand in. */
-#define CONFIG_N_SECTIONS 3
+/* The sections in a service, or in the defaults, that some of the keys stand in; one in another one
+ * after it, as "exec.rlimit". */
+#define CONFIG_N_SECTIONS 6
 extern const char *const config_sections[CONFIG_N_SECTIONS];
+
+extern const struct config_type config_type_number;
+extern const struct config_type config_type_ids;   /* a list of numbers of 32 bits */
+extern const struct config_type config_type_set;   /* a list whose numbers are or-ed */
+extern const struct config_type config_type_text;  /* char * */
+extern const struct config_type config_type_texts; /* a list of them */
+extern const struct config_type config_type_listen;
+extern const struct config_type config_type_rule; /* tag: is_allowed */
+extern const struct config_type config_type_hours;
+extern const struct config_type config_type_cps;
+extern const struct config_type config_type_rate;
+extern const struct config_type config_type_prefix;
+extern const struct config_type config_type_rlimit; /* tag: RLIMIT_... */
+extern const struct config_type config_type_log;
+
+/* The member of a service, at an offset. */
+void *config_member(const struct config_service *service, size_t offset);
+
+/* What was read of `input` becomes the last of the values that the member has. */
+bool config_type_take(const struct config_key *key, const struct config_input *input,
+	struct config_service *service, char *why);
+
+/* Append the values of `from`, which are the key's, to those of `to`. Returns whether there was
+ * memory. */
+bool config_type_copy(
+	const struct config_key *key, struct config_service *to, const struct config_service *from);
+
+/* What the key is if nobody says it. */
+void config_type_set_initial(const struct config_key *key, struct config_service *service);
+
+/* Fill `why`. Returns false, for the caller to return. */
+bool config_refuse(char *why, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 bool config_value_boolean(const struct config_key *key, const char *text, uint64_t *ret, char *why);
 bool config_value_number(const struct config_key *key, const char *text, uint64_t *ret, char *why);
 bool config_value_duration(
 	const struct config_key *key, const char *text, uint64_t *ret, char *why);
 bool config_value_choice(const struct config_key *key, const char *text, uint64_t *ret, char *why);
+
+/* "64KiB", or a number of bytes. */
+bool config_value_size(const struct config_key *key, const char *text, uint64_t *ret, char *why);
+
+/* Octal digits, as of file modes. */
+bool config_value_octal(const struct config_key *key, const char *text, uint64_t *ret, char *why);
+
+/* A duration, or a number of seconds. */
+bool config_value_seconds(const struct config_key *key, const char *text, uint64_t *ret, char *why);
+
+bool config_value_socket_type(
+	const struct config_key *key, const char *text, uint64_t *ret, char *why);
+
+/* A duration or "forever", which is UINT64_MAX. */
+bool config_value_deny_time(
+	const struct config_key *key, const char *text, uint64_t *ret, char *why);
+
+/* "4.5" is 450. */
+bool config_value_load(const struct config_key *key, const char *text, uint64_t *ret, char *why);
+
+/* -20 to 19. */
+bool config_value_nice(const struct config_key *key, const char *text, uint64_t *ret, char *why);
+
+/* A duration, or a number of seconds, in whole seconds. */
+bool config_value_cpu_time(
+	const struct config_key *key, const char *text, uint64_t *ret, char *why);
+
+/* One of enum config_log_item; `most` is the set of those that may be. */
+bool config_value_log_item(
+	const struct config_key *key, const char *text, uint64_t *ret, char *why);
 
 /* A name of the database or any number that means somebody. */
 bool config_value_user(const struct config_key *key, const char *text, uint64_t *ret, char *why);
@@ -94,6 +201,15 @@ bool config_value_group(const struct config_key *key, const char *text, uint64_t
 /* A name or number that is in passwd(5). *ret_name is its name, allocated. */
 bool config_value_account(
 	const char *text, uid_t *ret_uid, gid_t *ret_gid, char **ret_name, char *why);
+
+bool config_check_path(const struct config_key *key, const char *text, char *why);
+bool config_check_socket_path(const struct config_key *key, const char *text, char *why);
+bool config_check_variable(const struct config_key *key, const char *text, char *why);
+bool config_check_variable_name(const struct config_key *key, const char *text, char *why);
+
+/* Of passwd(5), group(5); nobody may be one here: a program can run as nobody. */
+bool config_check_user(const struct config_key *key, const char *text, char *why);
+bool config_check_group(const struct config_key *key, const char *text, char *why);
 
 /* An attribute of the whole configuration. */
 struct config_global {
@@ -105,10 +221,24 @@ struct config_global {
 #define CONFIG_N_GLOBALS 3
 extern const struct config_global config_globals[CONFIG_N_GLOBALS];
 
+/* What a draft knows of a key. */
+struct config_given {
+	const char *file; /* where it was; NULL: nowhere yet */
+	int line;
+	bool is_bad;	  /* there was an error */
+	uint32_t n_texts; /* of the last time it was given */
+};
+
 /* A service, or the defaults, while its section is being read. Zero-initialise. */
 struct config_draft {
 	struct config_service service;
-	struct config_place given[CONFIG_N_KEYS]; /* where each key was; no file: nowhere yet */
+	struct config_given given[CONFIG_N_KEYS];
+	/*
+	 * It comes from a file of another program: a rule that usherd cannot carry out is a warning
+	 * then. In only_from it admits nobody; for one in no_access the service `is_barred`.
+	 */
+	bool is_foreign;
+	bool is_barred; /* it is disabled, whatever `disable` says */
 };
 
 /*
@@ -118,22 +248,19 @@ struct config_draft {
 void config_draft_take(struct config_draft *draft, const struct config_key *key, const char *text,
 	struct config_place place, bool is_continued, struct config_errors *errors);
 
-/* The section has ended: it was called `name` and began at `place`. */
+/* The section has ended. */
+void config_draft_finish(struct config_draft *draft, struct config_errors *errors);
+
+/* The same of a service: it was called `name` and began at `place`. */
 void config_draft_close(struct config_draft *draft, const char *name, struct config_place place,
 	struct config_errors *errors);
 
 /* Give a closed draft what it does not say itself. */
-void config_draft_complete(
-	struct config_draft *draft, struct config_draft *defaults, struct config_errors *errors);
+void config_draft_complete(struct config_draft *draft, const struct config_draft *defaults,
+	struct config_errors *errors);
 
 /* Free what it has, and begin anew. */
 void config_draft_clear(struct config_draft *draft);
-
-/* For the schema, see struct config_key. */
-void config_draft_add_listen(struct config_service *service, const char *text,
-	struct config_place place, struct config_errors *errors);
-void config_draft_add_forward(struct config_service *service, const char *text,
-	struct config_place place, struct config_errors *errors);
 
 /* Read `path` and what it includes into `config`, whose services are then in the order of reading.
  */
@@ -141,3 +268,7 @@ void config_parse(const char *path, struct config *config, struct config_errors 
 
 /* Sort the services, and look for what does not go together. */
 void config_check(struct config *config, uint64_t fd_limit, struct config_errors *errors);
+
+/* What of a service does not go together. */
+void config_check_fit(const struct config *config, const struct config_service *service,
+	struct config_errors *errors);

@@ -1,48 +1,43 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One value of usher.conf(5): a text becomes a number, or a sentence says why not.
- *
- * Users and groups are looked up in the databases of nsswitch.conf(5); nothing else here looks
- * outside.
+ * One value of usher.conf(5): a text becomes a number, or a sentence says why not. Nothing here
+ * looks outside.
  */
 #include "config-private.h"
 
 #include <assert.h>
 #include <confuse.h>
 #include <ctype.h>
-#include <errno.h>
-#include <grp.h>
 #include <inttypes.h>
-#include <pwd.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/*
- * What every id without a meaning here is shown as: in a user namespace, over NFS (kernel.org,
- * idmap).
- */
-#define OVERFLOW_ID	 65534
-
-#define MAX_LOOKUP_BYTES (1u << 20)
-
 struct unit {
 	const char *name;
-	uint64_t usec;
+	uint64_t factor;
 };
 
-static const struct unit units[] = {
+/* Microseconds. */
+static const struct unit durations[] = {
 	{"h", UINT64_C(3600000000)},
 	{"min", UINT64_C(60000000)},
 	{"s", UINT64_C(1000000)},
 	{"ms", UINT64_C(1000)},
+	{NULL},
 };
 
-#define N_UNITS (sizeof(units) / sizeof(units[0]))
+/* Bytes. */
+static const struct unit sizes[] = {
+	{"GiB", UINT64_C(1) << 30},
+	{"MiB", UINT64_C(1) << 20},
+	{"KiB", UINT64_C(1) << 10},
+	{"", 1},
+	{NULL},
+};
 
-/* Fill `why`. Returns false, for the caller to return. */
-__attribute__((format(printf, 2, 3))) static bool refuse(char *why, const char *format, ...)
+bool config_refuse(char *why, const char *format, ...)
 {
 	va_list args;
 
@@ -57,7 +52,7 @@ bool config_value_boolean(const struct config_key *key, const char *text, uint64
 	int value = cfg_parse_boolean(text);
 
 	if (value < 0)
-		return refuse(why, "%s is '%s', expected true or false", key->name, text);
+		return config_refuse(why, "%s is '%s', expected true or false", key->name, text);
 	*ret = (uint64_t)value;
 	return true;
 }
@@ -79,47 +74,106 @@ bool config_value_number(const struct config_key *key, const char *text, uint64_
 	const char *end = read_digits(text, &value);
 
 	if (!end || *end || value < key->least || value > key->most)
-		return refuse(why, "%s is '%s', expected a number from %" PRIu64 " to %" PRIu64,
-			key->name, text, key->least, key->most);
+		return config_refuse(why,
+			"%s is '%s', expected a number from %" PRIu64 " to %" PRIu64, key->name,
+			text, key->least, key->most);
 	*ret = value;
 	return true;
 }
 
-static const struct unit *find_unit(const char *name)
+static const struct unit *find_unit(const struct unit *units, const char *name)
 {
-	for (size_t i = 0; i < N_UNITS; i++)
-		if (strcmp(units[i].name, name) == 0)
-			return &units[i];
+	for (; units->name; units++)
+		if (strcmp(units->name, name) == 0)
+			return units;
 	return NULL;
 }
 
 /* As an administrator would write it, in the largest unit that fits. */
-static const char *format_duration(uint64_t usec, char *buffer, size_t size)
+static const char *format_with_unit(
+	const struct unit *units, uint64_t value, char *buffer, size_t size)
 {
-	size_t i = 0;
-
-	while (i < N_UNITS - 1 && usec % units[i].usec != 0)
-		i++;
-	(void)snprintf(buffer, size, "%" PRIu64 "%s", usec / units[i].usec, units[i].name);
+	while (units[1].name && (value == 0 || value % units->factor != 0))
+		units++;
+	(void)snprintf(buffer, size, "%" PRIu64 "%s", value / units->factor, units->name);
 	return buffer;
+}
+
+/* Digits and a unit, within the limits of the key. */
+static bool read_with_unit(
+	const struct config_key *key, const struct unit *units, const char *text, uint64_t *ret)
+{
+	uint64_t number = 0;
+	const char *end = read_digits(text, &number);
+	const struct unit *unit = end ? find_unit(units, end) : NULL;
+
+	if (!unit || number > key->most / unit->factor || number * unit->factor < key->least)
+		return false;
+	*ret = number * unit->factor;
+	return true;
+}
+
+static bool refuse_with_units(const struct config_key *key, const struct unit *units,
+	const char *what, const char *as_in, const char *text, char *why)
+{
+	char least[32], most[32];
+	bool has_unit = text[strspn(text, "0123456789")] != '\0';
+
+	return config_refuse(why, "%s is '%s'%s, expected %s from %s to %s, as in %s", key->name,
+		text, has_unit || !*text || find_unit(units, "") ? "" : ", which has no unit", what,
+		format_with_unit(units, key->least, least, sizeof(least)),
+		format_with_unit(units, key->most, most, sizeof(most)), as_in);
 }
 
 bool config_value_duration(const struct config_key *key, const char *text, uint64_t *ret, char *why)
 {
-	char least[32], most[32];
-	uint64_t number = 0;
-	const char *end = read_digits(text, &number);
-	const struct unit *unit = end ? find_unit(end) : NULL;
+	return read_with_unit(key, durations, text, ret) ||
+	       refuse_with_units(key, durations, "a duration", "500ms, 5s, 2min or 1h", text, why);
+}
 
-	if (unit && number <= key->most / unit->usec && number * unit->usec >= key->least) {
-		*ret = number * unit->usec;
-		return true;
+bool config_value_size(const struct config_key *key, const char *text, uint64_t *ret, char *why)
+{
+	return read_with_unit(key, sizes, text, ret) ||
+	       refuse_with_units(
+		       key, sizes, "a number of bytes", "4096, 64KiB, 8MiB or 1GiB", text, why);
+}
+
+bool config_value_seconds(const struct config_key *key, const char *text, uint64_t *ret, char *why)
+{
+	char with_unit[32];
+
+	if (text[strspn(text, "0123456789")] == '\0' && strlen(text) < sizeof(with_unit) - 1) {
+		(void)snprintf(with_unit, sizeof(with_unit), "%ss", text);
+		if (read_with_unit(key, durations, with_unit, ret))
+			return true;
 	}
-	return refuse(why,
-		"%s is '%s'%s, expected a duration from %s to %s, as in 500ms, 5s, 2min or 1h",
-		key->name, text, end && !*end ? ", which has no unit" : "",
-		format_duration(key->least, least, sizeof(least)),
-		format_duration(key->most, most, sizeof(most)));
+	return config_value_duration(key, text, ret, why);
+}
+
+bool config_value_octal(const struct config_key *key, const char *text, uint64_t *ret, char *why)
+{
+	size_t n_digits = strspn(text, "01234567");
+	uint64_t value = strtoull(text, NULL, 8); /* UINT64_MAX when it is too large */
+
+	if (n_digits == 0 || text[n_digits] != '\0' || value > key->most)
+		return config_refuse(why,
+			"%s is '%s', expected octal digits from 0 to %04" PRIo64 ", as in 022",
+			key->name, text, key->most);
+	*ret = value;
+	return true;
+}
+
+bool config_value_nice(const struct config_key *key, const char *text, uint64_t *ret, char *why)
+{
+	bool is_negative = *text == '-';
+	uint64_t value = 0;
+	const char *end = read_digits(text + is_negative, &value);
+
+	if (!end || *end || value > (is_negative ? 20 : 19))
+		return config_refuse(
+			why, "%s is '%s', expected a number from -20 to 19", key->name, text);
+	*ret = is_negative ? -value : value;
+	return true;
 }
 
 bool config_value_choice(const struct config_key *key, const char *text, uint64_t *ret, char *why)
@@ -139,145 +193,23 @@ bool config_value_choice(const struct config_key *key, const char *text, uint64_
 			key->choices[i]);
 		assert(length < sizeof(expected));
 	}
-	return refuse(why, "%s is '%s', expected %s", key->name, text, expected);
+	return config_refuse(why, "%s is '%s', expected %s", key->name, text, expected);
 }
 
-/* The number that `text` is, if it is one that means somebody: -1 means nobody to the kernel. */
-static bool is_id(const char *text, uint32_t *ret)
+bool config_value_socket_type(
+	const struct config_key *key, const char *text, uint64_t *ret, char *why)
 {
-	uint64_t value = 0;
-	const char *end = read_digits(text, &value);
+	static const struct {
+		const char *name;
+		int type;
+	} types[] = {{"stream", SOCK_STREAM}, {"seqpacket", SOCK_SEQPACKET}, {"dgram", SOCK_DGRAM}};
 
-	if (!end || *end || value >= UINT32_MAX)
-		return false;
-	*ret = (uint32_t)value;
-	return true;
-}
-
-/* What a look-up found. `name` is allocated. */
-struct account {
-	char *name;
-	uint32_t uid, gid;
-};
-
-/* One look-up with a buffer of `size` bytes: 0 and *ret, 0 and no name (unknown), or a positive
- * errno. */
-typedef int (*lookup_function)(const char *text, char *buffer, size_t size, struct account *ret);
-
-static int lookup_user(const char *text, char *buffer, size_t size, struct account *ret)
-{
-	struct passwd entry, *found = NULL;
-	uint32_t id;
-	int r = is_id(text, &id) ? getpwuid_r(id, &entry, buffer, size, &found)
-				 : getpwnam_r(text, &entry, buffer, size, &found);
-
-	if (r != 0 || !found)
-		return r;
-	ret->uid = found->pw_uid;
-	ret->gid = found->pw_gid;
-	ret->name = strdup(found->pw_name);
-	return ret->name ? 0 : ENOMEM;
-}
-
-static int lookup_group(const char *text, char *buffer, size_t size, struct account *ret)
-{
-	struct group entry, *found = NULL;
-	int r = getgrnam_r(text, &entry, buffer, size, &found);
-
-	if (r != 0 || !found)
-		return r;
-	ret->gid = found->gr_gid;
-	ret->name = strdup(found->gr_name);
-	return ret->name ? 0 : ENOMEM;
-}
-
-/* These mean "not found" in some databases: getpwnam(3). */
-static bool is_not_found(int error)
-{
-	return error == ENOENT || error == ESRCH || error == EBADF || error == EPERM;
-}
-
-/* As lookup_function, with a buffer as large as it takes. */
-static int look_up(lookup_function lookup, const char *text, struct account *ret)
-{
-	int r = ERANGE;
-
-	for (size_t size = 1024; r == ERANGE && size <= MAX_LOOKUP_BYTES; size *= 2) {
-		char *buffer = malloc(size);
-
-		r = buffer ? lookup(text, buffer, size, ret) : ENOMEM;
-		free(buffer);
+	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+		if (strcmp(text, types[i].name) != 0)
+			continue;
+		*ret = (uint64_t)types[i].type;
+		return true;
 	}
-	return is_not_found(r) ? 0 : r;
-}
-
-static bool refuse_overflow_id(const char *kind, const char *text, char *why)
-{
-	return refuse(why,
-		"%s '%s' is %d, which everybody from another user namespace looks like, expected "
-		"a %s of its own",
-		kind, text, OVERFLOW_ID, kind);
-}
-
-static bool refuse_unknown(
-	const char *kind, const char *database, const char *text, int error, char *why)
-{
-	if (error != 0)
-		return refuse(why, "%s '%s' cannot be looked up: %s", kind, text, strerror(error));
-	return refuse(
-		why, "unknown %s '%s', expected a name or number of %s", kind, text, database);
-}
-
-bool config_value_user(const struct config_key *key, const char *text, uint64_t *ret, char *why)
-{
-	struct account account = {0};
-	int r = 0;
-
-	(void)key;
-	if (!is_id(text, &account.uid)) {
-		r = look_up(lookup_user, text, &account);
-		if (!account.name)
-			return refuse_unknown("user", "passwd(5)", text, r, why);
-		free(account.name);
-	}
-	if (account.uid == OVERFLOW_ID)
-		return refuse_overflow_id("user", text, why);
-	*ret = account.uid;
-	return true;
-}
-
-bool config_value_group(const struct config_key *key, const char *text, uint64_t *ret, char *why)
-{
-	struct account account = {0};
-	int r = 0;
-
-	(void)key;
-	if (!is_id(text, &account.gid)) {
-		r = look_up(lookup_group, text, &account);
-		if (!account.name)
-			return refuse_unknown("group", "group(5)", text, r, why);
-		free(account.name);
-	}
-	if (account.gid == OVERFLOW_ID)
-		return refuse_overflow_id("group", text, why);
-	*ret = account.gid;
-	return true;
-}
-
-bool config_value_account(
-	const char *text, uid_t *ret_uid, gid_t *ret_gid, char **ret_name, char *why)
-{
-	struct account account = {0};
-	int r = look_up(lookup_user, text, &account);
-
-	if (!account.name)
-		return refuse_unknown("user", "passwd(5)", text, r, why);
-	if (account.uid == OVERFLOW_ID) {
-		free(account.name);
-		return refuse_overflow_id("user", text, why);
-	}
-	*ret_uid = account.uid;
-	*ret_gid = account.gid;
-	*ret_name = account.name;
-	return true;
+	return config_refuse(
+		why, "%s is '%s', expected stream, seqpacket or dgram", key->name, text);
 }

@@ -62,48 +62,63 @@ __attribute__((format(printf, 2, 0))) static char *format_line(
 	return r < 0 ? NULL : line;
 }
 
-void config_errors_add(
-	struct config_errors *errors, struct config_place place, const char *format, ...)
+/* Append a line to errors or to warnings. */
+__attribute__((format(printf, 5, 0))) static void add_line(struct config_errors *errors,
+	char ***lines, size_t *n_lines, struct config_place place, const char *format, va_list args)
 {
 	char **line;
-	va_list args;
 
-	if (errors->n_lines > CONFIG_MAX_ERRORS)
+	if (*n_lines > CONFIG_MAX_ERRORS)
 		return;
-	line = config_array_add(&errors->lines, &errors->n_lines, sizeof(*line), errors);
+	line = config_array_add(lines, n_lines, sizeof(*line), errors);
 	if (!line)
 		return;
-	va_start(args, format);
-	if (errors->n_lines > CONFIG_MAX_ERRORS)
-		*line = strdup("There are more errors, which are not shown.");
+	if (*n_lines > CONFIG_MAX_ERRORS)
+		*line = strdup(lines == &errors->lines
+				       ? "There are more errors, which are not shown."
+				       : "There are more warnings, which are not shown.");
 	else
 		*line = format_line(place, format, args);
-	va_end(args);
 	if (*line) {
 		replace_unprintable(*line);
 	} else {
-		errors->n_lines--;
+		(*n_lines)--;
 		errors->is_out_of_memory = true;
 	}
 }
 
-void config_errors_done(struct config_errors *errors)
+void config_errors_add(
+	struct config_errors *errors, struct config_place place, const char *format, ...)
 {
-	for (size_t i = 0; i < errors->n_lines; i++)
-		free(errors->lines[i]);
-	free(errors->lines);
-	*errors = (struct config_errors){0};
+	va_list args;
+
+	va_start(args, format);
+	add_line(errors, &errors->lines, &errors->n_lines, place, format, args);
+	va_end(args);
 }
 
-void config_service_done(struct config_service *service)
+void config_warnings_add(
+	struct config_errors *errors, struct config_place place, const char *format, ...)
 {
-	free(service->name);
-	free(service->listen);
-	free(service->providers.users);
-	free(service->providers.groups);
-	for (size_t i = 0; i < service->providers.n_forward; i++)
-		free(service->providers.forward[i]);
-	free(service->providers.forward);
+	va_list args;
+
+	va_start(args, format);
+	add_line(errors, &errors->warnings, &errors->n_warnings, place, format, args);
+	va_end(args);
+}
+
+static void free_lines(char **lines, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		free(lines[i]);
+	free(lines);
+}
+
+void config_errors_done(struct config_errors *errors)
+{
+	free_lines(errors->lines, errors->n_lines);
+	free_lines(errors->warnings, errors->n_warnings);
+	*errors = (struct config_errors){0};
 }
 
 static void free_services(struct config *config)

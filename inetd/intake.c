@@ -16,13 +16,14 @@ struct intake {
 	const char *service;
 	struct listener **listeners;
 	size_t n_listeners;
-	enum intake_state state;
+	enum intake_state state, lending;
+	bool lends_streams;
 	sd_event_source *retry;
 	bool is_behind;		    /* a listener did not follow, and that was logged */
 	bool is_short_of_resources; /* accepting failed, and that was logged */
 	size_t n_deferred, next_deferred;
 	uint64_t n_reset;
-	intake_on_connections on_connections;
+	const struct intake_events *events;
 	void *userdata;
 };
 
@@ -34,12 +35,33 @@ static enum listener_state listener_state_for(enum intake_state state)
 		return LISTENER_OPEN;
 	case INTAKE_REFUSING:
 		return LISTENER_REFUSING;
+	case INTAKE_LENT:
+		return LISTENER_LENT;
 	case INTAKE_WAITING:
 	case INTAKE_FULL:
 	case INTAKE_PAUSED:
 		break;
 	}
 	return LISTENER_PAUSED;
+}
+
+bool intake_lends(const struct intake *intake, const struct listener *l)
+{
+	return intake->lends_streams || listener_bound(l)->type == SOCK_DGRAM;
+}
+
+size_t intake_n_lent(const struct intake *intake)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < intake->n_listeners; i++)
+		n += intake_lends(intake, intake->listeners[i]);
+	return n;
+}
+
+static enum intake_state wanted_state(const struct intake *intake, const struct listener *l)
+{
+	return intake_lends(intake, l) ? intake->lending : intake->state;
 }
 
 static void log_about_listener(const struct intake *intake, const struct listener *l,
@@ -63,7 +85,7 @@ static void follow(struct intake *intake)
 	intake->is_behind = false;
 	for (size_t i = 0; i < intake->n_listeners; i++) {
 		struct listener *l = intake->listeners[i];
-		int r = listener_set_state(l, listener_state_for(intake->state));
+		int r = listener_set_state(l, listener_state_for(wanted_state(intake, l)));
 
 		if (r >= 0)
 			continue;
@@ -87,15 +109,14 @@ static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
 }
 
 int intake_new(struct intake **ret, sd_event *event, const char *service,
-	intake_on_connections on_connections, void *userdata)
+	const struct intake_events *events, void *userdata)
 {
 	struct intake *intake = calloc(1, sizeof(*intake));
 	int r;
 
 	if (!intake)
 		return -ENOMEM;
-	*intake = (struct intake){
-		.service = service, .on_connections = on_connections, .userdata = userdata};
+	*intake = (struct intake){.service = service, .events = events, .userdata = userdata};
 	r = sd_event_add_time(
 		event, &intake->retry, CLOCK_MONOTONIC, 0, RETRY_USEC / 10, on_retry, intake);
 	if (r >= 0)
@@ -124,18 +145,20 @@ static void accept_and_reset(struct intake *intake, struct listener *l)
 {
 	struct wire_address peer;
 
-	for (int i = 0, fd; i < RESET_BUDGET && intake_accept(intake, l, &fd, &peer) >= 0; i++)
+	for (int i = 0, fd; i < RESET_BUDGET && intake_accept(intake, l, &fd, &peer) >= 0; i++) {
 		intake_reset(intake, fd);
+		intake->events->on_reset(l, &peer, intake->userdata);
+	}
 }
 
 static void on_listener_connections(struct listener *l, void *userdata)
 {
 	struct intake *intake = userdata;
 
-	if (intake->state == INTAKE_RESETTING)
+	if (wanted_state(intake, l) == INTAKE_RESETTING)
 		accept_and_reset(intake, l);
 	else
-		intake->on_connections(l, intake->userdata);
+		intake->events->on_connections(l, intake->userdata);
 }
 
 void intake_defer(struct intake *intake, struct listener *l)
@@ -184,12 +207,13 @@ static const char *option_hint_for(int error)
 }
 
 void intake_replace(struct intake *intake, struct listener **listeners, size_t n_listeners,
-	const struct config_socket *options)
+	const struct config_socket *options, bool lends_streams)
 {
 	intake_poll_deferred(intake);
 	free(intake->listeners);
 	intake->listeners = listeners;
 	intake->n_listeners = n_listeners;
+	intake->lends_streams = lends_streams;
 	for (size_t i = 0; i < n_listeners; i++) {
 		int r;
 
@@ -215,6 +239,14 @@ void intake_set_state(struct intake *intake, enum intake_state state)
 		return;
 	intake->state = state;
 	intake_poll_deferred(intake);
+	follow(intake);
+}
+
+void intake_set_lending(struct intake *intake, enum intake_state state)
+{
+	if (state == intake->lending)
+		return;
+	intake->lending = state;
 	follow(intake);
 }
 
@@ -287,6 +319,11 @@ uint32_t intake_find_listener(const struct intake *intake, int fd)
 enum intake_state intake_state(const struct intake *intake)
 {
 	return intake->state;
+}
+
+enum intake_state intake_lending(const struct intake *intake)
+{
+	return intake->lending;
 }
 
 struct listener *const *intake_listeners(const struct intake *intake, size_t *ret_n)

@@ -22,9 +22,10 @@
 struct listener;
 
 enum listener_state {
-	LISTENER_PAUSED,   /* clients wait in the backlog; of datagrams always */
+	LISTENER_PAUSED,   /* clients, or datagrams, wait in the kernel */
 	LISTENER_OPEN,	   /* on_connections is called while there are any */
 	LISTENER_RETRYING, /* open, but accept4(2) failed: not polled for a while (acceptor.h) */
+	LISTENER_LENT,	   /* a provider uses it: not polled */
 	LISTENER_REFUSING, /* clients get ECONNREFUSED; the address stays ours. Only where it
 			      can be undone: address_can_refuse() */
 };
@@ -102,8 +103,8 @@ int listener_accept(struct listener *l, int *ret_fd, struct wire_address *ret_pe
 /* Do not poll for a while, as after an error of accept4(2). */
 void listener_retry_later(struct listener *l);
 
-/* LISTENER_OPEN, PAUSED or REFUSING; nothing happens to one of datagrams. Returns 0, or the
- * negative errno of listen(2) or sd-event. */
+/* LISTENER_OPEN, PAUSED, LENT or REFUSING; one of datagrams is LENT or PAUSED, whatever else is
+ * wanted. Returns 0, or the negative errno of listen(2) or sd-event. */
 int listener_set_state(struct listener *l, enum listener_state state);
 
 /*
@@ -115,6 +116,22 @@ uint32_t listener_n_waiting(const struct listener *l);
 /* Leave clients in the backlog for a moment although it is open, or no more. */
 void listener_set_deferred(struct listener *l, bool is_deferred);
 bool listener_is_deferred(const struct listener *l);
+
+/* What a provider that had it has made of the socket. */
+enum listener_damage {
+	LISTENER_UNHARMED = 0,
+	LISTENER_WAS_CLOSED,	/* it did not listen any more: it does again */
+	LISTENER_WAS_CONNECTED, /* to one peer, as a datagram socket can be: it is not any more */
+	LISTENER_IS_SHUT_DOWN,	/* a datagram or unix socket: the kernel has no way back */
+};
+
+/*
+ * Undo what a provider that had the socket may have done to it: it is non-blocking, and listens or
+ * takes datagrams from everybody, without filters, time-outs and other options of socket(7) that
+ * the next one would not expect. Those of the configuration: listener_set_options(). Returns an
+ * enum listener_damage, or the negative errno of listen(2) or connect(2).
+ */
+int listener_repair(struct listener *l);
 
 enum listener_state listener_state(const struct listener *l);
 uint32_t listener_index(const struct listener *l);

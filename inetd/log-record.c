@@ -17,12 +17,17 @@ static const struct {
 } field_names[LOG_N_FIELDS] = {
 	[LOG_FIELD_MESSAGE] = {"MESSAGE", NULL},
 	[LOG_FIELD_PRIORITY] = {"PRIORITY", NULL},
+	[LOG_FIELD_EVENT] = {"USHER_EVENT", "event"},
 	[LOG_FIELD_SERVICE] = {"USHER_SERVICE", "service"},
 	[LOG_FIELD_LISTENER] = {"USHER_LISTENER", "listener"},
+	[LOG_FIELD_PEER] = {"USHER_PEER", "peer"},
+	[LOG_FIELD_CONNECTION] = {"USHER_CONNECTION", "connection"},
 	[LOG_FIELD_PROVIDER] = {"USHER_PROVIDER", "provider"},
 	[LOG_FIELD_PROVIDER_PID] = {"USHER_PROVIDER_PID", "provider_pid"},
 	[LOG_FIELD_PROVIDER_UID] = {"USHER_PROVIDER_UID", "provider_uid"},
 	[LOG_FIELD_REASON] = {"USHER_REASON", "reason"},
+	[LOG_FIELD_DURATION] = {"USHER_DURATION_USEC", "duration_usec"},
+	[LOG_FIELD_MORE] = {"USHER_MORE", "more"},
 	[LOG_FIELD_ERRNO] = {"ERRNO", NULL},
 };
 
@@ -97,6 +102,7 @@ static void add(struct log_record *record, enum log_field field, const char *val
 	record->length += name_length + copy_escaped(to + name_length, value, max) + 1;
 }
 
+/* Up to INT64_MAX. */
 static void add_number(struct log_record *record, enum log_field field, int64_t number)
 {
 	char text[32];
@@ -107,16 +113,31 @@ static void add_number(struct log_record *record, enum log_field field, int64_t 
 
 static void add_about(struct log_record *record, const struct log_about *about)
 {
+	add(record, LOG_FIELD_EVENT, about->event);
 	add(record, LOG_FIELD_SERVICE, about->service);
 	add(record, LOG_FIELD_LISTENER, about->listener);
+	add(record, LOG_FIELD_PEER, about->peer);
+	if (about->connection)
+		add_number(record, LOG_FIELD_CONNECTION, (int64_t)about->connection);
 	add(record, LOG_FIELD_PROVIDER, about->provider);
 	if (about->provider_pid) {
 		add_number(record, LOG_FIELD_PROVIDER_PID, about->provider_pid);
 		add_number(record, LOG_FIELD_PROVIDER_UID, about->provider_uid);
 	}
 	add(record, LOG_FIELD_REASON, about->reason);
+	if (about->has_duration)
+		add_number(record, LOG_FIELD_DURATION, (int64_t)about->duration_usec);
+	if (about->n_more)
+		add_number(record, LOG_FIELD_MORE, (int64_t)about->n_more);
 	if (about->error)
 		add_number(record, LOG_FIELD_ERRNO, abs(about->error));
+}
+
+static void begin(struct log_record *record, char *text, int priority)
+{
+	*record = (struct log_record){.priority = priority, .text = text};
+	clock_gettime(CLOCK_REALTIME, &record->when);
+	add_number(record, LOG_FIELD_PRIORITY, priority);
 }
 
 void log_record_init(struct log_record *record, char *text, int priority,
@@ -128,11 +149,9 @@ void log_record_init(struct log_record *record, char *text, int priority,
 	 */
 	char message[LOG_MESSAGE_MAX + UTF8_MAX];
 
-	*record = (struct log_record){.priority = priority, .text = text};
-	clock_gettime(CLOCK_REALTIME, &record->when);
+	begin(record, text, priority);
 	vsnprintf(message, sizeof(message), format, arguments);
 	add(record, LOG_FIELD_MESSAGE, message);
-	add_number(record, LOG_FIELD_PRIORITY, priority);
 	if (about)
 		add_about(record, about);
 }
@@ -166,22 +185,47 @@ static char *append_value(char *to, const char *value)
 	return to;
 }
 
-/* Append "the sentence [service=echo ...]". Returns the new end. */
-static char *append_sentence(char *to, const struct log_record *record)
+/* Append "service=echo ..." with a NUL. Returns the new end. */
+static char *append_fields(char *to, const struct log_record *record)
 {
-	char *fields = stpcpy(to, strchr(log_record_field(record, LOG_FIELD_MESSAGE), '=') + 1);
+	const char *begin = to;
 
-	to = fields;
 	for (enum log_field field = 0; field < LOG_N_FIELDS; field++) {
 		const char *value = log_record_field(record, field);
 
 		if (!value || !field_names[field].shown_as)
 			continue;
-		to = stpcpy(to, to == fields ? " [" : " ");
+		to = stpcpy(to, to == begin ? "" : " ");
 		to = stpcpy(stpcpy(to, field_names[field].shown_as), "=");
 		to = append_value(to, strchr(value, '=') + 1);
 	}
-	return to == fields ? to : stpcpy(to, "]");
+	*to = '\0';
+	return to;
+}
+
+void log_record_init_event(
+	struct log_record *record, char *text, int priority, const struct log_about *about)
+{
+	char message[LOG_RECORD_TEXT_MAX];
+
+	begin(record, text, priority);
+	add_about(record, about);
+	append_fields(message, record);
+	add(record, LOG_FIELD_MESSAGE, message);
+}
+
+/* Append "the sentence [service=echo ...]", or an event's fields. Returns the new end. */
+static char *append_sentence(char *to, const struct log_record *record)
+{
+	char *bracket = stpcpy(to, strchr(log_record_field(record, LOG_FIELD_MESSAGE), '=') + 1);
+
+	if (log_record_field(record, LOG_FIELD_EVENT))
+		return bracket;
+	to = append_fields(stpcpy(bracket, " ["), record);
+	if (to > bracket + 2)
+		return stpcpy(to, "]");
+	*bracket = '\0';
+	return bracket;
 }
 
 static char *append_level(char *to, int priority)

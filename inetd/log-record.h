@@ -18,12 +18,17 @@
 enum log_field {
 	LOG_FIELD_MESSAGE,
 	LOG_FIELD_PRIORITY,
+	LOG_FIELD_EVENT,
 	LOG_FIELD_SERVICE,
 	LOG_FIELD_LISTENER,
+	LOG_FIELD_PEER,
+	LOG_FIELD_CONNECTION,
 	LOG_FIELD_PROVIDER,
 	LOG_FIELD_PROVIDER_PID,
 	LOG_FIELD_PROVIDER_UID,
 	LOG_FIELD_REASON,
+	LOG_FIELD_DURATION,
+	LOG_FIELD_MORE,
 	LOG_FIELD_ERRNO,
 	LOG_N_FIELDS,
 };
@@ -51,6 +56,13 @@ void log_record_init(struct log_record *record, char *text, int priority,
 	const struct log_about *about, const char *format, va_list arguments)
 	__attribute__((format(printf, 5, 0)));
 
+/*
+ * The same for an event (about->event). Its fields are all that there is to say, in the order of
+ * enum log_field: they are the message, too, as they are shown in lines.
+ */
+void log_record_init_event(
+	struct log_record *record, char *text, int priority, const struct log_about *about);
+
 /* A copy to be freed with free(3), or NULL. */
 struct log_record *log_record_dup(const struct log_record *record);
 
@@ -67,7 +79,7 @@ enum log_form {
 
 /*
  * Write the line, without a newline, and a NUL to `line`, of LOG_LINE_MAX bytes. Returns its
- * length.
+ * length. Of an event the line has only the fields, without brackets.
  *
  * Values with anything but harmless characters are quoted. ERRNO is not shown: the sentence says
  * it.

@@ -63,15 +63,14 @@ static bool write_to_journal(const struct log_record *record)
 
 /* syslog(3) keeps its state in libc, under a lock that it holds while it blocks: so only here, in
  * one piece. It does not say whether it could. */
-static bool write_to_syslog(const struct log_record *record)
+void log_sink_write_to_syslog(int facility, int level, const struct log_record *record)
 {
 	char line[LOG_LINE_MAX];
 
 	log_record_format(record, LOG_FORM_SENTENCE, line);
-	openlog("usherd", LOG_PID, LOG_DAEMON);
-	syslog(record->priority, "%s", line);
+	openlog("usherd", LOG_PID, facility);
+	syslog(level, "%s", line);
 	closelog();
-	return true;
 }
 
 bool log_sink_write(const struct log_sink *sink, const struct log_record *record)
@@ -80,7 +79,8 @@ bool log_sink_write(const struct log_sink *sink, const struct log_record *record
 	case LOG_TO_JOURNAL:
 		return write_to_journal(record);
 	case LOG_TO_SYSLOG:
-		return write_to_syslog(record);
+		log_sink_write_to_syslog(LOG_DAEMON, record->priority, record);
+		return true;
 	case LOG_TO_STDERR:
 		return write_line(STDERR_FILENO, sink, record);
 	case LOG_TO_FILE:
@@ -112,7 +112,7 @@ static bool is_stderr_journal(void)
 }
 
 /* O_NONBLOCK is for the opening alone: a FIFO without a reader is an error, not a wait. */
-static int open_log_file(const char *path)
+int log_sink_open_file(const char *path)
 {
 	_cleanup_close_ int fd = open(path,
 		O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW | O_NONBLOCK,
@@ -127,7 +127,7 @@ int log_sink_init(struct log_sink *sink, enum log_target target, const char *pat
 {
 	int fd = -EBADF;
 
-	if (target == LOG_TO_FILE && (fd = open_log_file(path)) < 0)
+	if (target == LOG_TO_FILE && (fd = log_sink_open_file(path)) < 0)
 		return fd;
 	if (target == LOG_TO_JOURNAL && !is_journal_there())
 		target = LOG_TO_STDERR;

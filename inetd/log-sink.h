@@ -27,6 +27,14 @@ int log_sink_init(struct log_sink *sink, enum log_target target, const char *pat
 /* Write one record, waiting for the reader. Returns false if it was not written. */
 bool log_sink_write(const struct log_sink *sink, const struct log_record *record);
 
+/*
+ * For the room alone: open a file for appending, as log_open() says, and write one record to
+ * syslog, which does not say whether it could. Returns the descriptor, the caller's, or a negative
+ * errno of open(2).
+ */
+int log_sink_open_file(const char *path);
+void log_sink_write_to_syslog(int facility, int level, const struct log_record *record);
+
 /* Is stderr the same place? */
 bool log_sink_is_stderr(const struct log_sink *sink);
 

@@ -10,6 +10,7 @@
 #include "log.h"
 
 #include "background.h"
+#include "log-destination.h"
 #include "log-limit.h"
 #include "log-record.h"
 #include "log-sink.h"
@@ -24,6 +25,14 @@
 #include <time.h>
 
 #define QUEUE_MAX 1024
+
+/* Beyond so many events wait no more, and messages still do. */
+#define EVENTS_MAX (QUEUE_MAX / 4 * 3)
+
+struct queued {
+	struct log_record *record;
+	struct log_destination *to; /* a reference; NULL: the sink */
+};
 
 static struct {
 	pthread_mutex_t lock;
@@ -47,13 +56,14 @@ static void count_dropped(uint64_t n_messages)
 }
 
 /* Under the lock. Takes a copy. Returns false if there is no room. */
-static bool queue_push(const struct log_record *record)
+static bool queue_push(const struct log_record *record, struct log_destination *to)
 {
-	struct log_record *copy = log_record_dup(record);
+	const struct queued item = {log_record_dup(record), log_destination_ref(to)};
 
-	if (copy && background_push(state.writer, &copy, 1))
+	if (item.record && background_push(state.writer, &item, 1))
 		return true;
-	free(copy);
+	free(item.record);
+	log_destination_unref(item.to);
 	return false;
 }
 
@@ -80,7 +90,7 @@ static void queue_push_report(void)
 		" (the log was not being read, or could not be written)",
 		state.n_unreported);
 	report.n_reported = state.n_unreported;
-	if (queue_push(&report))
+	if (queue_push(&report, NULL))
 		state.n_unreported = 0;
 }
 
@@ -113,13 +123,16 @@ static void note_result(const struct log_record *record, bool is_written)
 
 static void write_queued(const void *items, size_t n, void *unused)
 {
-	struct log_record *const *records = items;
+	const struct queued *queued = items;
 
 	(void)unused;
 	for (size_t i = 0; i < n; i++) {
 		take_new_sink();
-		note_result(records[i], log_sink_write(&state.sink, records[i]));
-		free(records[i]);
+		note_result(queued[i].record,
+			queued[i].to ? log_destination_write(queued[i].to, queued[i].record)
+				     : log_sink_write(&state.sink, queued[i].record));
+		free(queued[i].record);
+		log_destination_unref(queued[i].to);
 	}
 }
 
@@ -128,7 +141,7 @@ static int make_writer(void)
 {
 	static const struct background_task task = {
 		.name = "usherd-log",
-		.item_size = sizeof(struct log_record *),
+		.item_size = sizeof(struct queued),
 		.capacity = QUEUE_MAX,
 		.n_at_once = 1, /* so that what can be written is, before more is dropped */
 		.work = write_queued,
@@ -204,27 +217,34 @@ static void write_to_stderr(const struct log_record *record)
 		(void)log_sink_write(&sink, record);
 }
 
-/* Under the lock. */
-static void queue_or_drop(const struct log_record *record)
+static bool is_event(const struct log_record *record)
 {
-	if (state.is_closing) {
+	return log_record_field(record, LOG_FIELD_EVENT);
+}
+
+/* Under the lock. */
+static void queue_or_drop(const struct log_record *record, struct log_destination *to)
+{
+	size_t n_queued = background_n_queued(state.writer);
+
+	if (state.is_closing || (is_event(record) && n_queued >= EVENTS_MAX)) {
 		count_dropped(1);
 		return;
 	}
-	if (background_n_queued(state.writer) <= QUEUE_MAX / 2)
+	if (n_queued <= QUEUE_MAX / 2)
 		queue_push_report();
-	if (!queue_push(record))
+	if (!queue_push(record, to))
 		count_dropped(1);
 }
 
-static void write_record(const struct log_record *record)
+static void write_record(const struct log_record *record, struct log_destination *to)
 {
 	bool is_for_stderr;
 
 	pthread_mutex_lock(&state.lock);
 	is_for_stderr = !state.writer || (state.is_echoing && !state.is_stderr);
 	if (state.writer)
-		queue_or_drop(record);
+		queue_or_drop(record, to);
 	pthread_mutex_unlock(&state.lock);
 	if (is_for_stderr)
 		write_to_stderr(record);
@@ -268,7 +288,19 @@ void log_write(int priority, const struct log_about *about, const char *format, 
 	va_start(arguments, format);
 	log_record_init(&record, text, priority, about, format, arguments);
 	va_end(arguments);
-	write_record(&record);
+	write_record(&record, NULL);
+	errno = saved_errno;
+}
+
+void log_write_event(struct log_destination *to, int priority, const struct log_about *about)
+{
+	char text[LOG_RECORD_TEXT_MAX];
+	struct log_record record;
+	int saved_errno = errno;
+
+	assert(about->event);
+	log_record_init_event(&record, text, priority, about);
+	write_record(&record, to);
 	errno = saved_errno;
 }
 

@@ -28,6 +28,8 @@ enum log_target {
 	LOG_TO_FILE,
 };
 
+struct log_destination;
+
 /* Whom a message is about. Members left zero are not written. Texts are cut at 255 bytes. */
 struct log_about {
 	const char *service;  /* USHER_SERVICE= */
@@ -37,6 +39,14 @@ struct log_about {
 	pid_t provider_pid;   /* USHER_PROVIDER_PID= */
 	uid_t provider_uid;   /* USHER_PROVIDER_UID=, only with provider_pid */
 	int error;	      /* ERRNO= of either sign; the sentence should say it too */
+
+	/* Of events, see log_write_event(). */
+	const char *event;	/* USHER_EVENT= one word */
+	const char *peer;	/* USHER_PEER= the client */
+	uint64_t connection;	/* USHER_CONNECTION= below 2^63; the same in all its events */
+	uint64_t duration_usec; /* USHER_DURATION_USEC= below 2^63, only with has_duration */
+	bool has_duration;
+	uint64_t n_more; /* USHER_MORE= below 2^63: so many like it were left out */
 };
 
 /*
@@ -74,6 +84,16 @@ void log_set_echo(bool is_echoing);
  */
 void log_write(int priority, const struct log_about *about, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/*
+ * Queue one event: about->event and what else there is to say, without a sentence. `to` is where it
+ * goes (log-destination.h), held until it is written; NULL: where messages go. Keeps errno. Any
+ * thread may call it.
+ *
+ * Strangers cause events: so that there is room for messages these are dropped first, when the
+ * queue is filled to three quarters. How often the same thing is said is the caller's business.
+ */
+void log_write_event(struct log_destination *to, int priority, const struct log_about *about);
 
 /* How many messages were lost since the start: the queue was full, or writing failed. */
 uint64_t log_n_dropped(void);

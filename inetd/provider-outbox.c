@@ -2,8 +2,9 @@
 /*
  * What goes out to a provider: see provider.h.
  *
- * Whatever does not fit into the channel is owed: WELCOME and DRAINING here, connections by
- * dispatch, which takes them back. WELCOME goes before connections, because they count in it.
+ * Whatever does not fit into the channel is owed: WELCOME, LISTENERS and DRAINING here, connections
+ * by dispatch, which takes them back. WELCOME goes before connections and LISTENERS, because they
+ * count in it.
  */
 #include "provider-private.h"
 
@@ -78,9 +79,57 @@ void provider_owe_welcome(struct provider *p, int error)
 	if (provider_is_quarantined(p))
 		return;
 	p->owes_welcome = true;
+	provider_owe_listeners(p);
 	if (p->record->state == PROVIDER_READY)
 		dispatch_set_state(p->dispatch, p->record, PROVIDER_BLOCKED, provider_now(p));
 	provider_wait_for_room(p, error);
+}
+
+/* One message of LISTENERS, the first one or another. */
+static int send_listeners(const struct provider *p, const struct wire_listener *listeners,
+	const int *fds, size_t n, bool is_first)
+{
+	struct {
+		struct wire_header header;
+		struct wire_listener listeners[WIRE_MAX_CONNECTIONS];
+	} message = {.header = {.type = WIRE_LISTENERS}};
+
+	if (!is_first)
+		message.header.flags = WIRE_LISTENERS_MORE;
+	for (size_t i = 0; i < n; i++)
+		message.listeners[i] = listeners[i];
+	return fdpass_send(
+		p->fd, &message, sizeof(message.header) + n * sizeof(*listeners), fds, n);
+}
+
+void provider_lend(
+	struct provider *p, const struct wire_listener *listeners, const int *fds, size_t n)
+{
+	size_t n_sent = 0;
+	int r;
+
+	do {
+		size_t n_now = n - n_sent;
+
+		if (n_now > WIRE_MAX_CONNECTIONS)
+			n_now = WIRE_MAX_CONNECTIONS;
+		r = send_listeners(p, listeners + n_sent, fds + n_sent, n_now, n_sent == 0);
+		n_sent += n_now;
+	} while (r >= 0 && n_sent < n);
+	p->owes_listeners = r < 0 && r != -EPIPE && r != -ECONNRESET;
+	if (p->owes_listeners)
+		provider_wait_for_room(p, r);
+}
+
+void provider_owe_listeners(struct provider *p)
+{
+	p->owes_listeners = p->takes_listeners && provider_is_serving(p);
+}
+
+bool provider_wants_listeners(const struct provider *p)
+{
+	return p->owes_listeners && !p->owes_welcome && !p->is_waiting_for_room && !p->timer &&
+	       provider_is_serving(p);
 }
 
 bool provider_is_serving(const struct provider *p)

@@ -37,6 +37,8 @@ static void restore_debts(struct provider *p, const struct saved_provider *saved
 {
 	p->owes_welcome = saved->owes_welcome;
 	p->owes_draining = saved->owes_draining;
+	p->takes_listeners = saved->takes_listeners;
+	p->owes_listeners = saved->owes_listeners;
 	p->draining_reason = (enum wire_draining_reason)saved->draining_reason;
 	if (saved->state == PROVIDER_QUARANTINED)
 		ignore(p);

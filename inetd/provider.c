@@ -159,6 +159,8 @@ int provider_register(struct provider *p, const struct wire_hello *hello)
 	if (!p->record)
 		return -ENOMEM;
 	p->timer = sd_event_source_disable_unref(p->timer);
+	p->takes_listeners = hello->header.flags & WIRE_HELLO_TAKES_LISTENERS;
+	p->owes_listeners = p->takes_listeners;
 	return 0;
 }
 

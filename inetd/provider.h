@@ -74,6 +74,8 @@ struct provider {
 	uint32_t n_unsent; /* taken out of the outbox because the channel is full */
 	bool owes_welcome; /* WELCOME or DRAINING did not fit into the channel yet */
 	bool owes_draining;
+	bool takes_listeners; /* as HELLO said */
+	bool owes_listeners;  /* LISTENERS: it was not told yet what is lent to it now */
 	enum wire_draining_reason draining_reason;
 
 	const struct provider_events *events;
@@ -121,6 +123,20 @@ int provider_welcome(struct provider *p, struct wire_welcome *welcome, size_t si
  * until on_welcome_owed has sent it.
  */
 void provider_owe_welcome(struct provider *p, int error);
+
+/*
+ * Tell it what is lent to it now: `n` records (0 to WIRE_MAX_LISTENERS) with their descriptors,
+ * which stay the caller's. What can't be sent now is owed: p->owes_listeners stays, on_change comes
+ * when there is room, and then all is said again.
+ */
+void provider_lend(
+	struct provider *p, const struct wire_listener *listeners, const int *fds, size_t n);
+
+/* It is to be told by provider_lend() as soon as it can be. */
+void provider_owe_listeners(struct provider *p);
+
+/* LISTENERS is owed, and nothing else keeps it from being sent now. */
+bool provider_wants_listeners(const struct provider *p);
 
 /* It may forward from now on: tell it by provider_welcome(). It stays so: what it sends may be on
  * its way already when that is over. */

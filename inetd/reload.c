@@ -7,6 +7,7 @@
  * commit needs is allocated then.
  */
 #include "reload.h"
+#include "reload-destinations.h"
 
 #include "fd.h"
 #include "log.h"
@@ -42,7 +43,8 @@ struct reload {
 	struct config_errors *errors;
 	struct planned_service *planned; /* sorted by name, as in struct config */
 	size_t n_planned;
-	struct open_listener *open; /* sorted by address */
+	struct log_destination **destinations; /* one for each planned service, or NULL */
+	struct open_listener *open;	       /* sorted by address */
 	size_t n_open;
 	bool *is_service_kept;	   /* for each of the running ones */
 	struct service **services; /* room for the list afterwards */
@@ -393,6 +395,21 @@ static int open_services(struct reload *reload, const char *run_dir)
 	return r;
 }
 
+/* Returns 0, also if something is wrong that was added to the errors; -ENOMEM. */
+static int open_destinations(struct reload *reload)
+{
+	const struct config_service **configs = calloc(reload->n_planned + 1, sizeof(*configs));
+	int r = -ENOMEM;
+
+	for (size_t i = 0; configs && i < reload->n_planned; i++)
+		configs[i] = reload->planned[i].config;
+	if (configs)
+		r = reload_open_destinations(
+			configs, reload->n_planned, &reload->destinations, reload->errors);
+	free(configs);
+	return r;
+}
+
 static int plan(struct reload *reload, const struct config *config)
 {
 	int r = collect_open(reload);
@@ -408,6 +425,8 @@ static int plan(struct reload *reload, const struct config *config)
 			r = plan_service(reload, config->services[i]);
 	if (r >= 0)
 		r = open_services(reload, config->run_dir);
+	if (r >= 0)
+		r = open_destinations(reload);
 	if (r < 0)
 		return r;
 	return reload->errors->n_lines > 0 ? -EINVAL : 0;
@@ -438,6 +457,9 @@ static void free_plan(struct reload *reload)
 		free(reload->planned[i].listeners);
 		free(reload->planned[i].is_new_listener);
 	}
+	for (size_t i = 0; reload->destinations && i < reload->n_planned; i++)
+		log_destination_unref(reload->destinations[i]);
+	free(reload->destinations);
 	free(reload->planned);
 	free(reload->open);
 	free(reload->services);
@@ -494,6 +516,8 @@ void reload_commit(struct reload *reload, struct service_list *running, struct r
 		else
 			counts.n_changed++;
 		store_listeners(planned);
+		service_set_destination(
+			planned->service, log_destination_ref(reload->destinations[i]));
 		service_configure(planned->service, planned->config, planned->listeners,
 			planned->config->n_listen);
 		planned->listeners = NULL;

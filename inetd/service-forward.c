@@ -137,6 +137,7 @@ static void refuse(struct service *s, struct provider *p, const char *to, const 
 	provider_log(p, LOG_WARNING, reason,
 		"forwarded a connection to '%s', but %s: the client is reset", to, why);
 	s->n_forwards_refused++;
+	service_account_refused(s, WIRE_NO_LISTENER, &h->peer, reason);
 	h->forwarded = forwarded_free(h->forwarded);
 	if (h->fd >= 0)
 		intake_reset(s->intake, h->fd);

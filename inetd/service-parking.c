@@ -39,9 +39,10 @@ static void log_failure(struct service *s, int error, const char *what, const ch
 	s->logged.failure = true;
 }
 
-/* A connection that nobody will serve. */
-static void reset(struct service *s, struct handoff *h)
+/* A connection that nobody will serve, for `reason`. */
+static void reset(struct service *s, struct handoff *h, const char *reason)
 {
+	service_account_refused(s, WIRE_NO_LISTENER, &h->peer, reason);
 	service_forget_forwarded(s, h);
 	intake_reset(s->intake, h->fd);
 }
@@ -77,15 +78,15 @@ static void expire(struct service *s, struct handoff *h)
 			s->name, (unsigned int)(s->config.park.timeout_usec / 1000000));
 	s->logged.timeout = true;
 	dispatch_expire(s->dispatch);
-	reset(s, h);
+	reset(s, h, "park-timeout");
 }
 
-static void reset_oldest_waiting(struct service *s)
+static void reset_oldest_waiting(struct service *s, const char *reason)
 {
 	struct handoff h;
 
 	(void)dispatch_take_waiting(s->dispatch, &h);
-	reset(s, &h);
+	reset(s, &h, reason);
 	service_carry_out(s); /* it has ended */
 }
 
@@ -99,7 +100,7 @@ static void give_up(struct service *s)
 			"others are reset",
 			s->name, dispatch_n_parked(s->dispatch));
 	s->logged.full = true;
-	reset_oldest_waiting(s);
+	reset_oldest_waiting(s, "park-full");
 }
 
 /*
@@ -342,7 +343,7 @@ static void reset_parked(struct service *s)
 
 	while (dispatch_n_parked(s->dispatch) > 0 && take_parked(s, &h) >= 0) {
 		dispatch_expire(s->dispatch);
-		reset(s, &h);
+		reset(s, &h, "stopping");
 	}
 }
 
@@ -351,7 +352,7 @@ void service_parking_done(struct service *s)
 	while (!s->is_ending && dispatch_n_waiting(s->dispatch) > 0 && park_oldest(s) >= 0)
 		;
 	while (dispatch_n_waiting(s->dispatch) > 0)
-		reset_oldest_waiting(s);
+		reset_oldest_waiting(s, "stopping");
 	if (s->is_ending || !is_stored(s))
 		reset_parked(s);
 	s->parking_timer = sd_event_source_disable_unref(s->parking_timer);

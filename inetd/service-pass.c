@@ -141,7 +141,7 @@ static bool open_place(struct service_pass *sp, struct place *place)
 	if (place->record)
 		dispatch_set_state(s->dispatch, place->record, PROVIDER_READY, service_now(s));
 	else
-		place->record = dispatch_register(s->dispatch, &hello, place, service_now(s));
+		place->record = dispatch_register(s->dispatch, &hello, NULL, service_now(s));
 	return place->record;
 }
 
@@ -353,14 +353,12 @@ static struct place *find_place(struct service_pass *sp, const struct dispatch_p
 	return NULL;
 }
 
-bool service_pass_give(struct service *s, struct handoff *h)
+void service_pass_give(struct service *s, struct handoff *h)
 {
 	struct service_pass *sp = s->pass;
-	struct place *place = sp ? find_place(sp, h->provider) : NULL;
+	struct place *place = find_place(sp, h->provider);
 	int r = 0;
 
-	if (!place)
-		return false;
 	place->handoff = h;
 	place->begun_usec = service_now(s);
 	place->order = ++sp->n_given;
@@ -370,7 +368,6 @@ bool service_pass_give(struct service *s, struct handoff *h)
 		fail(sp, r);
 	if (!place->pass)
 		sp->has_failed = true;
-	return true;
 }
 
 /* The latest one that could not be sent. */
@@ -549,4 +546,80 @@ bool service_pass_report(const struct service *s, struct service_receiver *ret)
 	};
 	for_each_place(p, sp) ret->n_in_flight += p->pass != NULL;
 	return true;
+}
+
+size_t service_pass_n(const struct service *s)
+{
+	size_t n = 0;
+
+	if (s->pass)
+		for_each_place(p, s->pass) n += p->pass != NULL;
+	return n;
+}
+
+static int save_place(const struct place *place, struct saved_provider *ret)
+{
+	const struct dispatch_provider *record = place->record;
+
+	*ret = (struct saved_provider){
+		.fd = pass_fd(place->pass),
+		.is_pass = true,
+		.state = record->state,
+		.weight = record->weight,
+		.n_turns = record->n_turns,
+		.credit = record->credit,
+		.last_sequence = record->last_sequence,
+		.claimed_sequence = record->claimed_sequence,
+		.unclaimed_since = record->unclaimed_since,
+		.n_served = record->n_served,
+	};
+	return service_save_handoffs(
+		record->unclaimed.first, record->unclaimed.n, &ret->unclaimed, &ret->n_unclaimed);
+}
+
+int service_pass_save(const struct service *s, struct saved_provider *ret, size_t *ret_n)
+{
+	int r = 0;
+
+	if (s->pass)
+		for_each_place(p, s->pass) if (p->pass && r >= 0) r =
+			save_place(p, &ret[(*ret_n)++]);
+	return r;
+}
+
+/* A place for what an earlier usherd has sent; it may have had more of them than we. */
+static struct place *find_empty(struct service_pass *sp)
+{
+	for_each_place(p, sp) if (!p->record) return p;
+	return NULL;
+}
+
+int service_pass_restore(
+	struct service *s, struct saved_provider *saved, struct dispatch_provider **ret)
+{
+	const struct dispatch_provider record = provider_record_of(saved);
+	struct place *place;
+	int r;
+
+	if (!s->pass && !(s->pass = make(s))) /* it was passing, and is not any more */
+		return -ENOMEM;
+	place = find_empty(s->pass);
+	if (!place)
+		return -EINVAL;
+	r = pass_adopt(&place->pass, s->event, take_fd(&saved->fd), on_end, place);
+	if (r < 0)
+		return r;
+	place->record = dispatch_restore_provider(s->dispatch, &record, NULL);
+	if (!place->record) {
+		place->pass = pass_free(place->pass);
+		return -EINVAL;
+	}
+	place->begun_usec = saved->unclaimed_since;
+	*ret = place->record;
+	return 0;
+}
+
+void service_pass_restored(struct service *s, struct dispatch_provider *record)
+{
+	find_place(s->pass, record)->handoff = record->unclaimed.first;
 }

@@ -4,8 +4,9 @@
  *
  * service-settle.c carries out what dispatch decides, service-accept.c decides when connections are
  * accepted and providers listened to, service-providers.c lets providers register and leave,
- * service-parking.c keeps what nobody can take, service-forward.c passes on what providers forward,
- * service-pass.c gives connections to a receiver that is no provider,
+ * service-lend.c says to whom the sockets are lent, service-parking.c keeps what nobody can take,
+ * service-forward.c passes on what providers forward, service-pass.c gives connections to a
+ * receiver that is no provider, service-account.c says to the log what becomes of connections,
  * service.c makes, changes and ends the whole, service-save.c and service-restore.c hand it on to
  * the next usherd.
  *
@@ -13,6 +14,7 @@
  */
 #pragma once
 
+#include "account.h"
 #include "parking.h"
 #include "service.h"
 
@@ -25,10 +27,13 @@ struct service {
 	struct rendezvous *rendezvous; /* NULL while ending */
 	struct dispatch *dispatch;
 	struct parking *parking;
+	struct account *account;
 
 	struct provider *providers;
 	struct provider *dirty; /* those with something in the outbox */
 	unsigned int n_providers, n_registered, last_number;
+	struct provider *borrower; /* to whom what is for lending is lent; NULL: nobody */
+	bool is_lending_new;	   /* somebody has to be told something, or may be the borrower */
 
 	bool is_full;	/* as dispatch said */
 	bool is_paused; /* by the administrator */
@@ -105,6 +110,15 @@ extern const struct provider_events service_provider_events;
 /* Tell all registered providers of changed listeners. */
 void service_welcome_again(struct service *s);
 
+/*
+ * Choose the borrower and tell those who have to know; and what clients meet where nobody borrows.
+ * Part of settling.
+ */
+void service_lend(struct service *s);
+
+/* The provider is leaving: somebody else gets what was lent to it. */
+void service_end_borrowing(struct service *s, const struct provider *p);
+
 /* Parking as part of a new service. Returns 0 or a negative errno. */
 int service_parking_init(struct service *s, struct inheritance *inherited);
 
@@ -119,6 +133,19 @@ void service_park(struct service *s);
 
 /* Be called when parked ones can be given, have waited for too long, or can be tried again. */
 void service_watch_parking(struct service *s);
+
+/*
+ * For the log, if it is wanted: a provider has claimed *h; it is over; or a client was turned away,
+ * at the listener of that index (or WIRE_NO_LISTENER), for `reason`, a constant that usherd(8)
+ * explains.
+ */
+void service_account_start(const struct service *s, const struct handoff *h);
+void service_account_end(const struct service *s, const struct handoff *h);
+void service_account_refused(const struct service *s, uint32_t listener,
+	const struct wire_address *peer, const char *reason);
+
+/* For intake_new(): clients that were reset because nobody serves. */
+void service_on_reset(struct listener *l, const struct wire_address *peer, void *userdata);
 
 /* For struct provider_events. */
 void service_on_forward(struct provider *p, const struct wire_forward *forward, size_t n_bytes,
@@ -136,14 +163,33 @@ void service_pass_open(struct service *s);
 /* Does it pass connections now? Then no process may register. */
 bool service_is_passing(const struct service *s);
 
-/* Send a connection if it was given to the receiver. Returns false if it was not. */
-bool service_pass_give(struct service *s, struct handoff *h);
+/* Send a connection that was given to the receiver: to a dispatch_provider without userdata. */
+void service_pass_give(struct service *s, struct handoff *h);
 
 /* Take back what could not be sent. Returns whether there was any. */
 bool service_pass_flush(struct service *s);
 
 /* Log once that the receiver reads nothing for longer than the claim timeout. */
 void service_pass_check(struct service *s, uint64_t usec);
+
+/*
+ * Write down a list of connections, which begins with `first` and has `n`, into *ret (malloc); as
+ * many as could be saved are there, also on failure. Returns 0 or -ENOMEM.
+ */
+int service_save_handoffs(
+	const struct handoff *first, uint32_t n, struct saved_handoff **ret, size_t *ret_n);
+
+/*
+ * For an upgrade in place: those that are under way, each as a provider of its own, of which there
+ * are service_pass_n(); ret[0] to ret[*ret_n - 1] are filled, also on failure. Returns 0 or
+ * -ENOMEM. service_pass_restore() takes up such a one; its connection is then to be restored and
+ * told to service_pass_restored(). Returns 0 with *ret, or a negative errno.
+ */
+size_t service_pass_n(const struct service *s);
+int service_pass_save(const struct service *s, struct saved_provider *ret, size_t *ret_n);
+int service_pass_restore(
+	struct service *s, struct saved_provider *saved, struct dispatch_provider **ret);
+void service_pass_restored(struct service *s, struct dispatch_provider *record);
 
 /* At the end of the service, as it leaves its providers. */
 void service_pass_abandon(struct service *s);

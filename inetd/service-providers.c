@@ -33,6 +33,7 @@ static void on_gone(struct provider *p, void *userdata)
 	s->n_providers--;
 	if (s->pace.provider == p)
 		s->pace.provider = NULL;
+	service_end_borrowing(s, p);
 	if (p->number > 0) {
 		s->n_registered--;
 		provider_log(p, LOG_INFO, "gone", "is gone");
@@ -76,10 +77,14 @@ static int welcome(const struct service *s, struct provider *p)
 /* Tell a registered provider of changed listeners, now or when there is room in its channel. */
 static void welcome_again(struct provider *p, void *userdata)
 {
-	int r = welcome(userdata, p);
+	struct service *s = userdata;
+	int r = welcome(s, p);
 
 	if (r < 0)
 		provider_owe_welcome(p, r);
+	else
+		provider_owe_listeners(p);
+	s->is_lending_new = true;
 }
 
 void service_welcome_again(struct service *s)
@@ -107,6 +112,7 @@ static void replace_older(struct service *s, const struct provider *newest)
 static void add_registered(struct service *s, struct provider *p, const struct wire_hello *hello)
 {
 	p->number = ++s->last_number;
+	s->is_lending_new = true;
 	s->n_registered++;
 	if (hello->holding > s->config.instances)
 		provider_log(p, LOG_NOTICE, "holding",
@@ -118,30 +124,58 @@ static void add_registered(struct service *s, struct provider *p, const struct w
 	replace_older(s, p);
 }
 
+static int refuse_too_many(const struct service *s, const struct provider *p, char *reason)
+{
+	(void)snprintf(reason, WIRE_REASON_SIZE,
+		"service %s has %u providers, which is its maximum", s->name, s->n_registered);
+	provider_log(p, LOG_WARNING, "max-providers",
+		"may not register: there are %u providers already, see providers { max }",
+		s->n_registered);
+	return EUSERS;
+}
+
+static int refuse_without_use(const struct service *s, const struct provider *p, char *reason)
+{
+	(void)snprintf(reason, WIRE_REASON_SIZE,
+		"service %s lends its sockets, and this provider takes none: it needs "
+		"USHER_LISTENERS of libusher, or the service deliver = \"connection\"",
+		s->name);
+	provider_log(p, LOG_WARNING, "takes-no-listeners",
+		"may not register: the service lends its sockets, and it takes none; only tcp: and "
+		"unix: listeners with deliver = \"connection\" are for it");
+	return EOPNOTSUPP;
+}
+
+/* The error with which a provider may not register, and a sentence about it; 0: it may. */
+static int find_refusal(const struct service *s, const struct provider *p,
+	const struct wire_hello *hello, char *reason)
+{
+	if (s->is_ending) {
+		(void)snprintf(
+			reason, WIRE_REASON_SIZE, "the service was removed from the configuration");
+		return ESHUTDOWN;
+	}
+	if (service_is_passing(s)) {
+		(void)snprintf(reason, WIRE_REASON_SIZE,
+			"the service passes its connections to a receiver, see deliver in "
+			"usher.conf(5)");
+		return EOPNOTSUPP;
+	}
+	if (s->n_registered >= s->config.providers.max)
+		return refuse_too_many(s, p, reason);
+	if (!(hello->header.flags & WIRE_HELLO_TAKES_LISTENERS) && service_only_lends(s))
+		return refuse_without_use(s, p, reason);
+	return 0;
+}
+
 static void on_hello(struct provider *p, const struct wire_hello *hello, void *userdata)
 {
 	struct service *s = userdata;
 	char reason[WIRE_REASON_SIZE];
-	int r;
+	int r = find_refusal(s, p, hello, reason);
 
-	if (s->is_ending) {
-		provider_refuse(p, ESHUTDOWN, "the service was removed from the configuration");
-		return;
-	}
-	if (service_is_passing(s)) {
-		provider_refuse(p, EOPNOTSUPP,
-			"the service passes its connections to a receiver, see deliver in "
-			"usher.conf(5)");
-		return;
-	}
-	if (s->n_registered >= s->config.providers.max) {
-		snprintf(reason, sizeof(reason),
-			"service %s has %u providers, which is its maximum", s->name,
-			s->n_registered);
-		provider_log(p, LOG_WARNING, "max-providers",
-			"may not register: there are %u providers already, see providers { max }",
-			s->n_registered);
-		provider_refuse(p, EUSERS, reason);
+	if (r > 0) {
+		provider_refuse(p, r, reason);
 		return;
 	}
 	r = welcome(s, p);

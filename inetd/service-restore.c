@@ -45,7 +45,8 @@ int service_new_ending(struct service **ret, sd_event *event, const struct saved
 	return 0;
 }
 
-/* Are the listeners what providers were told last? */
+/* Are the listeners what providers were told last? What an older usherd left was not for lending.
+ */
 static bool has_same_listeners(const struct service *s, const struct saved_service *saved)
 {
 	size_t n;
@@ -54,7 +55,8 @@ static bool has_same_listeners(const struct service *s, const struct saved_servi
 
 	for (size_t i = 0; i < n && n == saved->n_listeners; i++)
 		if (strcmp(address_format(listener_bound(listeners[i]), text),
-			    saved->listeners[i].address) != 0)
+			    saved->listeners[i].address) != 0 ||
+			intake_lends(s->intake, listeners[i]) != saved->listeners[i].is_for_lending)
 			return false;
 	return n == saved->n_listeners;
 }
@@ -121,6 +123,20 @@ static void add_provider(struct service *s, struct provider *p)
 	s->n_providers++;
 }
 
+/* A receiver's place has exactly the connection that was sent to it. */
+static int restore_pass(struct service *s, struct saved_provider *saved)
+{
+	struct dispatch_provider *record;
+	int r;
+
+	r = service_pass_restore(s, saved, &record);
+	if (r < 0)
+		return r;
+	r = restore_handoffs(s, record, saved->unclaimed, saved->n_unclaimed);
+	service_pass_restored(s, record);
+	return r;
+}
+
 static int restore_provider(struct service *s, struct saved_provider *saved)
 {
 	struct provider *p;
@@ -131,6 +147,8 @@ static int restore_provider(struct service *s, struct saved_provider *saved)
 		return r;
 	add_provider(s, p);
 	s->n_registered++;
+	if (saved->is_borrower)
+		s->borrower = p;
 	r = restore_handoffs(s, p->record, saved->unclaimed, saved->n_unclaimed);
 	return r < 0 ? r : restore_claims(s, p->record, saved->claimed, saved->n_claimed);
 }
@@ -157,7 +175,8 @@ static int restore_dispatch(struct service *s, struct saved_service *saved)
 	int r = dispatch_restore(s->dispatch, &saved->totals, saved->id_limit);
 
 	for (size_t i = 0; i < saved->n_providers && r >= 0; i++)
-		r = restore_provider(s, &saved->providers[i]);
+		r = saved->providers[i].is_pass ? restore_pass(s, &saved->providers[i])
+						: restore_provider(s, &saved->providers[i]);
 	if (r >= 0)
 		r = restore_handoffs(s, NULL, saved->waiting, saved->n_waiting);
 	if (r >= 0)
@@ -174,6 +193,7 @@ int service_restore(struct service *s, struct saved_service *saved)
 	if (r < 0)
 		return r;
 	s->is_paused = saved->is_paused;
+	s->is_lending_new = true;
 	s->last_number = saved->n_registered;
 	s->n_forwards_refused = saved->n_forwards_refused;
 	intake_restore_n_reset(s->intake, saved->n_reset);
@@ -210,6 +230,8 @@ static int check_provider(
 	const struct dispatch_provider record = provider_record_of(saved);
 	int r;
 
+	if (saved->is_pass && (saved->n_unclaimed != 1 || saved->n_claimed != 0))
+		return -EINVAL;
 	*ret = dispatch_restore_provider(d, &record, NULL);
 	if (!*ret)
 		return -EINVAL;

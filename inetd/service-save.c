@@ -25,6 +25,7 @@ static int save_listeners(const struct service *s, struct saved_service *ret)
 
 		saved->fd = listener_fd(listeners[i]);
 		saved->number = listener_store_number(listeners[i]);
+		saved->is_for_lending = intake_lends(s->intake, listeners[i]);
 		(void)address_format(listener_bound(listeners[i]), saved->address);
 	}
 	return 0;
@@ -62,8 +63,7 @@ static int save_forwarded(const struct forwarded *forwarded, struct saved_handof
 	return 0;
 }
 
-/* As much as could be saved is in the list, also on failure. */
-static int save_handoffs(
+int service_save_handoffs(
 	const struct handoff *first, uint32_t n, struct saved_handoff **ret, size_t *ret_n)
 {
 	struct saved_handoff *saved = calloc((size_t)n + 1, sizeof(*saved));
@@ -106,7 +106,8 @@ static int save_claims(const struct handoff_list *claimed, struct saved_provider
 	return 0;
 }
 
-static int save_provider(const struct provider *p, struct saved_provider *ret)
+static int save_provider(
+	const struct service *s, const struct provider *p, struct saved_provider *ret)
 {
 	const struct dispatch_provider *record = p->record;
 	int r;
@@ -119,6 +120,9 @@ static int save_provider(const struct provider *p, struct saved_provider *ret)
 		.may_forward = p->may_forward,
 		.owes_welcome = p->owes_welcome,
 		.owes_draining = p->owes_draining,
+		.takes_listeners = p->takes_listeners,
+		.owes_listeners = p->owes_listeners,
+		.is_borrower = p == s->borrower,
 		.draining_reason = p->draining_reason,
 		.is_standby = record->is_standby,
 		.state = record->state,
@@ -133,7 +137,7 @@ static int save_provider(const struct provider *p, struct saved_provider *ret)
 	};
 	memcpy(ret->name, p->name, sizeof(ret->name));
 	memcpy(ret->status, p->status, sizeof(ret->status));
-	r = save_handoffs(
+	r = service_save_handoffs(
 		record->unclaimed.first, record->unclaimed.n, &ret->unclaimed, &ret->n_unclaimed);
 	return r < 0 ? r : save_claims(&record->claimed, ret);
 }
@@ -159,16 +163,18 @@ static int save_providers(const struct service *s, struct saved_service *ret)
 {
 	int r = 0;
 
-	ret->providers = calloc(s->n_providers + 1, sizeof(*ret->providers));
+	ret->providers = calloc(s->n_providers + service_pass_n(s) + 1, sizeof(*ret->providers));
 	ret->strangers = calloc(s->n_providers + 1, sizeof(*ret->strangers));
 	if (!ret->providers || !ret->strangers)
 		return -ENOMEM;
 	for (const struct provider *p = s->providers; p && r >= 0; p = p->next) {
 		if (p->record)
-			r = save_provider(p, &ret->providers[ret->n_providers++]);
+			r = save_provider(s, p, &ret->providers[ret->n_providers++]);
 		else
 			ret->strangers[ret->n_strangers++] = stranger_of(p);
 	}
+	if (r >= 0)
+		r = service_pass_save(s, ret->providers, &ret->n_providers);
 	/* The list is in the order in which they connected. */
 	qsort(ret->providers, ret->n_providers, sizeof(*ret->providers), compare_numbers);
 	return r;
@@ -201,7 +207,7 @@ int service_save(const struct service *s, struct saved_service *ret)
 	if (r >= 0)
 		r = save_providers(s, ret);
 	if (r >= 0)
-		r = save_handoffs(dispatch_oldest_waiting(s->dispatch),
+		r = service_save_handoffs(dispatch_oldest_waiting(s->dispatch),
 			dispatch_n_waiting(s->dispatch), &ret->waiting, &ret->n_waiting);
 	return r;
 }

@@ -49,8 +49,10 @@ static void give(struct service *s, struct handoff *h)
 {
 	struct provider *p = h->provider->userdata;
 
-	if (service_pass_give(s, h))
+	if (!p) {
+		service_pass_give(s, h);
 		return;
+	}
 	if (!p->is_dirty) {
 		p->is_dirty = true;
 		p->dirty_next = s->dirty;
@@ -67,10 +69,12 @@ void service_carry_out(struct service *s)
 			give(s, action.handoff);
 			break;
 		case DISPATCH_CLOSE:
+			service_account_start(s, action.handoff);
 			action.handoff->fd = closer_close(action.handoff->fd);
 			service_forget_forwarded(s, action.handoff);
 			break;
 		case DISPATCH_ENDED:
+			service_account_end(s, action.handoff);
 			break;
 		case DISPATCH_PAUSE:
 			s->is_full = true;
@@ -143,6 +147,7 @@ static bool has_ended(const struct service *s)
 
 static void settle_once(struct service *s)
 {
+	service_lend(s);
 	do
 		service_carry_out(s);
 	while (send_given(s));

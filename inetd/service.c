@@ -44,6 +44,11 @@ static int open_rendezvous(struct service *s, const char *run_dir, struct inheri
 	return r;
 }
 
+static const struct intake_events intake_events = {
+	.on_connections = service_on_connections,
+	.on_reset = service_on_reset,
+};
+
 int service_make(struct service **ret, sd_event *event, const struct config_service *config,
 	struct inheritance *inherited, const struct service_events *events, void *userdata)
 {
@@ -63,7 +68,9 @@ int service_make(struct service **ret, sd_event *event, const struct config_serv
 	if (s->name)
 		r = dispatch_new(&s->dispatch, balance_of(config), config->instances);
 	if (r >= 0)
-		r = intake_new(&s->intake, event, s->name, service_on_connections, s);
+		r = account_new(&s->account, event, s->name);
+	if (r >= 0)
+		r = intake_new(&s->intake, event, s->name, &intake_events, s);
 	if (r >= 0)
 		r = service_parking_init(s, inherited);
 	if (r < 0) {
@@ -142,6 +149,7 @@ struct service *service_free(struct service *s)
 	dispatch_free(s->dispatch);
 	intake_free(s->intake);
 	rendezvous_free(s->rendezvous);
+	account_free(s->account);
 	sd_event_source_disable_unref(s->claim_timer);
 	sd_event_source_disable_unref(s->pace.timer);
 	sd_event_source_disable_unref(s->ended);
@@ -177,7 +185,8 @@ static bool replace_listeners(struct service *s, struct listener **listeners, si
 {
 	bool are_others = !intake_has(s->intake, listeners, n_listeners);
 
-	intake_replace(s->intake, listeners, n_listeners, &s->config.socket);
+	intake_replace(s->intake, listeners, n_listeners, &s->config.socket,
+		s->config.deliver == CONFIG_DELIVER_LISTENER);
 	if (are_others)
 		dispatch_visit_unclaimed(s->dispatch, renumber_listener, s);
 	return are_others;
@@ -217,19 +226,26 @@ static void set_receiver(struct service *s)
 void service_configure(struct service *s, const struct config_service *config,
 	struct listener **listeners, size_t n_listeners)
 {
-	bool are_others, is_forward_new;
+	bool are_others, is_forward_new, is_delivery_new = s->config.deliver != config->deliver;
 
 	assert(!s->is_ending);
 	s->config = *config;
+	account_configure(s->account, &config->log, config->admission.source_bits_v4,
+		config->admission.source_bits_v6);
 	are_others = replace_listeners(s, listeners, n_listeners);
 	is_forward_new = allow_forward(s);
-	if (are_others || is_forward_new)
+	if (are_others || is_forward_new || is_delivery_new)
 		service_welcome_again(s);
 	set_rendezvous(s);
 	rendezvous_store(s->rendezvous);
 	set_receiver(s);
 	dispatch_configure(s->dispatch, balance_of(config), config->instances);
 	service_settle(s);
+}
+
+void service_set_destination(struct service *s, struct log_destination *destination)
+{
+	account_set_destination(s->account, destination);
 }
 
 void service_end(struct service *s)
@@ -239,6 +255,7 @@ void service_end(struct service *s)
 	s->config.listen = NULL; /* the struct config that has them is about to go */
 	s->config.n_listen = 0;
 	s->config.providers = (struct config_providers){.max = s->config.providers.max};
+	s->config.log.type = (struct config_log_type){0};
 	s->rendezvous = rendezvous_free(s->rendezvous);
 	service_settle(s);
 }
@@ -246,6 +263,7 @@ void service_end(struct service *s)
 void service_set_paused(struct service *s, bool is_paused)
 {
 	s->is_paused = is_paused;
+	s->is_lending_new = true;
 	service_settle(s);
 }
 

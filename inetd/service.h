@@ -12,6 +12,7 @@
 #include "inheritance.h"
 #include "intake.h"
 #include "listener.h"
+#include "log-destination.h"
 #include "provider.h"
 #include "rendezvous.h"
 #include "succession.h"
@@ -56,6 +57,10 @@ struct service *service_free(struct service *s);
  */
 void service_configure(struct service *s, const struct config_service *config,
 	struct listener **listeners, size_t n_listeners);
+
+/* Where what is said about its connections goes: a reference, which is taken; NULL: where all
+ * messages go. Before service_configure(). */
+void service_set_destination(struct service *s, struct log_destination *destination);
 
 /*
  * The service is no longer configured: its listeners are the caller's, nobody can register any
@@ -121,6 +126,9 @@ bool service_is_ending(const struct service *s);
 const struct intake *service_intake(const struct service *s);
 const struct dispatch *service_dispatch(const struct service *s);
 const struct provider *service_providers(const struct service *s);
+const struct provider *service_borrower(const struct service *s); /* NULL: nothing is lent */
+/* Are all its listeners for lending, if it has any? */
+bool service_only_lends(const struct service *s);
 const struct rendezvous *service_rendezvous(const struct service *s); /* NULL while ending */
 /* Connections that its providers gave on and nobody took: they were reset. */
 uint64_t service_n_forwards_refused(const struct service *s);

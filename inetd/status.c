@@ -18,12 +18,14 @@ static const char *const intake_names[] = {
 	[INTAKE_FULL] = "full",
 	[INTAKE_SERVING] = "serving",
 	[INTAKE_PAUSED] = "paused",
+	[INTAKE_LENT] = "lent",
 };
 
 static const char *const listener_names[] = {
 	[LISTENER_PAUSED] = "paused",
 	[LISTENER_OPEN] = "open",
 	[LISTENER_RETRYING] = "retrying",
+	[LISTENER_LENT] = "lent",
 	[LISTENER_REFUSING] = "refusing",
 };
 
@@ -58,6 +60,15 @@ json_t *status_text(const char *text)
 	return json;
 }
 
+/* The number of the provider that has the listener, or null. */
+static json_t *lent_to_json(const struct service *s, const struct listener *l)
+{
+	const struct provider *borrower = service_borrower(s);
+
+	return borrower && intake_lends(service_intake(s), l) ? json_integer(borrower->number)
+							      : json_null();
+}
+
 static json_t *listeners_json(const struct service *s)
 {
 	size_t n;
@@ -68,9 +79,10 @@ static json_t *listeners_json(const struct service *s)
 		char text[ADDRESS_TEXT_MAX];
 
 		json_array_append_new(array,
-			json_pack("{s:o, s:s}", "address",
+			json_pack("{s:o, s:s, s:o}", "address",
 				status_text(address_format(listener_bound(listeners[i]), text)),
-				"state", listener_names[listener_state(listeners[i])]));
+				"state", listener_names[listener_state(listeners[i])], "lent_to",
+				lent_to_json(s, listeners[i])));
 	}
 	return array;
 }
@@ -96,13 +108,14 @@ static json_t *provider_json(const struct provider *p)
 {
 	const struct dispatch_provider *record = p->record;
 
-	return json_pack("{s:i, s:i, s:I, s:o, s:o, s:o, s:s, s:i, s:I, s:i, s:I, s:I, s:b}",
+	return json_pack("{s:i, s:i, s:I, s:o, s:o, s:o, s:s, s:i, s:I, s:i, s:I, s:I, s:b, s:b}",
 		"number", (int)p->number, "pid", (int)p->pid, "uid", (json_int_t)p->uid, "unit",
 		unit_json(p->pid), "name", status_text(p->name), "status", status_text(p->status),
 		"state", provider_state_name(record), "weight", (int)record->weight, "credit",
 		(json_int_t)record->credit, "unclaimed", (int)record->unclaimed.n, "in_service",
 		(json_int_t)record->claimed.n + record->n_foreign, "served",
-		(json_int_t)record->n_served, "standby", record->is_standby);
+		(json_int_t)record->n_served, "standby", record->is_standby, "takes_listeners",
+		p->takes_listeners);
 }
 
 static json_t *providers_json(const struct service *s)
@@ -158,6 +171,15 @@ static json_t *totals_json(const struct service *s)
 	return object;
 }
 
+static const char *service_state_name(const struct service *s)
+{
+	const struct intake *intake = service_intake(s);
+
+	if (service_is_ending(s))
+		return "draining";
+	return intake_names[service_only_lends(s) ? intake_lending(intake) : intake_state(intake)];
+}
+
 static json_t *service_json(const struct service *s)
 {
 	const struct config_service *config = service_config(s);
@@ -166,9 +188,8 @@ static json_t *service_json(const struct service *s)
 
 	return json_pack(
 		"{s:s, s:s, s:b, s:o, s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o}",
-		"name", service_name(s), "state",
-		service_is_ending(s) ? "draining" : intake_names[intake_state(service_intake(s))],
-		"paused", service_is_paused(s), "listeners", listeners_json(s), "rendezvous",
+		"name", service_name(s), "state", service_state_name(s), "paused",
+		service_is_paused(s), "listeners", listeners_json(s), "rendezvous",
 		rendezvous ? status_text(rendezvous_path(rendezvous)) : json_null(), "balance",
 		balance_names[config->providers.balance], "instances",
 		(json_int_t)config->instances, "max_providers", (json_int_t)config->providers.max,

@@ -25,6 +25,7 @@ static const struct table_member listener_members[] = {
 	{"fd", TABLE_FD, FIELD(saved_listener, fd)},
 	{"number", TABLE_UINT32, FIELD(saved_listener, number)},
 	{"address", TABLE_TEXT, FIELD(saved_listener, address)},
+	{"is_for_lending", TABLE_BOOL, FIELD(saved_listener, is_for_lending), .since = 2},
 };
 static const struct table listener_table = TABLE(saved_listener, listener_members);
 
@@ -82,9 +83,13 @@ static const struct table_member provider_members[] = {
 	{"may_forward", TABLE_BOOL, FIELD(saved_provider, may_forward), .since = 1},
 	{"owes_welcome", TABLE_BOOL, FIELD(saved_provider, owes_welcome)},
 	{"owes_draining", TABLE_BOOL, FIELD(saved_provider, owes_draining)},
+	{"takes_listeners", TABLE_BOOL, FIELD(saved_provider, takes_listeners), .since = 2},
+	{"owes_listeners", TABLE_BOOL, FIELD(saved_provider, owes_listeners), .since = 2},
+	{"is_borrower", TABLE_BOOL, FIELD(saved_provider, is_borrower), .since = 2},
 	{"draining_reason", TABLE_UINT32, FIELD(saved_provider, draining_reason),
 		.max = WIRE_DRAINING_ADMINISTRATOR, .since = 1},
 	{"is_standby", TABLE_BOOL, FIELD(saved_provider, is_standby), .since = 1},
+	{"is_pass", TABLE_BOOL, FIELD(saved_provider, is_pass), .since = 2},
 	{"state", TABLE_UINT32, FIELD(saved_provider, state), .max = PROVIDER_QUARANTINED},
 	{"weight", TABLE_UINT32, FIELD(saved_provider, weight), .max = WIRE_MAX_WEIGHT},
 	{"n_foreign", TABLE_UINT32, FIELD(saved_provider, n_foreign), .max = WIRE_MAX_CREDIT},

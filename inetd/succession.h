@@ -22,8 +22,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Of what is written. Format 0 knows no parking, no standby and no forwarding. */
-#define SUCCESSION_FORMAT 1
+/*
+ * Of what is written. Format 0 knows no parking, no standby and no forwarding, format 1 no lending.
+ */
+#define SUCCESSION_FORMAT 2
 
 /* Which descriptor has the state, for the program that is executed. */
 #define SUCCESSION_VARIABLE "USHER_STATE_FD"
@@ -35,6 +37,7 @@ struct saved_listener {
 	int fd;
 	uint32_t number; /* in the service manager's store (fdstore.h), here and below */
 	char address[ADDRESS_TEXT_MAX]; /* as bound: address_format() */
+	bool is_for_lending;
 };
 
 struct saved_lot {
@@ -74,8 +77,11 @@ struct saved_provider {
 	char name[WIRE_NAME_SIZE], status[WIRE_STATUS_SIZE];
 	bool may_forward;
 	bool owes_welcome, owes_draining;
+	bool takes_listeners, owes_listeners, is_borrower;
 	uint32_t draining_reason; /* enum wire_draining_reason */
 	bool is_standby;
+	bool is_pass;	/* no process that has registered: one place of a receiver, and `fd` the
+			   channel over which the unclaimed connection was sent (pass.h) */
 	uint32_t state; /* enum provider_state */
 	uint32_t weight, n_foreign, n_turns;
 	int64_t credit;

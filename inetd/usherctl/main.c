@@ -4,6 +4,7 @@
  */
 #include "build-config.h"
 #include "commands.h"
+#include "convert.h"
 
 #include <getopt.h>
 #include <locale.h>
@@ -26,6 +27,8 @@ static const struct command {
 		command_status},
 	{"check", "[FILE]", "check a configuration; its disabled services are listed", 0, 1, false,
 		command_check},
+	{"convert", "FILE...", "print inetd.conf or xinetd.conf as usher.conf", 1, -1, false,
+		command_convert},
 	{"reload", "", "check the configuration, then let usherd read it again", 0, 0, false,
 		command_reload},
 	{"drain", "SERVICE[/PROVIDER]...", "let providers finish what they have, and end", 1, -1,
@@ -41,11 +44,13 @@ static const struct command {
 
 enum {
 	OPTION_JSON = 256,
+	OPTION_TYPE,
 };
 
 static const struct option long_options[] = {
 	{"run-dir", required_argument, NULL, 'r'},
 	{"json", no_argument, NULL, OPTION_JSON},
+	{"type", required_argument, NULL, OPTION_TYPE},
 	{"help", no_argument, NULL, 'h'},
 	{"version", no_argument, NULL, 'V'},
 	{0},
@@ -61,6 +66,7 @@ static int print_help(void)
 	       "  -r, --run-dir RUN_DIR   where usherd's control socket is\n"
 	       "                          (default: $USHER_RUN_DIR, then %s)\n"
 	       "      --json              status as JSON\n"
+	       "      --type TYPE         what to convert: inetd or xinetd\n"
 	       "  -h, --help              this text\n"
 	       "  -V, --version           the version\n\n"
 	       "See usherctl(8).\n",
@@ -104,8 +110,12 @@ static int run_command(const struct options *options, char **arguments, int n_ar
 		return fail_usage("--json does not go with ", arguments[0]);
 	if (command->max_arguments >= 0 && n_arguments - 1 > command->max_arguments)
 		return fail_usage("too many arguments for ", arguments[0]);
+	if (options->type && command->run != command_convert)
+		return fail_usage("--type does not go with ", arguments[0]);
 	if (n_arguments - 1 < command->min_arguments)
-		return fail_usage("no service was given for ", arguments[0]);
+		return fail_usage(command->run == command_convert ? "no file was given for "
+								  : "no service was given for ",
+			arguments[0]);
 	return command->run(options, arguments + 1);
 }
 
@@ -122,6 +132,11 @@ int main(int argc, char **argv)
 			break;
 		case OPTION_JSON:
 			options.is_json = true;
+			break;
+		case OPTION_TYPE:
+			if (strcmp(optarg, "inetd") != 0 && strcmp(optarg, "xinetd") != 0)
+				return fail_usage("expected --type inetd or xinetd, not ", optarg);
+			options.type = optarg;
 			break;
 		case 'h':
 			return print_help();

@@ -7,4 +7,5 @@
 struct options {
 	const char *run_dir; /* of the usherd to talk to */
 	bool is_json;
+	const char *type; /* of files to convert: "inetd" or "xinetd"; NULL: as they look */
 };

@@ -43,7 +43,7 @@ static int service_on_connection(struct enrolment *e, struct usher_connection *a
 {
 	struct service *s = (struct service *)e;
 
-	return connection_open(s->connections, s->protocol, e->usher, accepted);
+	return connection_open(s->connections, s->protocol, e, accepted);
 }
 
 static size_t count_services(char *named[])

@@ -78,7 +78,7 @@ static void connection_close(struct connection *c)
 
 	if (c->fd >= 0) { /* not given on */
 		loop_unwatch(c->all->loop, &c->watch, c->fd);
-		(void)usher_close(c->usher, &ending);
+		(void)usher_close(c->enrolment->usher, &ending);
 	}
 	connection_free(c);
 }
@@ -148,6 +148,14 @@ void connections_init(struct connections *all, struct loop *loop)
 	loop_add_timer(loop, &all->timer);
 }
 
+void connections_limit(struct connections *all, int64_t patience_ms, uint32_t credit)
+{
+	uint32_t headroom = credit / 2 < ENROLMENT_BUDGET ? credit / 2 : ENROLMENT_BUDGET;
+
+	all->patience_ms = patience_ms;
+	all->max = credit - headroom;
+}
+
 void connections_close_all(struct connections *all)
 {
 	struct connection *c;
@@ -193,7 +201,7 @@ static void connection_on_event(struct watch *watch, uint32_t events)
 }
 
 static struct connection *connection_new(struct connections *all,
-	const struct conversation *conversation, struct usher *usher,
+	const struct conversation *conversation, struct enrolment *enrolment,
 	const struct usher_connection *accepted)
 {
 	struct connection *c = calloc(1, conversation->size > 0 ? conversation->size : sizeof(*c));
@@ -204,7 +212,7 @@ static struct connection *connection_new(struct connections *all,
 		.watch.on_event = connection_on_event,
 		.all = all,
 		.conversation = conversation,
-		.usher = usher,
+		.enrolment = enrolment,
 		.id = accepted->id,
 		.until_ms = NO_DEADLINE,
 		.fd = accepted->fd,
@@ -217,13 +225,13 @@ static struct connection *connection_new(struct connections *all,
 }
 
 int connection_open(struct connections *all, const struct conversation *conversation,
-	struct usher *usher, struct usher_connection *accepted)
+	struct enrolment *enrolment, struct usher_connection *accepted)
 {
-	struct connection *c = connection_new(all, conversation, usher, accepted);
+	struct connection *c = connection_new(all, conversation, enrolment, accepted);
 	int r;
 
 	if (!c) {
-		(void)usher_close(usher, accepted);
+		(void)usher_close(enrolment->usher, accepted);
 		return -ENOMEM;
 	}
 	accepted->fd = -1;
@@ -345,7 +353,7 @@ int connection_finish(struct connection *c)
 static int try_forward(struct connection *c, const char *service, const void *data, size_t size)
 {
 	struct usher_connection parting = {.fd = c->fd, .id = c->id};
-	int r = usher_forward(c->usher, &parting, service, data, size);
+	int r = usher_forward(c->enrolment->usher, &parting, service, data, size);
 
 	if (r < 0)
 		return r;

@@ -15,6 +15,7 @@
  */
 #pragma once
 
+#include "enrolment.h"
 #include "loop.h"
 
 #include <stddef.h>
@@ -72,7 +73,6 @@ struct connections {
 				the longest is closed, first of those that linger */
 	uint64_t n_late;     /* how many were closed because of patience_ms, ... */
 	uint64_t n_crowded;  /* ... and while in conversation because of max */
-	void *userdata;	     /* the caller's, for handlers */
 };
 
 struct connection {
@@ -80,7 +80,7 @@ struct connection {
 	TAILQ_ENTRY(connection) link;
 	struct connections *all;
 	const struct conversation *conversation;
-	struct usher *usher; /* where it came from; borrowed, outlives the connection */
+	struct enrolment *enrolment; /* where it came from; borrowed, outlives the connection */
 	uint64_t id;
 	struct waiting *waiting; /* what the client does not take yet, usually NULL */
 	int64_t until_ms;	 /* of this conversation, or NO_DEADLINE */
@@ -97,6 +97,12 @@ struct connection {
 /* Without a limit of time or number. connections_done() in any case. */
 void connections_init(struct connections *all, struct loop *loop);
 
+/*
+ * Set a limit: conversations may last `patience_ms`, and so many clients are here at most that of
+ * `credit` there is always some left for new ones. So who says nothing keeps nobody out.
+ */
+void connections_limit(struct connections *all, int64_t patience_ms, uint32_t credit);
+
 /* Close them all, in the middle of whatever they do. */
 void connections_close_all(struct connections *all);
 
@@ -110,7 +116,7 @@ void connections_done(struct connections *all);
  * Returns 0, -ENOMEM, or the error of epoll_ctl(2); then the client sees its connection closed.
  */
 int connection_open(struct connections *all, const struct conversation *conversation,
-	struct usher *usher, struct usher_connection *accepted);
+	struct enrolment *enrolment, struct usher_connection *accepted);
 
 /*
  * For the handlers. All return what a handler returns: 0, CONNECTION_OVER, or a negative errno

@@ -3,12 +3,26 @@
 #include "enrolment.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 
 void enrolment_say(struct enrolment *e, const char *what, const char *reason)
 {
 	say_once(&e->said, "%s: %s%s%s", e->name, what, reason[0] ? ": " : "", reason);
+}
+
+void enrolment_say_forward(struct enrolment *e, const char *service, int error)
+{
+	char what[128];
+
+	(void)snprintf(what, sizeof(what), "cannot forward to '%s'", service);
+	if (error == -EPERM)
+		enrolment_say(e, what,
+			"usherd does not let this service forward: name the target in `forward` of "
+			"its providers (usher.conf(5))");
+	else
+		enrolment_say(e, what, strerror(-error));
 }
 
 /* usherd's absence is no error, but somebody who mistyped a name wants to know. */

@@ -62,5 +62,8 @@ bool enrolment_is_finished(const struct enrolment *e);
 /* Tell once that something is wrong with this service: "PROGRAM: SERVICE: WHAT: REASON". */
 void enrolment_say(struct enrolment *e, const char *what, const char *reason);
 
+/* Tell once that usher_forward() to `service` has failed with this error, and what to do. */
+void enrolment_say_forward(struct enrolment *e, const char *service, int error);
+
 /* Leave. The connections must be closed. */
 void enrolment_done(struct enrolment *e);

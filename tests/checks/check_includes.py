@@ -20,12 +20,12 @@ FLOORS = (
     {"reload"},
     {"service"},
     {"intake", "rendezvous", "rundir", "parking", "pass", "provider", "control"},
-    {"forwarded", "listener", "succession"},
+    {"account", "forwarded", "listener", "succession"},
     {"inheritance"},
     {"acceptor", "closer", "connection", "fdstore", "log", "occupant", "privilege", "unixsocket"},
     {"notify"},
     {"admission", "background", "config", "dispatch"},
-    {"address", "network"},
+    {"address", "network", "siphash"},
 )
 # Neighbours of one floor of whom the first may know the second.
 NEIGHBOURS = {("provider", "rendezvous")}

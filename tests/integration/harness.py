@@ -37,6 +37,9 @@ BUILD_DIR = Path(os.environ["BUILD_DIR"])
 USHERD = BUILD_DIR / "inetd/usherd"
 USHERCTL = BUILD_DIR / "inetd/usherctl/usherctl"
 USHER_BASIC = BUILD_DIR / "services/basic/usher-basic"
+USHER_TCPMUX = BUILD_DIR / "services/tcpmux/usher-tcpmux"
+USHER_BANNER = BUILD_DIR / "services/banner/usher-banner"
+USHER_REDIRECT = BUILD_DIR / "services/redirect/usher-redirect"
 
 LIBUSHER = BUILD_DIR / "services/libusher/libusher.so.0"
 

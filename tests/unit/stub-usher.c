@@ -15,7 +15,7 @@ struct usher stub = {.fd = -1, .forwarded_fd = -1};
 
 void stub_begin(void)
 {
-	stub = (struct usher){.fd = eventfd(1, EFD_CLOEXEC), .forwarded_fd = -1};
+	stub = (struct usher){.fd = eventfd(0, EFD_CLOEXEC), .forwarded_fd = -1};
 	assert_true(stub.fd >= 0);
 }
 
@@ -117,5 +117,11 @@ uint32_t usher_holding(struct usher *u)
 int usher_error(struct usher *u, char *text, size_t size)
 {
 	(void)snprintf(text, size, "%s", u->error_text);
+	return 0;
+}
+
+int usher_set_status(struct usher *u, const char *text)
+{
+	(void)snprintf(u->status, sizeof(u->status), "%s", text);
 	return 0;
 }

@@ -12,7 +12,7 @@
 
 /* What a test lets it do, and what was done. */
 struct usher {
-	int fd;			/* usher_fd(): always readable; -1 before stub_begin() */
+	int fd;			/* usher_fd(): an eventfd(2), readable when the test writes to it */
 	unsigned int n_pending; /* connections to return first, to which nobody speaks */
 	int error;		/* of usher_accept() then, once */
 	bool is_over;		/* usher_accept() returns -ESHUTDOWN then */
@@ -25,6 +25,7 @@ struct usher {
 	char forwarded_data[USHER_MAX_FORWARD];
 	size_t forwarded_size;
 
+	char status[256]; /* of usher_set_status() */
 	unsigned int n_held, n_closed, n_forwarded, n_forward_tries;
 	uint64_t last_closed_id;
 	bool is_draining;

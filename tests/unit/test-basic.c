@@ -25,6 +25,7 @@
 #define LAST_OF_32BIT 2085978495 /* 2036-02-07 06:28:15 UTC */
 
 static struct loop loop;
+static struct enrolment enrolment = {.usher = &stub};
 static struct connections all;
 
 static bool is_memory_out;
@@ -93,7 +94,7 @@ static int serve_with(const char *protocol, int server_fd, const char *data, siz
 	struct usher_connection accepted = {
 		.fd = server_fd, .id = 42, .data = data, .data_size = size};
 
-	return connection_open(&all, protocol_find(protocol), &stub, &accepted);
+	return connection_open(&all, protocol_find(protocol), &enrolment, &accepted);
 }
 
 static int serve(const char *protocol, int server_fd)
@@ -495,7 +496,8 @@ static void test_lingering_beyond_limit_ends_oldest(void **state)
 
 		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
 		accepted.fd = fds[0];
-		assert_int_equal(connection_open(&all, protocol_find("time"), &stub, &accepted), 0);
+		assert_int_equal(
+			connection_open(&all, protocol_find("time"), &enrolment, &accepted), 0);
 		close(fds[1]);
 	}
 	all.timer.on_time(&all.timer, 0);

@@ -7,21 +7,18 @@
 #include "connection.h"
 #include "enrolment.h"
 #include "stub-usher.h"
+#include "talk.h"
 #include "test.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <time.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
-static struct loop loop;
 static struct connections all;
 static struct enrolment enrolment;
-static int real_stderr, output_fd;
-static time_t now_s;
 static bool is_memory_out;
 
 void *__real_calloc(size_t n, size_t size);
@@ -31,39 +28,19 @@ void *__wrap_calloc(size_t n, size_t size)
 	return is_memory_out ? NULL : __real_calloc(n, size);
 }
 
-int __wrap_clock_gettime(clockid_t id, struct timespec *ret);
-int __wrap_clock_gettime(clockid_t id, struct timespec *ret)
-{
-	(void)id;
-	*ret = (struct timespec){.tv_sec = now_s};
-	return 0;
-}
-
 static const struct conversation conversation = {
 	.name = "silence", .on_readable = connection_discard};
 
 static int on_connection(struct enrolment *e, struct usher_connection *accepted)
 {
-	return connection_open(&all, &conversation, e->usher, accepted);
+	return connection_open(&all, &conversation, e, accepted);
 }
 
-/* What is said goes into a pipe. */
 static void begin(void)
 {
-	int fds[2];
-
-	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
-	real_stderr = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
-	assert_int_equal(dup2(fds[1], STDERR_FILENO), STDERR_FILENO);
-	close(fds[1]);
-	output_fd = fds[0];
-	assert_int_equal(fcntl(output_fd, F_SETFL, O_NONBLOCK), 0);
-	now_s = 1000;
-	stub_begin();
-	say_as("usher-test");
-	assert_int_equal(loop_init(&loop), 0);
-	connections_init(&all, &loop);
-	assert_int_equal(enrolment_init(&enrolment, &loop, "test", 100, on_connection), 0);
+	talk_begin();
+	connections_init(&all, &talk.loop);
+	assert_int_equal(enrolment_init(&enrolment, &talk.loop, "test", 100, on_connection), 0);
 }
 
 static void end(void)
@@ -71,28 +48,13 @@ static void end(void)
 	connections_close_all(&all);
 	connections_done(&all);
 	enrolment_done(&enrolment);
-	stub_end();
-	loop_done(&loop);
-	close(output_fd);
-	dup2(real_stderr, STDERR_FILENO);
-	close(real_stderr);
+	talk_end();
 }
 
 /* The registration's descriptor is readable. */
 static void turn(void)
 {
 	enrolment.watch.on_event(&enrolment.watch, EPOLLIN);
-}
-
-/* All that was said since the last time. */
-static void assert_said(const char *expected)
-{
-	char said[1024] = "";
-	ssize_t n = read(output_fd, said, sizeof(said) - 1);
-
-	if (n < 0)
-		assert_int_equal(errno, EAGAIN);
-	assert_string_equal(said, expected);
 }
 
 static void test_registration_is_said_when_it_changes(void **state)
@@ -137,11 +99,11 @@ static void test_episode_is_said_again_after_a_quiet_minute(void **state)
 	turn();
 	assert_said("usher-test: test: not registered: full\n");
 	for (int i = 0; i < 5; i++) { /* as long as it goes on it is one episode */
-		now_s += 59;
+		talk.now.tv_sec += 59;
 		turn();
 		assert_said("");
 	}
-	now_s += 60;
+	talk.now.tv_sec += 60;
 	turn();
 	assert_said("usher-test: test: not registered: full\n");
 	strcpy(stub.error_text, "other words");
@@ -223,7 +185,7 @@ static void test_turn_takes_sixty_four_connections(void **state)
 /* usher_fd() would be readable for ever. */
 static void test_drained_enrolment_is_watched_no_more(void **state)
 {
-	struct epoll_event event;
+	struct epoll_event events[2]; /* of a client that is gone, and of the enrolment */
 
 	(void)state;
 	begin();
@@ -233,14 +195,14 @@ static void test_drained_enrolment_is_watched_no_more(void **state)
 	assert_true(stub.is_draining);
 	turn();
 	assert_false(enrolment_is_finished(&enrolment));
-	assert_int_equal(epoll_wait(loop.epoll_fd, &event, 1, 0), 1);
-	assert_ptr_equal(event.data.ptr, &enrolment);
+	assert_int_equal(eventfd_write(stub.fd, 1), 0);
+	assert_int_equal(epoll_wait(talk.loop.epoll_fd, events, 2, 0), 2);
 
 	stub.is_over = true;
 	turn();
 	assert_false(enrolment_is_finished(&enrolment)); /* there is still a client */
 	connections_close_all(&all);
-	assert_int_equal(epoll_wait(loop.epoll_fd, &event, 1, 0), 0);
+	assert_int_equal(epoll_wait(talk.loop.epoll_fd, events, 2, 0), 0);
 	assert_true(enrolment_is_finished(&enrolment));
 	assert_said("");
 	end();

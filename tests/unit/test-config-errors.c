@@ -31,6 +31,10 @@ static void check_cases(const struct error_case *cases, size_t n)
 	" has listen = {} and no other service forwards to it, expected an address to listen "     \
 	"on, or its name in providers { forward } of another service\n"
 
+/* What may stand in a service besides `disable` and `listen`. */
+#define OTHER_OPTIONS                                                                              \
+	"deliver, instances, unavailable, claim_timeout, only_from, no_access, access_times, per_source, per_source_prefix, cps, rate, per_source_rate, max_load, sensor, deny_time, refused_to, log_on_success, log_on_failure, log_address, log_type, providers, park, pass, exec or socket\n"
+
 /* A service with a listener, around one more option. */
 #define SERVICE(option) "service a {\nlisten = \"tcp:80\"\n" option "\n}\n"
 
@@ -195,10 +199,9 @@ static void test_unknown_options(void **state)
 	static const struct error_case cases[] = {
 		{"\nservices = 3\n", "c.conf:2: unknown option 'services', expected run_dir, user, "
 				     "log, include, defaults or service\n"},
-		{SERVICE("per_source = 3"),
-			"c.conf:3: unknown option 'per_source' in service 'a', expected disable, "
-			"listen, instances, unavailable, claim_timeout, providers, park or "
-			"socket\n"},
+		{SERVICE("per_client = 3"),
+			"c.conf:3: unknown option 'per_client' in service 'a', expected disable, "
+			"listen, " OTHER_OPTIONS},
 		{SERVICE("providers { sticky = true }"),
 			"c.conf:3: unknown option 'sticky' in providers, expected users, groups, "
 			"max, balance, takeover, forward or set_peer\n"},
@@ -206,11 +209,16 @@ static void test_unknown_options(void **state)
 			"c.conf:3: unknown option 'min' in park, expected max or timeout\n"},
 		{SERVICE("socket {\nmptcp = true }"),
 			"c.conf:4: unknown option 'mptcp' in socket, expected backlog, nodelay, "
-			"keepalive, v6only or freebind\n"},
+			"keepalive, v6only, freebind, transparent, broadcast, defer_accept, "
+			"receive_buffer, send_buffer or mode\n"},
+		{SERVICE("exec { rlimit { maxcpu = 3 } }"),
+			"c.conf:3: unknown option 'maxcpu' in rlimit, expected as, cpu, core, "
+			"data, fsize, memlock, nofile, nproc, rss or stack\n"},
+		{SERVICE("rlimit { cpu = 3 }"),
+			"c.conf:3: unknown option 'rlimit' in service 'a', expected disable, "
+			"listen, " OTHER_OPTIONS},
 		{"defaults { listen = \"tcp:80\" }\n",
-			"c.conf:1: unknown option 'listen' in defaults, expected disable, "
-			"instances, "
-			"unavailable, claim_timeout, providers, park or socket\n"},
+			"c.conf:1: unknown option 'listen' in defaults, expected disable, " OTHER_OPTIONS},
 	};
 
 	(void)state;
@@ -493,8 +501,7 @@ static void test_all_errors_of_all_files_at_once(void **state)
 		"number, or a range as in 8000-8010\n"
 		"c.conf:5: instances is 'y', expected a number from 1 to 1048576\n"
 		"many/one.conf:1: instances is 'x', expected a number from 1 to 1048576\n"
-		"many/one.conf:3: unknown option 'bogus' in service 'b', expected disable, listen, "
-		"instances, unavailable, claim_timeout, providers, park or socket\n"
+		"many/one.conf:3: unknown option 'bogus' in service 'b', expected disable, listen, " OTHER_OPTIONS
 		"many/two.conf:1: log is 'x', expected journal, syslog, stderr or the absolute "
 		"path "
 		"of a file\n"

@@ -166,7 +166,10 @@ static void test_record_has_the_fields_of_the_journal(void **state)
 	assert_non_null(copy);
 	memset(text, 'x', sizeof(text));
 	for (enum log_field field = 0; field < LOG_N_FIELDS; field++)
-		assert_string_equal(log_record_field(copy, field), expected[field]);
+		if (expected[field])
+			assert_string_equal(log_record_field(copy, field), expected[field]);
+		else
+			assert_null(log_record_field(copy, field));
 	free(copy);
 }
 
@@ -177,7 +180,7 @@ static void test_fields_that_are_zero_are_left_out(void **state)
 
 	(void)state;
 	make_record(&record, text, &(struct log_about){.provider_uid = 33}, "sentence");
-	for (enum log_field field = LOG_FIELD_SERVICE; field < LOG_N_FIELDS; field++)
+	for (enum log_field field = LOG_FIELD_EVENT; field < LOG_N_FIELDS; field++)
 		assert_null(log_record_field(&record, field));
 }
 

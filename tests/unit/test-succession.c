@@ -46,7 +46,7 @@ static struct succession *parse_state(const char *name)
 
 static void test_the_present_format_is_written_as_it_was_read(void **state)
 {
-	json_t *json = load_state("format-1"), *again;
+	json_t *json = load_state("format-2"), *again;
 	struct succession *succession = parse(json);
 
 	(void)state;
@@ -59,7 +59,7 @@ static void test_the_present_format_is_written_as_it_was_read(void **state)
 
 static void test_every_member_of_the_present_format(void **state)
 {
-	struct succession *succession = parse_state("format-1");
+	struct succession *succession = parse_state("format-2");
 	const struct saved_service *service = &succession->services[0];
 	const struct saved_provider *provider = &service->providers[0];
 	const struct saved_handoff *unclaimed = &provider->unclaimed[0];
@@ -75,6 +75,9 @@ static void test_every_member_of_the_present_format(void **state)
 	assert_int_equal(provider->credit, -14);
 	assert_int_equal(provider->draining_reason, WIRE_DRAINING_ADMINISTRATOR);
 	assert_true(provider->is_standby && provider->may_forward && provider->owes_draining);
+	assert_true(provider->takes_listeners && provider->is_borrower);
+	assert_false(provider->owes_listeners);
+	assert_true(service->listeners[0].is_for_lending);
 	assert_int_equal(unclaimed->n_forwarded, 1);
 	assert_int_equal(unclaimed->forwarded->size, 5);
 	assert_memory_equal(unclaimed->forwarded->data, "hello", 5);
@@ -87,6 +90,21 @@ static void test_every_member_of_the_present_format(void **state)
 }
 
 static void test_the_previous_format_is_read(void **state)
+{
+	struct succession *succession = parse_state("format-1");
+	const struct saved_service *service = &succession->services[0];
+	const struct saved_provider *provider = &service->providers[0];
+
+	(void)state;
+	assert_int_equal(provider->credit, -14);
+	assert_true(provider->owes_draining);
+	/* What it does not know. */
+	assert_false(provider->takes_listeners || provider->owes_listeners);
+	assert_false(provider->is_borrower || service->listeners[0].is_for_lending);
+	succession_free(succession);
+}
+
+static void test_the_first_format_is_read(void **state)
 {
 	struct succession *succession = parse_state("format-0");
 	const struct saved_service *service = &succession->services[0];
@@ -141,7 +159,7 @@ static void put(json_t *json, const char *path, json_t *value)
 
 static void check_refused(const char *path, json_t *value, const char *expected)
 {
-	json_t *json = load_state("format-1");
+	json_t *json = load_state("format-2");
 	struct succession *succession = NULL;
 	char why[256] = "";
 
@@ -201,7 +219,7 @@ static void test_rows_and_bytes_are_checked_too(void **state)
 
 static void test_a_row_with_too_many_values(void **state)
 {
-	json_t *json = load_state("format-1"), *row;
+	json_t *json = load_state("format-2"), *row;
 	struct succession *succession = NULL;
 	char why[256] = "", last[64];
 
@@ -215,7 +233,7 @@ static void test_a_row_with_too_many_values(void **state)
 
 static void test_a_connection_was_forwarded_by_one_service_last(void **state)
 {
-	json_t *json = load_state("format-1"), *list;
+	json_t *json = load_state("format-2"), *list;
 	struct succession *succession = NULL;
 	char why[256] = "", last[64];
 
@@ -246,10 +264,10 @@ static void test_formats_that_are_not_known(void **state)
 	check_refused("format", NULL, "this is not the state of an usherd: it has no format");
 	check_refused(
 		"format", json_string("1"), "this is not the state of an usherd: it has no format");
-	check_refused("format", json_integer(2),
-		"the state of usherd 0.1.0 has the format 2, and this one reads 0 to 1");
+	check_refused("format", json_integer(3),
+		"the state of usherd 0.1.0 has the format 3, and this one reads 0 to 2");
 	check_refused("format", json_integer(-1),
-		"the state of usherd 0.1.0 has the format -1, and this one reads 0 to 1");
+		"the state of usherd 0.1.0 has the format -1, and this one reads 0 to 2");
 }
 
 /* How execve(2) and the environment carry it is seen in the integration tests. */
@@ -295,6 +313,7 @@ int main(void)
 		check_test(test_the_present_format_is_written_as_it_was_read),
 		check_test(test_every_member_of_the_present_format),
 		check_test(test_the_previous_format_is_read),
+		check_test(test_the_first_format_is_read),
 		check_test(test_what_is_wrong_is_named_with_its_place),
 		check_test(test_rows_and_bytes_are_checked_too),
 		check_test(test_a_row_with_too_many_values),

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * See child.h. What runs in the child is marked in_child: it must not return into this process's
+ * frames, must not leave traces in a sanitizer's idea of this process's memory, and changes the
+ * user by the system calls themselves, because the C library's functions would signal all threads
+ * of "its" process (nptl(7)).
+ */
+#include "child.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* Where there are two generations, the older one has ids of 16 bits. */
+#ifdef SYS_setgroups32
+#define SET_GROUPS SYS_setgroups32
+#define SET_GROUP  SYS_setresgid32
+#define SET_USER   SYS_setresuid32
+#else
+#define SET_GROUPS SYS_setgroups
+#define SET_GROUP  SYS_setresgid
+#define SET_USER   SYS_setresuid
+#endif
+
+#define in_child __attribute__((no_sanitize("address")))
+
+/* More than the kernel and a handful of frames need; the page below it is a guard. */
+#define STACK_SIZE  65536
+#define GUARD_SIZE  65536
+
+#define EXIT_FAILED 127
+
+struct birth {
+	const struct child_plan *plan;
+	enum child_step step;
+	int error; /* 0: the program runs */
+};
+
+static char *stack;
+
+/* Whoever is ignored now is ignored by programs, too. Handlers end with execve(2) by themselves. */
+static void restore_ignored_signals(void)
+{
+	struct sigaction action;
+
+	for (int number = 1; number < NSIG; number++)
+		if (sigaction(number, NULL, &action) == 0 && action.sa_handler == SIG_IGN)
+			(void)signal(number, SIG_DFL);
+}
+
+int child_init(void)
+{
+	char *memory = mmap(NULL, GUARD_SIZE + STACK_SIZE, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+
+	if (memory == MAP_FAILED)
+		return -errno;
+	if (mprotect(memory, GUARD_SIZE, PROT_NONE) < 0) {
+		int error = -errno;
+
+		(void)munmap(memory, GUARD_SIZE + STACK_SIZE);
+		return error;
+	}
+	stack = memory + GUARD_SIZE;
+	restore_ignored_signals();
+	return 0;
+}
+
+static const struct {
+	const char *name, *remedy;
+} steps[] = {
+	[CHILD_CLONE] = {"making a process",
+		"raise the limits of usher-exec (TasksMax=, LimitNPROC=, LimitNOFILE=) or lower "
+		"instances"},
+	[CHILD_SESSION] = {"making a session", "see setsid(2)"},
+	[CHILD_SOCKET] = {"preparing its socket", "see dup2(2)"},
+	[CHILD_LIMITS] = {"setting rlimits",
+		"correct rlimit in exec {}; only root may raise one above that of usher-exec"},
+	[CHILD_NICE] = {"setting nice", "start usher-exec as root, or take nice out of exec {}"},
+	[CHILD_CHROOT] = {"entering chroot", "correct chroot in exec {}"},
+	[CHILD_DIRECTORY] = {"entering directory", "correct directory in exec {}"},
+	[CHILD_GROUPS] = {"setting the groups", "start usher-exec with all rights of root"},
+	[CHILD_GROUP] = {"setting group", "start usher-exec with all rights of root"},
+	[CHILD_USER] = {"setting user", "start usher-exec with all rights of root"},
+	[CHILD_EXECUTE] = {"executing it",
+		"correct program in exec {}, or let its user execute that file"},
+};
+
+const char *child_step_name(enum child_step step)
+{
+	return steps[step].name;
+}
+
+const char *child_step_remedy(enum child_step step)
+{
+	return steps[step].remedy;
+}
+
+in_child static bool prepare_socket(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0 || (flags & O_NONBLOCK && fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0))
+		return false;
+	for (int standard = STDIN_FILENO; standard <= STDERR_FILENO; standard++)
+		if (dup2(fd, standard) < 0)
+			return false;
+	/* Before Linux 5.9 there is no such call: what is ours is close-on-exec anyway. */
+	return syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, 0) == 0 || errno == ENOSYS;
+}
+
+in_child static bool set_limits(const struct child_plan *plan)
+{
+	for (size_t i = 0; i < plan->n_limits; i++)
+		if (setrlimit(plan->limits[i].resource, &plan->limits[i].value) < 0)
+			return false;
+	return true;
+}
+
+/* Returns the step that failed, with errno. */
+in_child static enum child_step become_program(const struct child_plan *plan)
+{
+	sigset_t none;
+
+	if (setsid() < 0)
+		return CHILD_SESSION;
+	if (!prepare_socket(plan->fd))
+		return CHILD_SOCKET;
+	if (!set_limits(plan))
+		return CHILD_LIMITS;
+	if (plan->has_nice && setpriority(PRIO_PROCESS, 0, plan->nice) < 0)
+		return CHILD_NICE;
+	if (plan->has_umask)
+		(void)umask(plan->umask);
+	if (plan->chroot && chroot(plan->chroot) < 0)
+		return CHILD_CHROOT;
+	if (plan->has_identity && syscall(SET_GROUPS, plan->n_groups, plan->groups) < 0)
+		return CHILD_GROUPS;
+	if (plan->has_identity && syscall(SET_GROUP, plan->gid, plan->gid, plan->gid) < 0)
+		return CHILD_GROUP;
+	if (plan->has_identity && syscall(SET_USER, plan->uid, plan->uid, plan->uid) < 0)
+		return CHILD_USER;
+	if (chdir(plan->directory) < 0)
+		return CHILD_DIRECTORY;
+	sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	(void)execve(plan->path, plan->argv, plan->envp);
+	return CHILD_EXECUTE;
+}
+
+in_child static int run_child(void *argument)
+{
+	struct birth *birth = argument;
+
+	birth->step = become_program(birth->plan);
+	birth->error = errno;
+	_exit(EXIT_FAILED);
+}
+
+/* With every signal blocked: a handler of ours would run in the child, on our memory. */
+static pid_t clone_child(struct birth *birth, int *ret_pidfd)
+{
+	sigset_t all, before;
+	pid_t pid;
+
+	sigfillset(&all);
+	(void)sigprocmask(SIG_SETMASK, &all, &before);
+	pid = clone(run_child, stack + STACK_SIZE, CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD,
+		birth, ret_pidfd);
+	if (pid < 0)
+		birth->error = errno;
+	(void)sigprocmask(SIG_SETMASK, &before, NULL);
+	return pid;
+}
+
+static void forget_child(pid_t pid, int pidfd)
+{
+	siginfo_t info;
+
+	while (waitid(P_PID, (id_t)pid, &info, WEXITED) < 0 && errno == EINTR)
+		;
+	if (pidfd >= 0)
+		(void)close(pidfd);
+}
+
+int child_spawn(
+	const struct child_plan *plan, pid_t *ret_pid, int *ret_pidfd, enum child_step *ret_step)
+{
+	struct birth birth = {.plan = plan, .step = CHILD_CLONE};
+	int pidfd = -EBADF;
+	pid_t pid = clone_child(&birth, &pidfd);
+
+	if (pid >= 0 && birth.error != 0)
+		forget_child(pid, pidfd);
+	if (birth.error != 0) {
+		*ret_step = birth.step;
+		return -birth.error;
+	}
+	*ret_pid = pid;
+	*ret_pidfd = pidfd;
+	return 0;
+}

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A new process that runs a program on one socket.
+ *
+ * The child shares this process's memory until it executes the program, while this process waits
+ * (clone(2) with CLONE_VM and CLONE_VFORK): nothing is copied, so that it takes as long from a
+ * large process as from a small one, and what goes wrong in the child is told by writing to memory.
+ * posix_spawn(3) does it like this, but knows neither limits nor users nor chroot.
+ *
+ * Knows nothing of services. Invariant: in the child only system calls are made; all that would
+ * allocate, look up or format was done before.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/resource.h>
+#include <sys/types.h>
+
+struct child_limit {
+	int resource;
+	struct rlimit value;
+};
+
+/* What is to be run, and how. All pointers are borrowed. */
+struct child_plan {
+	const char *path;
+	char *const *argv;
+	char *const *envp;
+	int fd; /* the socket: descriptors 0, 1 and 2 of the program, made blocking */
+	const struct child_limit *limits;
+	size_t n_limits;
+	int nice; /* the nice value itself, not what is added; only if has_nice */
+	bool has_nice;
+	bool has_umask;
+	mode_t umask;
+	const char *chroot;    /* NULL: none; `directory` and `path` are then inside */
+	const char *directory; /* where it begins */
+	bool has_identity;     /* become another user, and never root again: */
+	uid_t uid;
+	gid_t gid;
+	const gid_t *groups; /* all supplementary groups */
+	size_t n_groups;
+};
+
+/* Where it failed. */
+enum child_step {
+	CHILD_CLONE, /* no process could be made: with -EAGAIN or -ENOMEM later one may be */
+	CHILD_SESSION,
+	CHILD_SOCKET,
+	CHILD_LIMITS,
+	CHILD_NICE,
+	CHILD_CHROOT,
+	CHILD_DIRECTORY,
+	CHILD_GROUPS,
+	CHILD_GROUP,
+	CHILD_USER,
+	CHILD_EXECUTE,
+};
+
+/* What was tried. */
+const char *child_step_name(enum child_step step);
+
+/* What an administrator may do about it. */
+const char *child_step_remedy(enum child_step step);
+
+/*
+ * Once, before the first child_spawn(): make the stack of the children, and give each signal that
+ * this process was started to ignore (nohup(1), SIGCHLD) its default action, because children
+ * inherit that. Returns 0 or the negative errno of mmap(2).
+ */
+int child_init(void);
+
+/*
+ * Run `plan`: in a session of its own, with all signals at their default actions and unblocked, and
+ * with no descriptors but 0, 1 and 2. Waits until the program is executed.
+ *
+ * Returns 0 with *ret_pid, a child to be waited for with waitid(2), and *ret_pidfd, which becomes
+ * readable when it has ended and is the caller's to close; or a negative errno with *ret_step: then
+ * there is no child.
+ */
+int child_spawn(
+	const struct child_plan *plan, pid_t *ret_pid, int *ret_pidfd, enum child_step *ret_step);
