@@ -11,14 +11,13 @@
  * they are blocked: so clients meet what they meet with processes that register. Whether it is over
  * is found out by connecting again, and by the connections themselves.
  */
-#include "service-private.h"
+#include "service-pass.h"
 
 #include "closer.h"
 #include "connection.h"
 #include "fd.h"
 #include "forwarded.h"
 #include "log.h"
-#include "pass.h"
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
@@ -26,57 +25,13 @@
 #include <string.h>
 
 /* On their way at once. A receiver that reads nothing holds so many copies, and nothing more. */
-#define MAX_IN_FLIGHT  16u
+#define SERVICE_PASS_MAX 16u
 
-#define RETRY_MIN_USEC UINT64_C(50000)
-#define RETRY_MAX_USEC UINT64_C(1000000)
+#define RETRY_MIN_USEC	 UINT64_C(50000)
+#define RETRY_MAX_USEC	 UINT64_C(1000000)
 
 /* So long without a failure, and the next one is logged again. */
 #define EPISODE_USEC UINT64_C(10000000)
-
-enum receiver_state {
-	RECEIVER_READY,
-	RECEIVER_FULL,	 /* it takes no more just now */
-	RECEIVER_ABSENT, /* there is nobody, or who is there does not take what it is sent */
-	RECEIVER_LEFT,	 /* the service does not pass any more */
-};
-
-static const char *const state_names[] = {
-	[RECEIVER_READY] = "ready",
-	[RECEIVER_FULL] = "full",
-	[RECEIVER_ABSENT] = "absent",
-	[RECEIVER_LEFT] = "left",
-};
-
-/* Place for one connection on its way. */
-struct place {
-	struct service_pass *owner;
-	struct dispatch_provider *record; /* NULL: it gets nothing */
-	struct handoff *handoff;	  /* given to it; NULL: it is free */
-	struct pass *pass;		  /* NULL: it could not be sent */
-	uint64_t begun_usec;
-	uint64_t order; /* of giving */
-};
-
-struct service_pass {
-	struct service *service;
-	struct config_pass receiver; /* `path` is its own */
-	enum receiver_state state;
-	bool is_to_be_opened; /* when the service settles next */
-	bool has_failed;      /* somebody's connection could not be sent in this turn */
-	int channel_fd;	      /* connected already, for the next one; or -EBADF */
-	uint64_t retry_usec;  /* the next pause */
-	sd_event_source *timer;
-	struct service_pass_log {     /* lines of this episode of failures */
-		uint64_t failed_usec; /* the latest one */
-		bool failure, recovery, delay;
-	} logged;
-	uint64_t n_given, n_passed, n_unread;
-	struct place places[MAX_IN_FLIGHT];
-};
-
-#define for_each_place(p, sp)                                                                      \
-	for (struct place *p = (sp)->places; p < (sp)->places + MAX_IN_FLIGHT; p++)
 
 static void log_receiver(const struct service_pass *sp, int priority, const char *reason, int error,
 	const char *what, const char *hint)
@@ -159,7 +114,9 @@ static void open_places(struct service_pass *sp)
 	bool is_complete = true;
 
 	sp->state = RECEIVER_READY;
-	for_each_place(p, sp) if (!p->handoff && !open_place(sp, p)) is_complete = false;
+	service_pass_foreach (p, sp)
+		if (!p->handoff && !open_place(sp, p))
+			is_complete = false;
 	if (!is_complete)
 		retry_later(sp);
 }
@@ -172,8 +129,10 @@ static void block_places(struct service_pass *sp)
 {
 	struct dispatch *d = sp->service->dispatch;
 
-	for_each_place(p, sp) if (p->record)
-		dispatch_set_state(d, p->record, PROVIDER_BLOCKED, service_now(sp->service));
+	service_pass_foreach (p, sp)
+		if (p->record)
+			dispatch_set_state(
+				d, p->record, PROVIDER_BLOCKED, service_now(sp->service));
 }
 
 /*
@@ -187,8 +146,7 @@ static void close_places(struct service_pass *sp)
 
 	if (sp->state == RECEIVER_FULL)
 		return;
-	for_each_place(p, sp)
-	{
+	service_pass_foreach (p, sp) {
 		if (!p->record)
 			continue;
 		if (p->handoff) {
@@ -313,7 +271,7 @@ static void give_back(struct service_pass *sp, struct place *place)
 	service_settle(s);
 }
 
-static void on_end(struct pass *pass, enum pass_end end, void *userdata)
+void service_pass_on_end(struct pass *pass, enum pass_end end, void *userdata)
 {
 	struct place *place = userdata;
 	struct service_pass *sp = place->owner;
@@ -340,23 +298,28 @@ static int send_one(struct service_pass *sp, struct place *place)
 
 	if (channel_fd >= 0)
 		r = pass_new(&place->pass, s->event, &sp->receiver, channel_fd, h->fd, &h->peer,
-			on_end, place);
+			service_pass_on_end, place);
 	if (r < 0) /* or the receiver has closed that one meanwhile */
-		r = pass_new(&place->pass, s->event, &sp->receiver, -EBADF, h->fd, &h->peer, on_end,
-			place);
+		r = pass_new(&place->pass, s->event, &sp->receiver, -EBADF, h->fd, &h->peer,
+			service_pass_on_end, place);
 	return r;
 }
 
-static struct place *find_place(struct service_pass *sp, const struct dispatch_provider *record)
+struct place *service_pass_find(struct service_pass *sp, const struct dispatch_provider *record)
 {
-	for_each_place(p, sp) if (p->record == record) return p;
-	return NULL;
+	struct place *found = NULL;
+
+	service_pass_foreach (p, sp)
+		if (!found && p->record == record)
+			found = p;
+	assert(found || !record);
+	return found;
 }
 
 void service_pass_give(struct service *s, struct handoff *h)
 {
 	struct service_pass *sp = s->pass;
-	struct place *place = find_place(sp, h->provider);
+	struct place *place = service_pass_find(sp, h->provider);
 	int r = 0;
 
 	place->handoff = h;
@@ -375,8 +338,9 @@ static struct place *find_unsent(struct service_pass *sp)
 {
 	struct place *last = NULL;
 
-	for_each_place(p, sp) if (p->handoff && !p->pass && (!last || p->order > last->order))
-		last = p;
+	service_pass_foreach (p, sp)
+		if (p->handoff && !p->pass && (!last || p->order > last->order))
+			last = p;
 	return last;
 }
 
@@ -416,25 +380,27 @@ void service_pass_check(struct service *s, uint64_t usec)
 
 	if (!sp || sp->logged.delay)
 		return;
-	for_each_place(p, sp) n += p->pass && usec >= p->begun_usec + s->config.claim_timeout_usec;
+	service_pass_foreach (p, sp)
+		n += p->pass && usec >= p->begun_usec + s->config.claim_timeout_usec;
 	if (n == 0)
 		return;
 	sp->logged.delay = true;
 	(void)snprintf(what, sizeof(what),
 		"has not read %u connections for %u ms; at most %u are sent to it at once, others "
 		"wait. If it hangs, restart it; if it is slow, run more of it",
-		n, (unsigned int)(s->config.claim_timeout_usec / 1000), MAX_IN_FLIGHT);
+		n, (unsigned int)(s->config.claim_timeout_usec / 1000), SERVICE_PASS_MAX);
 	log_receiver(sp, LOG_WARNING, "claim-timeout", 0, what, "");
 }
 
-static struct service_pass *make(struct service *s)
+struct service_pass *service_pass_new(struct service *s)
 {
 	struct service_pass *sp = calloc(1, sizeof(*sp));
 
 	if (!sp)
 		return NULL;
 	*sp = (struct service_pass){.service = s, .channel_fd = -EBADF, .state = RECEIVER_LEFT};
-	for_each_place(p, sp) p->owner = sp;
+	service_pass_foreach (p, sp)
+		p->owner = sp;
 	if (sd_event_add_time(s->event, &sp->timer, CLOCK_MONOTONIC, UINT64_MAX,
 		    RETRY_MIN_USEC / 10, on_timer, sp) < 0) {
 		free(sp);
@@ -486,7 +452,7 @@ int service_pass_configure(struct service *s)
 			leave(s->pass);
 		return 0;
 	}
-	if (!s->pass && !(s->pass = make(s)))
+	if (!s->pass && !(s->pass = service_pass_new(s)))
 		return -ENOMEM;
 	s->pass->receiver.has_postfix_attributes = receiver->has_postfix_attributes;
 	return is_same_receiver(s->pass, receiver) ? 0 : begin(s->pass, receiver);
@@ -524,102 +490,11 @@ void service_pass_abandon(struct service *s)
 	if (!sp)
 		return;
 	block_places(sp);
-	for_each_place(p, sp) abandon_place(sp, p);
+	service_pass_foreach (p, sp)
+		abandon_place(sp, p);
 	sd_event_source_disable_unref(sp->timer);
 	close_fd(sp->channel_fd);
 	free(sp->receiver.path);
 	free(sp);
 	s->pass = NULL;
-}
-
-bool service_pass_report(const struct service *s, struct service_receiver *ret)
-{
-	const struct service_pass *sp = s->pass;
-
-	if (!service_is_passing(s))
-		return false;
-	*ret = (struct service_receiver){
-		.path = sp->receiver.path,
-		.state = state_names[sp->state],
-		.n_passed = sp->n_passed,
-		.n_unread = sp->n_unread,
-	};
-	for_each_place(p, sp) ret->n_in_flight += p->pass != NULL;
-	return true;
-}
-
-size_t service_pass_n(const struct service *s)
-{
-	size_t n = 0;
-
-	if (s->pass)
-		for_each_place(p, s->pass) n += p->pass != NULL;
-	return n;
-}
-
-static int save_place(const struct place *place, struct saved_provider *ret)
-{
-	const struct dispatch_provider *record = place->record;
-
-	*ret = (struct saved_provider){
-		.fd = pass_fd(place->pass),
-		.is_pass = true,
-		.state = record->state,
-		.weight = record->weight,
-		.n_turns = record->n_turns,
-		.credit = record->credit,
-		.last_sequence = record->last_sequence,
-		.claimed_sequence = record->claimed_sequence,
-		.unclaimed_since = record->unclaimed_since,
-		.n_served = record->n_served,
-	};
-	return service_save_handoffs(
-		record->unclaimed.first, record->unclaimed.n, &ret->unclaimed, &ret->n_unclaimed);
-}
-
-int service_pass_save(const struct service *s, struct saved_provider *ret, size_t *ret_n)
-{
-	int r = 0;
-
-	if (s->pass)
-		for_each_place(p, s->pass) if (p->pass && r >= 0) r =
-			save_place(p, &ret[(*ret_n)++]);
-	return r;
-}
-
-/* A place for what an earlier usherd has sent; it may have had more of them than we. */
-static struct place *find_empty(struct service_pass *sp)
-{
-	for_each_place(p, sp) if (!p->record) return p;
-	return NULL;
-}
-
-int service_pass_restore(
-	struct service *s, struct saved_provider *saved, struct dispatch_provider **ret)
-{
-	const struct dispatch_provider record = provider_record_of(saved);
-	struct place *place;
-	int r;
-
-	if (!s->pass && !(s->pass = make(s))) /* it was passing, and is not any more */
-		return -ENOMEM;
-	place = find_empty(s->pass);
-	if (!place)
-		return -EINVAL;
-	r = pass_adopt(&place->pass, s->event, take_fd(&saved->fd), on_end, place);
-	if (r < 0)
-		return r;
-	place->record = dispatch_restore_provider(s->dispatch, &record, NULL);
-	if (!place->record) {
-		place->pass = pass_free(place->pass);
-		return -EINVAL;
-	}
-	place->begun_usec = saved->unclaimed_since;
-	*ret = place->record;
-	return 0;
-}
-
-void service_pass_restored(struct service *s, struct dispatch_provider *record)
-{
-	find_place(s->pass, record)->handoff = record->unclaimed.first;
 }
