@@ -207,6 +207,7 @@ uint64_t config_n_fds(const struct config *config)
 
 		if (!service->is_disabled)
 			n += service->n_listen + 1 +
+			     (service->log.type.type == CONFIG_LOG_TYPE_FILE) +
 			     (uint64_t)service->providers.max * FDS_OF_PROVIDER;
 	}
 	return n;
