@@ -236,6 +236,7 @@ static int start(struct server *server)
 static void stop(struct server *server)
 {
 	fdstore_freeze();
+	server_forget_lookup(server);
 	server->control = control_free(server->control);
 	for (size_t i = 0; i < server->services.n_services; i++)
 		service_free(server->services.services[i]);
@@ -268,6 +269,7 @@ static int loop(const struct server *server)
 /* Everything is open. */
 static void finish_start(struct server *server)
 {
+	server_log_warnings(server->setting->loaded);
 	log_set_echo(false);
 	if (server->succession)
 		server_finish_upgrade(server);

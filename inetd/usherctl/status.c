@@ -70,6 +70,7 @@ static const struct {
 	{"serving", COLOUR_GREEN},
 	{"ready", COLOUR_GREEN},
 	{"standby", COLOUR_GREEN},
+	{"lent", COLOUR_GREEN},
 	{"full", COLOUR_YELLOW},
 	{"limited", COLOUR_YELLOW},
 	{"waiting", COLOUR_YELLOW},
@@ -163,7 +164,20 @@ static void set_state(struct table_cell *cell, const json_t *object, const char 
 	cell->colour = state_colour(cell->text);
 }
 
-/* One address; those that are open, or paused as the service's state says, need no word. */
+/* What else is to be said of a listener. Those that are open, or paused as the service's state
+ * says, need no word. */
+static void append_listener_state(char *text, size_t size, const json_t *listener)
+{
+	const json_t *lent_to = json_object_get(listener, "lent_to");
+
+	if (is_state(listener, "retrying"))
+		(void)snprintf(text, size, " (retrying)");
+	else if (json_is_integer(lent_to))
+		(void)snprintf(text, size, " (lent to %" JSON_INTEGER_FORMAT ")",
+			json_integer_value(lent_to));
+}
+
+/* One address. */
 static void append_listener(char *text, size_t size, const json_t *listener)
 {
 	size_t length = strlen(text);
@@ -172,8 +186,7 @@ static void append_listener(char *text, size_t size, const json_t *listener)
 		length += (size_t)snprintf(text + length, size - length, ", ");
 	text_of(listener, "address", text + length, size - length);
 	length = strlen(text);
-	if (is_state(listener, "retrying"))
-		snprintf(text + length, size - length, " (retrying)");
+	append_listener_state(text + length, size - length, listener);
 }
 
 /* The first addresses, "and 998 more". */
@@ -367,6 +380,20 @@ static void print_provider(const struct view *view, const json_t *provider)
 	print_words(provider);
 }
 
+/* Of a service that passes its connections: whom to, and how that goes. */
+static void print_receiver(const json_t *receiver)
+{
+	char path[TABLE_CELL_SIZE], state[TABLE_CELL_SIZE];
+
+	if (!json_is_object(receiver))
+		return;
+	printf("  receiver %s: %s, %lld in flight, %lld passed\n",
+		text_of(receiver, "path", path, sizeof(path)),
+		text_of(receiver, "state", state, sizeof(state)),
+		(long long)json_integer_value(json_object_get(receiver, "in_flight")),
+		(long long)json_integer_value(json_object_get(receiver, "passed")));
+}
+
 static void print_service(const struct view *view, const json_t *service)
 {
 	const json_t *providers = json_object_get(service, "providers");
@@ -377,6 +404,7 @@ static void print_service(const struct view *view, const json_t *service)
 	table_print(&view->services, row);
 	for (size_t i = 0; i < json_array_size(providers); i++)
 		print_provider(view, json_array_get(providers, i));
+	print_receiver(json_object_get(service, "receiver"));
 	print_totals(json_object_get(service, "totals"));
 	print_reasons("  refused: ", json_object_get(service, "refused"));
 	print_reasons("  delayed: ", json_object_get(service, "delayed"));

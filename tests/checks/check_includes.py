@@ -19,7 +19,7 @@ FLOORS = (
     {"programs", "status"},
     {"reload"},
     {"service"},
-    {"intake", "rendezvous", "rundir", "parking", "provider", "control", "dump"},
+    {"intake", "rendezvous", "rundir", "parking", "pass", "provider", "control", "dump"},
     {"account", "forwarded", "listener", "succession"},
     {"inheritance"},
     {"acceptor", "closer", "connection", "fdstore", "log", "occupant", "privilege", "unixsocket"},
@@ -28,7 +28,7 @@ FLOORS = (
     {"denied", "packetfilter", "sources"},
     {"rules"},
     {"config"},
-    {"netmap"},
+    {"names", "netmap"},
     {"address", "bucket", "network", "siphash"},
 )
 # Neighbours of one floor of whom the first may know the second.
