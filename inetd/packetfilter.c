@@ -311,8 +311,3 @@ int packetfilter_make(
 	free(m);
 	return r;
 }
-
-struct sock_filter packetfilter_nobody(void)
-{
-	return (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, 0);
-}

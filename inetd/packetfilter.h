@@ -26,6 +26,3 @@
  */
 int packetfilter_make(
 	const struct rules *rules, bool has_only_from, struct sock_filter *program, size_t *ret_n);
-
-/* A program of one instruction that keeps everybody out. */
-struct sock_filter packetfilter_nobody(void);

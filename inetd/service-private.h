@@ -36,6 +36,7 @@ struct service {
 	struct provider *dirty; /* those with something in the outbox */
 	unsigned int n_providers, n_registered, last_number;
 	struct provider *borrower; /* to whom what is for lending is lent; NULL: nobody */
+	bool is_unfiltered;	   /* what is to be lent lets in whom it must not: nobody gets it */
 	bool is_lending_new;	   /* somebody has to be told something, or may be the borrower */
 
 	bool is_full;	/* as dispatch said */
@@ -153,7 +154,7 @@ void service_admission_configure(struct service *s, const struct config_admissio
 /*
  * Have the kernel carry out the rules for what is lent: after every change of rules or listeners.
  */
-void service_filter(const struct service *s);
+void service_filter(struct service *s);
 
 /* Count the sources of all connections that there are, instead of those so far. */
 void service_count_sources(struct service *s);

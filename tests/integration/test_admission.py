@@ -537,6 +537,20 @@ class Lent(AdmissionTest):
         self.connect(f"tcp:127.0.0.1:{self.port}")
         self.socket.accept()[0].close()
 
+    def test_what_cannot_be_filtered_is_lent_to_nobody(self):
+        """A right that was not needed at the start is not there at a reload."""
+        self.start_lending("tcp", "")
+        self.reload('only_from = {"127.0.1.0/24"}')
+        if "filter-failed" not in self.usherd.read_log():
+            self.skipTest("this kernel lets everybody filter TCP")
+        self.assertEqual(self.borrower.receive_listeners(), [])
+        self.usherd.wait_log("lent to nobody, because .*CAP_NET_ADMIN")
+        self.reload("")
+        lent, = self.borrower.receive_listeners()
+        self.connect(f"tcp:127.0.0.1:{self.port}")
+        lent.socket.settimeout(processes.DEADLINE)
+        lent.socket.accept()[0].close()
+
     def test_after_an_upgrade(self):
         self.start_lending("udp", 'no_access = {"127.0.1.1"}')
         self.assertNotIn("error", self.usherd.ask("upgrade"))

@@ -370,19 +370,6 @@ static void test_tcp(void **state)
 	check_in_kernel(SOCK_STREAM);
 }
 
-static void test_nobody(void **state)
-{
-	_cleanup_close_ int fd = -EBADF;
-	uint16_t port;
-
-	(void)state;
-	fd = bound_socket(SOCK_DGRAM, "127.0.0.1", &port);
-	program[0] = packetfilter_nobody();
-	n_program = 1;
-	attach(fd);
-	assert_false(comes_in(fd, SOCK_DGRAM, "127.0.0.1", "127.0.0.1", port));
-}
-
 /* The largest program that is made the kernel takes. */
 static void test_largest(void **state)
 {
@@ -410,7 +397,6 @@ int main(void)
 		check_test(test_out_of_memory),
 		check_test(test_udp),
 		check_test(test_tcp),
-		check_test(test_nobody),
 		check_test(test_largest),
 	};
 
