@@ -18,6 +18,7 @@ PROGRAMS = {
     "usherd": "inetd/usherd",
     "usherctl": "inetd/usherctl/usherctl",
     "usher-basic": "services/basic/usher-basic",
+    "usher-exec": "services/exec/usher-exec",
 }
 HELP_OPTION = re.compile(r"(?<![\w-])(--?[A-Za-z][\w-]*)")
 ITEM_OPTION = re.compile(r"\bFl\s+(-?[A-Za-z][\w-]*)")
