@@ -15,7 +15,7 @@ import measure
 import packages
 import peers
 from measure import Load
-from servers import Direct, Usher
+from servers import Direct, Usher, UsherExec
 
 BUSY = Load(clients=64)
 ONE_BY_ONE = Load(clients=1)
@@ -267,6 +267,17 @@ def peer_case(name, *makers):
     return to_peers
 
 
+def programs(bench):
+    """A process for each connection, by usher-exec and by tcpserver, with the same program."""
+    tcpserver = peers.Tcpserver()
+    bench.versions[tcpserver.name] = tcpserver.version()
+    with running("echo", tcpserver, UsherExec()) as both:
+        found = bench.compare("exec", both[0], both[1:], BUSY, bench.n_few_repetitions)
+    ours = found[UsherExec.name]
+    return {"exec": Found(ours.rate, f"{statistics.median(ours.cpu):.3g} of the processor time",
+                          {"servers": describe(found)})}
+
+
 # usher, to itself
 
 
@@ -333,6 +344,7 @@ CASES = {
     "tcpserver": peer_case("tcpserver", peers.Tcpserver),
     "s6": peer_case("s6", peers.S6Tcpserver),
     "node": peer_case("node", peers.NodeCluster),
+    "exec": programs,
     "listeners": listeners,
     "providers": providers,
     "crowd": crowded,

@@ -272,3 +272,24 @@ class Usher(Server):
         rollup = Path(f"/proc/{self.usherd_pid}/smaps_rollup").read_text()
         return 1024 * sum(harness.find_number(name, rollup.replace(" kB", ""))
                           for name in ("Private_Clean", "Private_Dirty"))
+
+
+class UsherExec(Usher):
+    """usherd and usher-exec, which runs bench-answer for each connection."""
+
+    name = "usher-exec"
+    program = harness.BUILD_DIR / "services/exec/usher-exec"
+
+    def launch(self, work, cpus):
+        self.work = work
+        super().launch(work, cpus)
+
+    def configuration(self):
+        return (f'service bench {{\n'
+                f'    listen = {{"tcp:{self.network}.0:{FIRST_PORT}"}}\n'
+                f'    instances = {BACKLOG}\n'
+                f'    exec {{ program = "{PROGRAMS}/bench-answer" args = {{"-w", "{self.work}"}} }}\n'
+                f'}}\n')
+
+    def start_providers(self, work, cpus):
+        self.run([self.program, "-c", self.usherd.config, "-u", harness.USHERD], cpus)
