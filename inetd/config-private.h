@@ -4,6 +4,7 @@
  *
  *   config-source.c     one file as text: whose it is, how large, without its comments and "{}"
  *   config-parse.c      libconfuse: files to values, each with the line it was written at
+ *   config-foreign.c    files of inetd and xinetd: their services beside those of usher.conf
  *   config-draft.c      one service while it is read: which keys are given, defaults for the others
  *   config-keys.c       the schema as one table: names, types, ranges, defaults
  *   config-type.c       what a key can be: how it is read, copied, compared and freed
@@ -55,7 +56,12 @@ struct config_source {
  */
 #define CONFIG_EMPTY_LIST '\1'
 
-/* Open, check and read `file`. Returns whether it may be parsed; if not, why is in *errors. */
+/* Open, check and read `file`, whatever stands in it; it has no sections then. Returns whether that
+ * was possible; if not, why is in *errors. */
+bool config_source_read_plain(
+	const char *file, struct config_source *ret, struct config_errors *errors);
+
+/* The same for usher.conf: what libconfuse would misunderstand is refused too. */
 bool config_source_read(const char *file, struct config_source *ret, struct config_errors *errors);
 
 void config_source_done(struct config_source *source);
@@ -68,6 +74,19 @@ struct config_input {
 };
 
 struct config_key;
+
+/* What a service must have so that a key can be carried out, as a set. */
+enum config_need {
+	CONFIG_NEEDS_CONNECTIONS = 1 << 0, /* a listener that is not lent */
+	CONFIG_NEEDS_PROVIDERS = 1 << 1,   /* connections are not passed */
+	CONFIG_NEEDS_PASS = 1 << 2,	   /* they are */
+	CONFIG_NEEDS_PROGRAM = 1 << 3,
+	CONFIG_NEEDS_NOBODY = 1 << 4,	 /* neither a program nor a receiver */
+	CONFIG_NEEDS_ADDRESSES = 1 << 5, /* a listener of the internet */
+	CONFIG_NEEDS_UNIX = 1 << 6,	 /* a listener of such a kind */
+	CONFIG_NEEDS_UDP = 1 << 7,
+	CONFIG_NEEDS_TCP = 1 << 8,
+};
 
 /*
  * What a key can be. `ret`, `element`, `a` and `b` point to the member of struct config_service,
@@ -110,6 +129,7 @@ struct config_key {
 	uint64_t least, most;	    /* of numbers, durations (microseconds), sizes (bytes) */
 	const char *const *choices; /* ended by NULL; the value is the index */
 	int tag;		    /* tells keys that share an array apart */
+	unsigned int needs;	    /* a set of enum config_need */
 	uint64_t initial;	    /* of a number without the key */
 	const void *initial_bytes;  /* of another member; NULL: zero */
 	size_t offset, size;	    /* the member of struct config_service: a pointer, for arrays */
@@ -154,6 +174,12 @@ bool config_type_copy(
 
 /* What the key is if nobody says it. */
 void config_type_set_initial(const struct config_key *key, struct config_service *service);
+
+/* Is it what it would be then? For numbers; other values never are. */
+bool config_type_is_initial(const struct config_key *key, const struct config_service *service);
+
+/* Make it so. An array that several keys share goes as a whole. */
+void config_type_reset(const struct config_key *key, struct config_service *service);
 
 /* Fill `why`. Returns false, for the caller to return. */
 bool config_refuse(char *why, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -262,13 +288,55 @@ void config_draft_complete(struct config_draft *draft, const struct config_draft
 /* Free what it has, and begin anew. */
 void config_draft_clear(struct config_draft *draft);
 
+/* What inetd_conf(), xinetd_conf() and xinetd_d() say: their files, and then their services, which
+ * are no part of the configuration yet. Zero-initialise. */
+struct config_foreign {
+	struct config_foreign_file {
+		enum config_foreign_type {
+			CONFIG_FOREIGN_INETD_CONF,
+			CONFIG_FOREIGN_XINETD_CONF,
+			CONFIG_FOREIGN_XINETD_D,
+		} type;
+		char *path;
+		struct config_place place; /* of the call */
+	} * files;
+	size_t n_files;
+	struct config_service **services;
+	size_t n_services;
+};
+
+/* A call of one of these functions, at `place`; `path` is relative to the folder of that file. */
+void config_foreign_add_file(struct config_foreign *foreign, enum config_foreign_type type,
+	const char *path, struct config_place place, struct config_errors *errors);
+
+/*
+ * Read the files, and make services of what they say and `defaults`. A service with something wrong
+ * is left out, with a warning; an error is only a file that cannot be read at all. Every file that
+ * was read is among those of `config` then.
+ */
+void config_foreign_read(struct config_foreign *foreign, struct config *config,
+	const struct config_draft *defaults, struct config_errors *errors);
+
+/*
+ * Check `config` with these services as far as they go together with it, and with each other; those
+ * that do not are left out, with a warning. They are the configuration's then.
+ */
+void config_foreign_join(struct config_foreign *foreign, struct config *config, uint64_t fd_limit,
+	struct config_errors *errors);
+
+void config_foreign_done(struct config_foreign *foreign);
+
 /* Read `path` and what it includes into `config`, whose services are then in the order of reading.
  */
-void config_parse(const char *path, struct config *config, struct config_errors *errors);
+void config_parse(const char *path, struct config *config, struct config_foreign *foreign,
+	struct config_errors *errors);
 
 /* Sort the services, and look for what does not go together. */
 void config_check(struct config *config, uint64_t fd_limit, struct config_errors *errors);
 
-/* What of a service does not go together. */
+/* Take away from a completed draft what it cannot carry out. What it says itself is an error. */
+void config_fit_keys(struct config_draft *draft, struct config_errors *errors);
+
+/* What of a service does not go together besides. `config->services` are sorted. */
 void config_check_fit(const struct config *config, const struct config_service *service,
 	struct config_errors *errors);

@@ -56,6 +56,8 @@ __attribute__((format(printf, 2, 0))) static char *format_line(
 
 	if (r < 0)
 		return NULL;
+	if (!place.file)
+		return sentence;
 	r = place.line > 0 ? asprintf(&line, "%s:%d: %s", place.file, place.line, sentence)
 			   : asprintf(&line, "%s: %s", place.file, sentence);
 	free(sentence);
@@ -165,16 +167,18 @@ int config_load(
 	const char *path, uint64_t fd_limit, struct config **ret, struct config_errors *errors)
 {
 	struct config *config = calloc(1, sizeof(*config));
+	struct config_foreign foreign = {0};
 
 	if (!config)
 		return -ENOMEM;
 	config->uid = (uid_t)-1;
 	config->gid = (gid_t)-1;
-	config_parse(path, config, errors);
+	config_parse(path, config, &foreign, errors);
 	if (!errors->is_out_of_memory)
 		set_defaults(config, errors);
 	if (!errors->is_out_of_memory)
-		config_check(config, fd_limit, errors);
+		config_foreign_join(&foreign, config, fd_limit, errors);
+	config_foreign_done(&foreign);
 	if (errors->is_out_of_memory || errors->n_lines > 0) {
 		config_free(config);
 		return errors->is_out_of_memory ? -ENOMEM : -EINVAL;

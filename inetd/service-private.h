@@ -113,6 +113,9 @@ void service_welcome_again(struct service *s);
  */
 void service_lend(struct service *s);
 
+/* usherd ends: nobody keeps a socket that does not go on living in the service manager's store. */
+void service_take_back(struct service *s);
+
 /* The provider is leaving: somebody else gets what was lent to it. */
 void service_end_borrowing(struct service *s, const struct provider *p);
 

@@ -276,12 +276,16 @@ static struct config *load_changed(size_t i)
 {
 	const char *section = changes[i].section, *option = changes[i].option;
 	bool is_listen = strncmp(option, "listen", strlen("listen")) == 0;
-	char text[256];
+	bool is_pass = strncmp(section, "deliver = pass", strlen("deliver = pass")) == 0;
+	char text[512];
 
 	snprintf(text, sizeof(text),
-		"service b { disable = true listen = \"unix:/b\" }\nservice a {\n%s %s %s %s %s }\n",
-		is_listen ? "" : "listen = \"tcp:80\"", section, *section ? "{" : "", option,
-		*section ? "}" : "");
+		"service b { disable = true listen = \"unix:/b\" }\n"
+		"service a {\n%s %s %s %s %s }\n",
+		is_listen ? ""
+		: is_pass ? "listen = \"tcp:80\""
+			  : "listen = {\"tcp:80\", \"udp:80\", \"unix:/a\"}",
+		section, *section ? "{" : "", option, *section ? "}" : "");
 	return load_text(text);
 }
 
