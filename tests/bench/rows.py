@@ -135,8 +135,6 @@ SHORT = ("drained", "busy", "pinned", "single")
 ELSEWHERE = {
     "lent": "with the feature: listeners that are lent",
     "exec": "with the feature: usher-exec",
-    "rules": "with the feature: admission rules",
-    "sources": "with the feature: admission rules",
     "allocation": "counted by tests/integration/test_allocations.py",
 }
 

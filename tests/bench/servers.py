@@ -208,9 +208,13 @@ class Usher(Server):
 
     name = "usher"
 
-    def __init__(self, n_providers=1, n_listeners=1, *, name=None, provider_cpus=None, wrapper=()):
-        """`wrapper` is the command that runs each program, valgrind for instance."""
+    def __init__(self, n_providers=1, n_listeners=1, *, name=None, provider_cpus=None, wrapper=(),
+                 options=""):
+        """`wrapper` is the command that runs each program, valgrind for instance; `options` are
+        further ones of the service that is measured.
+        """
         super().__init__()
+        self.options = options
         self.n_providers, self.n_listeners = n_providers, n_listeners
         self.name = name or self.name
         self.provider_cpus = provider_cpus
@@ -233,6 +237,7 @@ class Usher(Server):
             f'service {name} {{\n'
             f'    listen = {{"tcp:{self.network}.{number}:{FIRST_PORT}-{FIRST_PORT + n - 1}"}}\n'
             f'    providers {{ max = {max(16, self.n_providers)} }}\n'
+            f'    {self.options if name == "bench" else ""}\n'
             f'}}\n'
             for number, (name, n) in enumerate(counts.items()))
 
