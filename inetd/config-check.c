@@ -207,28 +207,32 @@ static void check_forward(const struct config *config, const struct config_servi
 				service->name, providers->forward[i]);
 }
 
-static bool forwards_to(const struct config_service *service, const char *name)
+static bool gives_to(const struct config_service *service, const char *name)
 {
+	const char *refused_to = service->admission.refused_to;
+
+	if (refused_to && strcmp(refused_to, name) == 0)
+		return true;
 	for (size_t i = 0; i < service->providers.n_forward; i++)
 		if (strcmp(service->providers.forward[i], name) == 0)
 			return true;
 	return false;
 }
 
-/* Who listens nowhere needs others who forward. */
+/* Who listens nowhere needs others who give. */
 static void check_reachable(const struct config *config, const struct config_service *service,
 	struct config_errors *errors)
 {
 	if (!service->is_forward_only)
 		return;
 	for (size_t i = 0; i < config->n_services; i++)
-		if (config->services[i] != service &&
-			forwards_to(config->services[i], service->name))
+		if (config->services[i] != service && gives_to(config->services[i], service->name))
 			return;
 	config_errors_add(errors,
 		(struct config_place){.file = service->file, .line = service->line},
 		"service '%s' has listen = {} and no other service forwards to it, expected an "
-		"address to listen on, or its name in providers { forward } of another service",
+		"address to listen on, or its name in providers { forward } or in refused_to of "
+		"another service",
 		service->name);
 }
 
@@ -263,6 +267,7 @@ void config_check(struct config *config, uint64_t fd_limit, struct config_errors
 	for (size_t i = 0; i < config->n_services; i++) {
 		check_forward(config, config->services[i], errors);
 		check_reachable(config, config->services[i], errors);
+		config_check_fit(config, config->services[i], errors);
 	}
 	check_limits(config, fd_limit, errors);
 }

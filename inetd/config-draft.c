@@ -7,6 +7,7 @@
  */
 #include "config-private.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -148,12 +149,27 @@ static void complete_key(struct config_draft *draft, const struct config_draft *
 	}
 }
 
+/* The defaults can name a service for all others. */
+static void forget_itself(struct config_draft *draft)
+{
+	const struct config_service *service = &draft->service;
+	const char *to = service->admission.refused_to;
+
+	for (size_t i = 0; i < CONFIG_N_KEYS && to; i++)
+		if (config_keys[i].offset ==
+				offsetof(struct config_service, admission.refused_to) &&
+			!draft->given[i].file && strcmp(to, service->name) == 0)
+			config_type_reset(&config_keys[i], &draft->service);
+}
+
 void config_draft_complete(struct config_draft *draft, const struct config_draft *defaults,
 	struct config_errors *errors)
 {
 	for (size_t i = 0; i < CONFIG_N_KEYS; i++)
 		complete_key(draft, defaults, &config_keys[i], errors);
 	draft->service.is_disabled |= draft->is_barred;
+	forget_itself(draft);
+	config_fit_keys(draft, errors);
 }
 
 void config_draft_clear(struct config_draft *draft)

@@ -29,15 +29,18 @@
 #define VALUE(of, member)  .type = &config_type_##of, MEMBER(member)
 
 #define RLIMIT(resource, unit)                                                                     \
-	LIST(rlimit, exec.rlimits, exec.n_rlimits), .tag = (resource), .number = config_value_##unit
+	LIST(rlimit, exec.rlimits, exec.n_rlimits),                                                \
+		.tag = (resource), .number = config_value_##unit, .needs = CONFIG_NEEDS_PROGRAM
 
-#define RULES	   LIST(rule, admission.rules, admission.n_rules)
+#define RULES	     LIST(rule, admission.rules, admission.n_rules)
 
-#define SECONDS(n) (UINT64_C(1000000) * (n))
-#define HOURS(n)   SECONDS(UINT64_C(3600) * (n))
+#define SENSOR_NEEDS (CONFIG_NEEDS_CONNECTIONS | CONFIG_NEEDS_NOBODY | CONFIG_NEEDS_ADDRESSES)
 
-#define MAX_BUFFER (UINT64_C(1) << 30)
-#define MAX_RLIMIT (UINT64_C(1) << 62)
+#define SECONDS(n)   (UINT64_C(1000000) * (n))
+#define HOURS(n)     SECONDS(UINT64_C(3600) * (n))
+
+#define MAX_BUFFER   (UINT64_C(1) << 30)
+#define MAX_RLIMIT   (UINT64_C(1) << 62)
 
 static const char *const unavailable_choices[] = {
 	[CONFIG_UNAVAILABLE_WAIT] = "wait",
@@ -96,26 +99,33 @@ const struct config_key config_keys[CONFIG_N_KEYS] = {
 	{ NULL, "disable", NUMBER(boolean, is_disabled) },
 	{ NULL, "listen", .is_required = true, LIST(listen, listen, n_listen) },
 	{ NULL, "deliver", .choices = deliver_choices, NUMBER(choice, deliver) },
-	{ NULL, "instances", .least = 1, .most = 1u << 20, .initial = 1024, NUMBER(number, instances) },
-	{ NULL, "unavailable", .choices = unavailable_choices, NUMBER(choice, unavailable) },
-	{ NULL, "claim_timeout", .least = 100000, .most = HOURS(1), .initial = SECONDS(10),
+	{ NULL, "instances", .needs = CONFIG_NEEDS_CONNECTIONS,
+	  .least = 1, .most = 1u << 20, .initial = 1024, NUMBER(number, instances) },
+	{ NULL, "unavailable", .needs = CONFIG_NEEDS_CONNECTIONS,
+	  .choices = unavailable_choices, NUMBER(choice, unavailable) },
+	{ NULL, "claim_timeout", .needs = CONFIG_NEEDS_CONNECTIONS | CONFIG_NEEDS_PROVIDERS,
+	  .least = 100000, .most = HOURS(1), .initial = SECONDS(10),
 	  NUMBER(duration, claim_timeout_usec) },
-	{ NULL, "only_from", .tag = true, RULES,
+	{ NULL, "only_from", .needs = CONFIG_NEEDS_ADDRESSES, .tag = true, RULES,
 	  .given_offset = offsetof(struct config_service, admission.has_only_from) },
-	{ NULL, "no_access", .tag = false, RULES },
-	{ NULL, "access_times", LIST(hours, admission.hours, admission.n_hours) },
-	{ NULL, "per_source", .most = 1u << 20, NUMBER(number, admission.per_source) },
+	{ NULL, "no_access", .needs = CONFIG_NEEDS_ADDRESSES, .tag = false, RULES },
+	{ NULL, "access_times", .needs = CONFIG_NEEDS_CONNECTIONS,
+	  LIST(hours, admission.hours, admission.n_hours) },
+	{ NULL, "per_source", .needs = CONFIG_NEEDS_CONNECTIONS | CONFIG_NEEDS_PROVIDERS | CONFIG_NEEDS_ADDRESSES,
+	  .most = 1u << 20, NUMBER(number, admission.per_source) },
 	{ NULL, "per_source_prefix", .type = &config_type_prefix, .initial_bytes = initial_prefix,
 	  .offset = offsetof(struct config_service, admission.source_bits_v4),
 	  .size = sizeof(initial_prefix) },
-	{ NULL, "cps", VALUE(cps, admission.cps) },
-	{ NULL, "rate", VALUE(rate, admission.rate) },
-	{ NULL, "per_source_rate", VALUE(rate, admission.per_source_rate) },
-	{ NULL, "max_load", .most = 100u * 10000, NUMBER(load, admission.max_load_percent) },
-	{ NULL, "sensor", NUMBER(boolean, admission.is_sensor) },
+	{ NULL, "cps", .needs = CONFIG_NEEDS_CONNECTIONS, VALUE(cps, admission.cps) },
+	{ NULL, "rate", .needs = CONFIG_NEEDS_CONNECTIONS, VALUE(rate, admission.rate) },
+	{ NULL, "per_source_rate", .needs = CONFIG_NEEDS_CONNECTIONS | CONFIG_NEEDS_ADDRESSES,
+	  VALUE(rate, admission.per_source_rate) },
+	{ NULL, "max_load", .needs = CONFIG_NEEDS_CONNECTIONS,
+	  .most = 100u * 10000, NUMBER(load, admission.max_load_percent) },
+	{ NULL, "sensor", .needs = SENSOR_NEEDS, NUMBER(boolean, admission.is_sensor) },
 	{ NULL, "deny_time", .least = SECONDS(1), .most = HOURS(24 * 365), .initial = HOURS(1),
 	  NUMBER(deny_time, admission.deny_time_usec) },
-	{ NULL, "refused_to", TEXT(NULL, admission.refused_to),
+	{ NULL, "refused_to", .needs = CONFIG_NEEDS_CONNECTIONS, TEXT(NULL, admission.refused_to),
 	  .place_offset = offsetof(struct config_service, admission.refused_to_place) },
 	{ NULL, "log_on_success", .most = ON_SUCCESS, .type = &config_type_set,
 	  .number = config_value_log_item, MEMBER(log.on_success) },
@@ -124,39 +134,53 @@ const struct config_key config_keys[CONFIG_N_KEYS] = {
 	{ NULL, "log_address", .choices = log_address_choices, NUMBER(choice, log.address) },
 	{ NULL, "log_type", VALUE(log, log.type) },
 
-	{ "providers", "users", .number = config_value_user, LIST(ids, providers.users, providers.n_users) },
-	{ "providers", "groups", .number = config_value_group,
+	{ "providers", "users", .needs = CONFIG_NEEDS_PROVIDERS,
+	  .number = config_value_user, LIST(ids, providers.users, providers.n_users) },
+	{ "providers", "groups", .needs = CONFIG_NEEDS_PROVIDERS, .number = config_value_group,
 	  LIST(ids, providers.groups, providers.n_groups) },
-	{ "providers", "max", .least = 1, .most = 4096, .initial = 16, NUMBER(number, providers.max) },
-	{ "providers", "balance", .choices = balance_choices, NUMBER(choice, providers.balance) },
-	{ "providers", "takeover", .choices = takeover_choices, NUMBER(choice, providers.takeover) },
-	{ "providers", "forward", LIST(texts, providers.forward, providers.n_forward),
+	{ "providers", "max", .needs = CONFIG_NEEDS_PROVIDERS,
+	  .least = 1, .most = 4096, .initial = 16, NUMBER(number, providers.max) },
+	{ "providers", "balance", .needs = CONFIG_NEEDS_PROVIDERS,
+	  .choices = balance_choices, NUMBER(choice, providers.balance) },
+	{ "providers", "takeover", .needs = CONFIG_NEEDS_PROVIDERS,
+	  .choices = takeover_choices, NUMBER(choice, providers.takeover) },
+	{ "providers", "forward", .needs = CONFIG_NEEDS_PROVIDERS,
+	  LIST(texts, providers.forward, providers.n_forward),
 	  .place_offset = offsetof(struct config_service, providers.forward_place) },
-	{ "providers", "set_peer", NUMBER(boolean, providers.may_set_peer) },
+	{ "providers", "set_peer", .needs = CONFIG_NEEDS_PROVIDERS,
+	  NUMBER(boolean, providers.may_set_peer) },
 
-	{ "park", "max", .most = 1u << 20, .initial = 1u << 20, NUMBER(number, park.max) },
-	{ "park", "timeout", .least = SECONDS(1), .most = HOURS(24), .initial = SECONDS(300),
+	{ "park", "max", .needs = CONFIG_NEEDS_CONNECTIONS,
+	  .most = 1u << 20, .initial = 1u << 20, NUMBER(number, park.max) },
+	{ "park", "timeout", .needs = CONFIG_NEEDS_CONNECTIONS,
+	  .least = SECONDS(1), .most = HOURS(24), .initial = SECONDS(300),
 	  NUMBER(duration, park.timeout_usec) },
 
-	{ "pass", "path", TEXT(config_check_socket_path, pass.path) },
-	{ "pass", "type", .initial = SOCK_STREAM, NUMBER(socket_type, pass.type) },
-	{ "pass", "attributes", .choices = attributes_choices,
+	{ "pass", "path", .needs = CONFIG_NEEDS_PASS, TEXT(config_check_socket_path, pass.path) },
+	{ "pass", "type", .needs = CONFIG_NEEDS_PASS,
+	  .initial = SOCK_STREAM, NUMBER(socket_type, pass.type) },
+	{ "pass", "attributes", .needs = CONFIG_NEEDS_PASS, .choices = attributes_choices,
 	  NUMBER(choice, pass.has_postfix_attributes) },
 
-	{ "exec", "program", TEXT(config_check_path, exec.program) },
-	{ "exec", "name", TEXT(NULL, exec.name) },
-	{ "exec", "args", LIST(texts, exec.args, exec.n_args) },
-	{ "exec", "env", .check = config_check_variable, LIST(texts, exec.env, exec.n_env) },
-	{ "exec", "pass_env", .check = config_check_variable_name,
+	{ "exec", "program", .needs = CONFIG_NEEDS_PROVIDERS,
+	  TEXT(config_check_path, exec.program) },
+	{ "exec", "name", .needs = CONFIG_NEEDS_PROGRAM, TEXT(NULL, exec.name) },
+	{ "exec", "args", .needs = CONFIG_NEEDS_PROGRAM, LIST(texts, exec.args, exec.n_args) },
+	{ "exec", "env", .needs = CONFIG_NEEDS_PROGRAM,
+	  .check = config_check_variable, LIST(texts, exec.env, exec.n_env) },
+	{ "exec", "pass_env", .needs = CONFIG_NEEDS_PROGRAM, .check = config_check_variable_name,
 	  LIST(texts, exec.pass_env, exec.n_pass_env) },
-	{ "exec", "user", TEXT(config_check_user, exec.user) },
-	{ "exec", "group", TEXT(config_check_group, exec.group) },
-	{ "exec", "groups", .initial = true, NUMBER(boolean, exec.has_groups) },
-	{ "exec", "umask", .most = 0777, .initial = UINT32_MAX, NUMBER(octal, exec.umask) },
-	{ "exec", "nice", NUMBER(nice, exec.nice) },
-	{ "exec", "chroot", TEXT(config_check_path, exec.chroot) },
-	{ "exec", "directory", TEXT(config_check_path, exec.directory) },
-	{ "exec", "banner", TEXT(config_check_path, exec.banner) },
+	{ "exec", "user", .needs = CONFIG_NEEDS_PROGRAM, TEXT(config_check_user, exec.user) },
+	{ "exec", "group", .needs = CONFIG_NEEDS_PROGRAM, TEXT(config_check_group, exec.group) },
+	{ "exec", "groups", .needs = CONFIG_NEEDS_PROGRAM,
+	  .initial = true, NUMBER(boolean, exec.has_groups) },
+	{ "exec", "umask", .needs = CONFIG_NEEDS_PROGRAM,
+	  .most = 0777, .initial = UINT32_MAX, NUMBER(octal, exec.umask) },
+	{ "exec", "nice", .needs = CONFIG_NEEDS_PROGRAM, NUMBER(nice, exec.nice) },
+	{ "exec", "chroot", .needs = CONFIG_NEEDS_PROGRAM, TEXT(config_check_path, exec.chroot) },
+	{ "exec", "directory", .needs = CONFIG_NEEDS_PROGRAM,
+	  TEXT(config_check_path, exec.directory) },
+	{ "exec", "banner", .needs = CONFIG_NEEDS_PROGRAM, TEXT(config_check_path, exec.banner) },
 
 	{ "exec.rlimit", "as", .most = MAX_RLIMIT, RLIMIT(RLIMIT_AS, size) },
 	{ "exec.rlimit", "cpu", .least = SECONDS(1), .most = HOURS(24 * 365),
@@ -175,12 +199,15 @@ const struct config_key config_keys[CONFIG_N_KEYS] = {
 	{ "socket", "keepalive", NUMBER(boolean, socket.keepalive) },
 	{ "socket", "v6only", NUMBER(boolean, socket.v6only) },
 	{ "socket", "freebind", NUMBER(boolean, socket.freebind) },
-	{ "socket", "transparent", NUMBER(boolean, socket.transparent) },
-	{ "socket", "broadcast", NUMBER(boolean, socket.broadcast) },
-	{ "socket", "defer_accept", .most = HOURS(1), NUMBER(duration, socket.defer_accept_usec) },
+	{ "socket", "transparent", .needs = CONFIG_NEEDS_ADDRESSES,
+	  NUMBER(boolean, socket.transparent) },
+	{ "socket", "broadcast", .needs = CONFIG_NEEDS_UDP, NUMBER(boolean, socket.broadcast) },
+	{ "socket", "defer_accept", .needs = CONFIG_NEEDS_TCP,
+	  .most = HOURS(1), NUMBER(duration, socket.defer_accept_usec) },
 	{ "socket", "receive_buffer", .most = MAX_BUFFER, NUMBER(size, socket.receive_buffer) },
 	{ "socket", "send_buffer", .most = MAX_BUFFER, NUMBER(size, socket.send_buffer) },
-	{ "socket", "mode", .most = 0777, .initial = 0666, NUMBER(octal, socket.mode) },
+	{ "socket", "mode", .needs = CONFIG_NEEDS_UNIX,
+	  .most = 0777, .initial = 0666, NUMBER(octal, socket.mode) },
 };
 /* clang-format on */
 

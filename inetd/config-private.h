@@ -75,6 +75,19 @@ struct config_input {
 
 struct config_key;
 
+/* What a service must have so that a key can be carried out, as a set. */
+enum config_need {
+	CONFIG_NEEDS_CONNECTIONS = 1 << 0, /* a listener that is not lent */
+	CONFIG_NEEDS_PROVIDERS = 1 << 1,   /* connections are not passed */
+	CONFIG_NEEDS_PASS = 1 << 2,	   /* they are */
+	CONFIG_NEEDS_PROGRAM = 1 << 3,
+	CONFIG_NEEDS_NOBODY = 1 << 4,	 /* neither a program nor a receiver */
+	CONFIG_NEEDS_ADDRESSES = 1 << 5, /* a listener of the internet */
+	CONFIG_NEEDS_UNIX = 1 << 6,	 /* a listener of such a kind */
+	CONFIG_NEEDS_UDP = 1 << 7,
+	CONFIG_NEEDS_TCP = 1 << 8,
+};
+
 /*
  * What a key can be. `ret`, `element`, `a` and `b` point to the member of struct config_service,
  * or, if element_size is not 0, to one element of the array that the member points to.
@@ -116,6 +129,7 @@ struct config_key {
 	uint64_t least, most;	    /* of numbers, durations (microseconds), sizes (bytes) */
 	const char *const *choices; /* ended by NULL; the value is the index */
 	int tag;		    /* tells keys that share an array apart */
+	unsigned int needs;	    /* a set of enum config_need */
 	uint64_t initial;	    /* of a number without the key */
 	const void *initial_bytes;  /* of another member; NULL: zero */
 	size_t offset, size;	    /* the member of struct config_service: a pointer, for arrays */
@@ -160,6 +174,12 @@ bool config_type_copy(
 
 /* What the key is if nobody says it. */
 void config_type_set_initial(const struct config_key *key, struct config_service *service);
+
+/* Is it what it would be then? For numbers; other values never are. */
+bool config_type_is_initial(const struct config_key *key, const struct config_service *service);
+
+/* Make it so. An array that several keys share goes as a whole. */
+void config_type_reset(const struct config_key *key, struct config_service *service);
 
 /* Fill `why`. Returns false, for the caller to return. */
 bool config_refuse(char *why, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -306,6 +326,11 @@ void config_foreign_join(struct config_foreign *foreign, struct config *config, 
 
 void config_foreign_done(struct config_foreign *foreign);
 
+/* Add a line that was said of a place, "FILE:LINE: ...", as a warning, and that the service
+ * `left_out`, if it is not NULL, is left out because of it. */
+void config_foreign_warn(const struct config *config, const char *line, const char *left_out,
+	struct config_errors *errors);
+
 /* Read `path` and what it includes into `config`, whose services are then in the order of reading.
  */
 void config_parse(const char *path, struct config *config, struct config_foreign *foreign,
@@ -314,6 +339,9 @@ void config_parse(const char *path, struct config *config, struct config_foreign
 /* Sort the services, and look for what does not go together. */
 void config_check(struct config *config, uint64_t fd_limit, struct config_errors *errors);
 
-/* What of a service does not go together. */
+/* Take away from a completed draft what it cannot carry out. What it says itself is an error. */
+void config_fit_keys(struct config_draft *draft, struct config_errors *errors);
+
+/* What of a service does not go together besides. `config->services` are sorted. */
 void config_check_fit(const struct config *config, const struct config_service *service,
 	struct config_errors *errors);

@@ -157,6 +157,19 @@ void config_type_set_initial(const struct config_key *key, struct config_service
 		memcpy(config_member(service, key->offset), key->initial_bytes, key->size);
 }
 
+static uint64_t load(const void *member, size_t size)
+{
+	return size == sizeof(bool)	  ? *(const bool *)member
+	       : size == sizeof(uint32_t) ? *(const uint32_t *)member
+					  : *(const uint64_t *)member;
+}
+
+bool config_type_is_initial(const struct config_key *key, const struct config_service *service)
+{
+	return key->type == &config_type_number &&
+	       load(config_member(service, key->offset), key->size) == key->initial;
+}
+
 static void done_with(const struct config_key *key, struct config_service *service)
 {
 	void *member = config_member(service, key->offset);
@@ -181,6 +194,16 @@ void config_service_done(struct config_service *service)
 	for (size_t i = 0; i < CONFIG_N_KEYS; i++)
 		done_with(&config_keys[i], service);
 	free(service->name);
+}
+
+void config_type_reset(const struct config_key *key, struct config_service *service)
+{
+	done_with(key, service);
+	if (key->type->element_size == 0)
+		memset(config_member(service, key->offset), 0, key->size);
+	if (key->given_offset)
+		*(bool *)config_member(service, key->given_offset) = false;
+	config_type_set_initial(key, service);
 }
 
 static bool parse_number(

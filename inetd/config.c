@@ -56,8 +56,6 @@ __attribute__((format(printf, 2, 0))) static char *format_line(
 
 	if (r < 0)
 		return NULL;
-	if (!place.file)
-		return sentence;
 	r = place.line > 0 ? asprintf(&line, "%s:%d: %s", place.file, place.line, sentence)
 			   : asprintf(&line, "%s: %s", place.file, sentence);
 	free(sentence);
@@ -211,6 +209,7 @@ uint64_t config_n_fds(const struct config *config)
 
 		if (!service->is_disabled)
 			n += service->n_listen + 1 +
+			     (service->log.type.type == CONFIG_LOG_TYPE_FILE) +
 			     (uint64_t)service->providers.max * FDS_OF_PROVIDER;
 	}
 	return n;

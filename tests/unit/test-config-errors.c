@@ -29,7 +29,7 @@ static void check_cases(const struct error_case *cases, size_t n)
 
 #define NOT_REACHABLE                                                                              \
 	" has listen = {} and no other service forwards to it, expected an address to listen "     \
-	"on, or its name in providers { forward } of another service\n"
+	"on, or its name in providers { forward } or in refused_to of another service\n"
 
 /* What may stand in a service besides `disable` and `listen`. */
 #define OTHER_OPTIONS                                                                              \

@@ -239,12 +239,10 @@ static void test_exec(void **state)
 	config_free(config);
 }
 
-static void test_pass_and_socket(void **state)
+static void test_pass(void **state)
 {
 	struct config *config = load_text(SERVICE(
-		"deliver = pass pass { path = /run/smtpd type = stream attributes = postfix }\n"
-		"socket { transparent = true broadcast = true defer_accept = 5s\n"
-		"receive_buffer = 64KiB send_buffer = 1MiB mode = 0600 }"));
+		"deliver = pass pass { path = /run/smtpd type = stream attributes = postfix }"));
 	const struct config_service *a = config->services[0];
 
 	(void)state;
@@ -252,12 +250,24 @@ static void test_pass_and_socket(void **state)
 	assert_string_equal(a->pass.path, "/run/smtpd");
 	assert_int_equal(a->pass.type, SOCK_STREAM);
 	assert_true(a->pass.has_postfix_attributes);
-	assert_true(a->socket.transparent);
-	assert_true(a->socket.broadcast);
-	assert_int_equal(a->socket.defer_accept_usec, 5 * SECOND);
-	assert_int_equal(a->socket.receive_buffer, 64 << 10);
-	assert_int_equal(a->socket.send_buffer, 1 << 20);
-	assert_int_equal(a->socket.mode, 0600);
+	config_free(config);
+}
+
+static void test_socket(void **state)
+{
+	struct config *config = load_text(
+		"service a { listen = {\"tcp:80\", \"udp:80\", \"unix:/a\"} socket {\n"
+		"transparent = true broadcast = true defer_accept = 5s receive_buffer = 64KiB\n"
+		"send_buffer = 1MiB mode = 0600 } }\n");
+	const struct config_socket *options = &config->services[0]->socket;
+
+	(void)state;
+	assert_true(options->transparent);
+	assert_true(options->broadcast);
+	assert_int_equal(options->defer_accept_usec, 5 * SECOND);
+	assert_int_equal(options->receive_buffer, 64 << 10);
+	assert_int_equal(options->send_buffer, 1 << 20);
+	assert_int_equal(options->mode, 0600);
 	config_free(config);
 }
 
@@ -310,6 +320,9 @@ static void test_defaults_of_every_kind(void **state)
 	config_free(config);
 }
 
+#define NO_RECEIVER                                                                                \
+	"c.conf:1: service 'a' has deliver = pass and no receiver, expected pass { path = ... "    \
+	"}\n"
 #define BAD_IPV4                                                                                   \
 	", expected numbers from 0 to 255, as in 192.0.2.1, 192.0.2.0/24 or 192.0.2.{1,2}\n"
 #define BAD_TIME  ", expected a beginning and an end that differ, as in 08:00-18:00 or 22:00-06:00\n"
@@ -398,11 +411,12 @@ static const struct {
 				     "1024GiB, as in 4096, 64KiB, 8MiB or 1GiB\n"},
 	{"log_type = {file, /a, 2, 1}",
 		"log_type has a hard limit below the soft one, expected at least as much\n"},
-	{"deliver = pass pass { path = smtpd }", "path is 'smtpd', expected an absolute path\n"},
+	{"deliver = pass pass { path = smtpd }",
+		"path is 'smtpd', expected an absolute path\n" NO_RECEIVER},
 	{"deliver = pass pass { path = "
 	 "/01234567890123456789012345678901234567890123456789012345678901234567890123456789"
 	 "012345678901234567890123456 }",
-		"path has 108 bytes, expected at most 107\n"},
+		"path has 108 bytes, expected at most 107\n" NO_RECEIVER},
 	{"deliver = pass pass { path = /a type = raw }",
 		"type is 'raw', expected stream, seqpacket or dgram\n"},
 	{"deliver = pass pass { path = /a attributes = haproxy }",
@@ -478,7 +492,8 @@ int main(void)
 		check_test(test_log),
 		check_test(test_log_types),
 		check_test(test_exec),
-		check_test(test_pass_and_socket),
+		check_test(test_pass),
+		check_test(test_socket),
 		check_test(test_receivers_of_other_types),
 		check_test(test_defaults_of_every_kind),
 		check_test(test_errors),

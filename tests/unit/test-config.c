@@ -276,12 +276,16 @@ static struct config *load_changed(size_t i)
 {
 	const char *section = changes[i].section, *option = changes[i].option;
 	bool is_listen = strncmp(option, "listen", strlen("listen")) == 0;
-	char text[256];
+	bool is_pass = strncmp(section, "deliver = pass", strlen("deliver = pass")) == 0;
+	char text[512];
 
 	snprintf(text, sizeof(text),
-		"service b { disable = true listen = \"unix:/b\" }\nservice a {\n%s %s %s %s %s }\n",
-		is_listen ? "" : "listen = \"tcp:80\"", section, *section ? "{" : "", option,
-		*section ? "}" : "");
+		"service b { disable = true listen = \"unix:/b\" }\n"
+		"service a {\n%s %s %s %s %s }\n",
+		is_listen ? ""
+		: is_pass ? "listen = \"tcp:80\""
+			  : "listen = {\"tcp:80\", \"udp:80\", \"unix:/a\"}",
+		section, *section ? "{" : "", option, *section ? "}" : "");
 	return load_text(text);
 }
 
@@ -314,6 +318,18 @@ static void test_range_is_a_listener_for_each_port(void **state)
 	assert_int_equal(address_port(&config->services[0]->listen[11].address), 8010);
 	assert_int_equal(config->services[0]->listen[11].line, 2);
 	assert_int_equal(config_n_fds(config), 256 + 12 + 1 + 2 * 16);
+	config_free(config);
+}
+
+static void test_file_to_log_to_is_a_descriptor(void **state)
+{
+	struct config *config = load_text(
+		"service a { listen = {\"tcp:80\"}\n"
+		"log_type = {\"file\", \"/var/log/a\"} }\n"
+		"service b { listen = {\"tcp:81\"} log_type = {\"syslog\", \"daemon\"} }");
+
+	(void)state;
+	assert_int_equal(config_n_fds(config), 256 + 2 * (1 + 1 + 2 * 16) + 1);
 	config_free(config);
 }
 
@@ -584,6 +600,7 @@ int main(void)
 		check_test(test_durations),
 		check_test(test_services_are_equal_only_in_every_option),
 		check_test(test_range_is_a_listener_for_each_port),
+		check_test(test_file_to_log_to_is_a_descriptor),
 		check_test(test_comments_leave_the_lines_as_they_are),
 		check_test(test_services_are_sorted_and_found),
 		check_test(test_defaults_before_and_after_the_services),
