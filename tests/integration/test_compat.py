@@ -43,7 +43,7 @@ echo	stream	tcp	nowait	root	internal
 discard	stream	tcp	nowait	root	internal
 time	stream	tcp	nowait	root	internal
 4001	stream	tcp	nowait	daemon	/bin/sh	-sh {script} one 2
-4002	stream	tcp4	nowait.1000	root:sys	/bin/sh	sh {script}
+4002	stream	tcp4	nowait.1000	bin:sys	/bin/sh	sh {script}
 127.0.0.1:4003	stream	tcp	nowait	nobody	/bin/cat
 	cat -E
 4004	dgram	udp	wait	nobody	{python}	python {answer}
@@ -56,7 +56,7 @@ walld/1	dgram	rpc/udp	wait	root	/bin/cat	cat
 XINETD_CONF = """
 defaults
 {{
-	log_type = FILE {folder}/xinetd.log
+	log_type = FILE {folder}/log/xinetd.log
 	log_on_success = HOST
 	only_from = 127.0.0.0
 	instances = 50
@@ -201,6 +201,8 @@ class Compat(harness.UsherTest):
     def write_xinetd(self):
         for name, text in XINETD_D.items():
             self.write(f"xinetd.d/{name}", text.format(**self.names))
+        (self.folder / "log").mkdir()
+        (self.folder / "log").chmod(0o777)  # xinetd writes there as root, and usherd as another user
         return self.write("xinetd.conf", XINETD_CONF.format(**self.names))
 
     def start_usher(self, config):
