@@ -138,10 +138,14 @@ static void check_listen(const char *lines, const char *expected)
 static void test_addresses(void **state)
 {
 	(void)state;
-	check_listen("socket_type = stream", "tcp:0.0.0.0:s ");
-	check_listen("protocol = tcp", "tcp:0.0.0.0:s ");
-	check_listen("socket_type = dgram", "udp:0.0.0.0:s ");
-	check_listen("socket_type = dgram\nprotocol = udp\nport = 69", "udp:0.0.0.0:69 ");
+	translations_facts.has_ipv6 = true;
+	check_listen("socket_type = stream", "tcp:0.0.0.0:s tcp:[::]:s v6only");
+	check_listen("protocol = tcp\nflags = IPv4", "tcp:0.0.0.0:s ");
+	check_listen("socket_type = dgram\nflags = IPv4", "udp:0.0.0.0:s ");
+	check_listen("socket_type = dgram\nprotocol = udp\nport = 69",
+		"udp:0.0.0.0:69 udp:[::]:69 v6only");
+	check_listen("socket_type = stream\nv6only = yes", "tcp:[::]:s v6only");
+	check_listen("socket_type = stream\nv6only = yes\nflags = IPv4", "tcp:0.0.0.0:s ");
 	check_listen("socket_type = stream\nbind = 10.0.0.1", "tcp:10.0.0.1:s ");
 	check_listen("socket_type = stream\ninterface = ::1", "tcp:[::1]:s ");
 	check_listen("socket_type = stream\nbind = gate", "tcp:gate:s ");
@@ -149,7 +153,6 @@ static void test_addresses(void **state)
 	check_listen("socket_type = stream\nflags = IPv6\nv6only = yes", "tcp:[::]:s v6only");
 	translations_facts.has_ipv6 = false;
 	check_listen("socket_type = stream\nflags = IPv6", "tcp:0.0.0.0:s ");
-	translations_facts.has_ipv6 = true;
 }
 
 static void test_wait_lends(void **state)
@@ -537,5 +540,6 @@ int main(void)
 		check_test(test_includes),
 	};
 
+	translations_facts.has_ipv6 = false; /* one address, but in test_addresses() */
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
