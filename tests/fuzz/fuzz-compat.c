@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Whatever stands in inetd.conf or xinetd.conf: names that usher.conf takes, texts that it can
- * hold, and no leak. The first byte says which it is. libFuzzer calls this. */
+ * hold, and no leak. The first byte says which it is.
+ * libFuzzer calls this. */
 #include "compat/inetd-conf.h"
 #include "compat/translation-print.h"
 #include "compat/xinetd-conf.h"

@@ -183,6 +183,13 @@ class Status(Usherctl):
         status = json.loads(self.usherctl("status", "--json", "web").stdout)
         self.assertEqual(status["services"], STATUS["services"][1:])
 
+    def test_who_has_a_listener_that_is_lent(self):
+        status = copy.deepcopy(STATUS)
+        status["services"][0]["listeners"][0] |= {"state": "lent", "lent_to": 3}
+        status["services"][0]["listeners"][1] |= {"lent_to": None}
+        self.usherd(status=status)
+        self.assertIn("  tcp:127.0.0.1:7 (lent to 3), tcp:[::1]:7 (retrying)\n", self.usherctl("status").stdout)
+
     def test_ordinary_rows_fit_80_columns(self):
         ordinary = TABLE.replace(" (retrying)", "")
         self.assertLessEqual(max(map(len, ordinary.splitlines())), 80)
@@ -577,7 +584,7 @@ class CommandLine(Usherctl):
         page = (ROOT / "man/usherctl.8").read_text(encoding="utf-8")
         commands = re.findall(r"^  ([a-z]+) ", self.run_plainly("--help").stdout, re.MULTILINE)
         self.assertEqual(
-            commands, ["status", "check", "reload", "drain", "pause", "resume", "upgrade"])
+            commands, ["status", "check", "convert", "reload", "drain", "pause", "resume", "upgrade"])
         for command in commands:
             self.assertRegex(page, rf"(?m)^\.It Cm {command}\b")
         for status in (0, 1, 64, 77, 78):
