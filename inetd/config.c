@@ -56,15 +56,8 @@ __attribute__((format(printf, 3, 0))) static char *format_line(
 
 	if (r < 0)
 		return NULL;
-<<<<<<< HEAD
-	r = place.line > 0 ? asprintf(&line, "%s:%d: %s", place.file, place.line, sentence)
-			   : asprintf(&line, "%s: %s", place.file, sentence);
-=======
-	if (!place.file)
-		return sentence;
 	r = place.line > 0 ? asprintf(&line, "%s:%d: %s%s", place.file, place.line, kind, sentence)
 			   : asprintf(&line, "%s: %s%s", place.file, kind, sentence);
->>>>>>> main
 	free(sentence);
 	return r < 0 ? NULL : line;
 }
