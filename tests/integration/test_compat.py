@@ -25,7 +25,7 @@ USHERCTL = harness.BUILD_DIR / "inetd/usherctl/usherctl"
 PROGRAMS = {}
 
 # What a program tells of itself: its arguments, who it is, what its sockets are.
-TELL = 'echo "$0 $@"; id -un; id -gn; readlink /proc/$$/fd/0 | tr -d "[0-9]"'
+TELL = 'tr "\\0" " " < /proc/$$/cmdline; echo; id -un; id -gn; readlink /proc/$$/fd/0 | tr -d "[0-9]"'
 
 # Answers one datagram and ends: what inetd calls wait.
 ANSWER = """

@@ -491,7 +491,7 @@ static void test_includes(void **state)
 		SERVICE("id = a\nport "
 			"= 1\n"),
 		"/d/b.rpmsave", "nonsense\n}\n", "/d/b~", "nonsense\n}\n", "/d/c",
-		SERVICE("id = c\nport = 2\n"), "/e", "include /e\n", NULL};
+		SERVICE("id = c\nport = 2\n"), NULL};
 
 	(void)state;
 	translations_files = files;
@@ -507,7 +507,22 @@ static void test_includes(void **state)
 		"f:3: the folder '/none' cannot be read: No such file or directory\n"
 		"f:4: '/none' is left out: it is not there\n"
 		"/d/a:1: 'a' is left out on tcp:0.0.0.0:1, which 'a' at /d/a:1 has\n");
-	check_xinetd_refuses("include /e\n", "too many files include each other");
+	translations_files = NULL;
+}
+
+static void test_file_that_includes_itself_is_found_out_soon(void **state)
+{
+	static const char *const files[] = {"/e", "include /e\n", NULL};
+	struct translation translation = {0};
+
+	(void)state;
+	translations_files = files;
+	xinetd_conf_translate(&translation, "/e", files[1], &translations_facts);
+	assert_int_equal(translation.n_files, 17);
+	assert_int_equal(translation.n_warnings, 1);
+	assert_non_null(strstr(translation.warnings[0].sentence, "too many files include each "
+								 "other"));
+	translation_done(&translation);
 	translations_files = NULL;
 }
 
@@ -538,6 +553,7 @@ int main(void)
 		check_test(test_first_of_two_on_one_address_counts),
 		check_test(test_comments),
 		check_test(test_includes),
+		check_test(test_file_that_includes_itself_is_found_out_soon),
 	};
 
 	translations_facts.has_ipv6 = false; /* one address, but in test_addresses() */
