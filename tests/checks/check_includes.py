@@ -19,7 +19,7 @@ FLOORS = (
     {"programs", "status"},
     {"reload"},
     {"service"},
-    {"intake", "rendezvous", "rundir", "parking", "provider", "control", "dump"},
+    {"intake", "rendezvous", "rundir", "parking", "pass", "provider", "control", "dump"},
     {"account", "forwarded", "listener", "succession"},
     {"inheritance"},
     {"acceptor", "closer", "connection", "fdstore", "log", "occupant", "privilege", "unixsocket"},
