@@ -56,8 +56,6 @@ __attribute__((format(printf, 3, 0))) static char *format_line(
 
 	if (r < 0)
 		return NULL;
-	if (!place.file)
-		return sentence;
 	r = place.line > 0 ? asprintf(&line, "%s:%d: %s%s", place.file, place.line, kind, sentence)
 			   : asprintf(&line, "%s: %s%s", place.file, kind, sentence);
 	free(sentence);
