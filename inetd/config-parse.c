@@ -28,6 +28,7 @@ struct file {
 
 struct parser {
 	struct config *config;
+	struct config_foreign *foreign;
 	struct config_errors *errors;
 	struct file *files;
 	size_t n_files;
@@ -201,6 +202,23 @@ static int on_include(cfg_t *cfg, cfg_opt_t *option, int argc, const char **argv
 	return 0;
 }
 
+/* inetd_conf() and its like: their files are read when all others are. */
+static int on_foreign(cfg_t *cfg, cfg_opt_t *option, int argc, const char **argv)
+{
+	static const char *const names[] = {
+		[CONFIG_FOREIGN_INETD_CONF] = "inetd_conf",
+		[CONFIG_FOREIGN_XINETD_CONF] = "xinetd_conf",
+		[CONFIG_FOREIGN_XINETD_D] = "xinetd_d",
+	};
+
+	assert(argc == 1); /* or config-source.c has refused it */
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strcmp(cfg_opt_name(option), names[i]) == 0)
+			config_foreign_add_file(parsing->foreign, (enum config_foreign_type)i,
+				argv[0], place_of(cfg), parsing->errors);
+	return 0;
+}
+
 /* Unknown options are the common mistake: say what there is. */
 static void report_unknown(cfg_t *cfg, const char *name)
 {
@@ -310,8 +328,9 @@ static void section_options(
 static cfg_t *new_cfg(const char *file)
 {
 	struct options inner[CONFIG_N_SECTIONS], service, defaults;
-	cfg_opt_t top[CONFIG_N_GLOBALS + 4],
-		sections[] = {CFG_FUNC("include", on_include),
+	cfg_opt_t top[CONFIG_N_GLOBALS + 7],
+		sections[] = {CFG_FUNC("include", on_include), CFG_FUNC("inetd_conf", on_foreign),
+			CFG_FUNC("xinetd_conf", on_foreign), CFG_FUNC("xinetd_d", on_foreign),
 			CFG_SEC("defaults", defaults.of, CFGF_NONE),
 			CFG_SEC("service", service.of, CFGF_MULTI | CFGF_TITLE), CFG_END()};
 	cfg_t *cfg;
@@ -409,9 +428,10 @@ static void add_service(struct config_draft *draft)
 	*draft = (struct config_draft){0};
 }
 
-void config_parse(const char *path, struct config *config, struct config_errors *errors)
+void config_parse(const char *path, struct config *config, struct config_foreign *foreign,
+	struct config_errors *errors)
 {
-	struct parser parser = {.config = config, .errors = errors};
+	struct parser parser = {.config = config, .foreign = foreign, .errors = errors};
 
 	assert(!parsing);
 	parsing = &parser;
@@ -423,6 +443,8 @@ void config_parse(const char *path, struct config *config, struct config_errors 
 			add_service(&parser.drafts[i]);
 		config_draft_clear(&parser.drafts[i]);
 	}
+	if (!errors->is_out_of_memory && errors->n_lines == 0)
+		config_foreign_read(foreign, config, &parser.defaults, errors);
 	config_draft_clear(&parser.defaults);
 	free(parser.drafts);
 	free(parser.files);

@@ -4,6 +4,7 @@
  *
  *   config-source.c     one file as text: whose it is, how large, without its comments and "{}"
  *   config-parse.c      libconfuse: files to values, each with the line it was written at
+ *   config-foreign.c    files of inetd and xinetd: their services beside those of usher.conf
  *   config-draft.c      one service while it is read: which keys are given, defaults for the others
  *   config-keys.c       the schema as one table: names, types, ranges, defaults
  *   config-type.c       what a key can be: how it is read, copied, compared and freed
@@ -55,7 +56,12 @@ struct config_source {
  */
 #define CONFIG_EMPTY_LIST '\1'
 
-/* Open, check and read `file`. Returns whether it may be parsed; if not, why is in *errors. */
+/* Open, check and read `file`, whatever stands in it; it has no sections then. Returns whether that
+ * was possible; if not, why is in *errors. */
+bool config_source_read_plain(
+	const char *file, struct config_source *ret, struct config_errors *errors);
+
+/* The same for usher.conf: what libconfuse would misunderstand is refused too. */
 bool config_source_read(const char *file, struct config_source *ret, struct config_errors *errors);
 
 void config_source_done(struct config_source *source);
@@ -282,9 +288,48 @@ void config_draft_complete(struct config_draft *draft, const struct config_draft
 /* Free what it has, and begin anew. */
 void config_draft_clear(struct config_draft *draft);
 
+/* What inetd_conf(), xinetd_conf() and xinetd_d() say: their files, and then their services, which
+ * are no part of the configuration yet. Zero-initialise. */
+struct config_foreign {
+	struct config_foreign_file {
+		enum config_foreign_type {
+			CONFIG_FOREIGN_INETD_CONF,
+			CONFIG_FOREIGN_XINETD_CONF,
+			CONFIG_FOREIGN_XINETD_D,
+		} type;
+		char *path;
+		struct config_place place; /* of the call */
+	} * files;
+	size_t n_files;
+	struct config_service **services;
+	size_t n_services;
+};
+
+/* A call of one of these functions, at `place`; `path` is relative to the folder of that file. */
+void config_foreign_add_file(struct config_foreign *foreign, enum config_foreign_type type,
+	const char *path, struct config_place place, struct config_errors *errors);
+
+/*
+ * Read the files, and make services of what they say and `defaults`. A service with something wrong
+ * is left out, with a warning; an error is only a file that cannot be read at all. Every file that
+ * was read is among those of `config` then.
+ */
+void config_foreign_read(struct config_foreign *foreign, struct config *config,
+	const struct config_draft *defaults, struct config_errors *errors);
+
+/*
+ * Check `config` with these services as far as they go together with it, and with each other; those
+ * that do not are left out, with a warning. They are the configuration's then.
+ */
+void config_foreign_join(struct config_foreign *foreign, struct config *config, uint64_t fd_limit,
+	struct config_errors *errors);
+
+void config_foreign_done(struct config_foreign *foreign);
+
 /* Read `path` and what it includes into `config`, whose services are then in the order of reading.
  */
-void config_parse(const char *path, struct config *config, struct config_errors *errors);
+void config_parse(const char *path, struct config *config, struct config_foreign *foreign,
+	struct config_errors *errors);
 
 /* Sort the services, and look for what does not go together. */
 void config_check(struct config *config, uint64_t fd_limit, struct config_errors *errors);

@@ -129,8 +129,8 @@ static size_t skip_word(struct scan *scan)
 }
 
 /*
- * Only include("FILE") has parentheses. libconfuse leaks what stands in them if it is anything
- * else.
+ * Only include("FILE") and its like have parentheses. libconfuse leaks what stands in them if it is
+ * anything else.
  */
 static void skip_call(struct scan *scan)
 {
@@ -312,28 +312,42 @@ static void report_unreadable(struct config_place place, int error, struct confi
 		config_errors_add(errors, place, "cannot be opened: %s", strerror(error));
 }
 
-bool config_source_read(const char *file, struct config_source *ret, struct config_errors *errors)
+bool config_source_read_plain(
+	const char *file, struct config_source *ret, struct config_errors *errors)
 {
 	struct config_source source = {0};
-	struct scan scan = {.source = &source, .errors = errors, .place = {.file = file}};
-	size_t n_before = errors->n_lines;
+	struct config_place place = {.file = file};
 	struct stat st;
 	_cleanup_close_ int fd = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 
 	if (fd < 0 || fstat(fd, &st) < 0) {
-		report_unreadable(scan.place, errno, errors);
+		report_unreadable(place, errno, errors);
 		return false;
 	}
-	if (!check_file(&st, scan.place, errors))
+	if (!check_file(&st, place, errors))
 		return false;
 	source.device = st.st_dev;
 	source.inode = st.st_ino;
-	if (read_text(fd, &st, &source, scan.place, errors)) {
-		scan.at = source.text;
-		scan.place.line = 1;
-		scan_text(&scan);
-		check_braces(&scan);
+	if (!read_text(fd, &st, &source, place, errors)) {
+		config_source_done(&source);
+		return false;
 	}
+	*ret = source;
+	return true;
+}
+
+bool config_source_read(const char *file, struct config_source *ret, struct config_errors *errors)
+{
+	struct config_source source;
+	struct scan scan = {
+		.source = &source, .errors = errors, .place = {.file = file, .line = 1}};
+	size_t n_before = errors->n_lines;
+
+	if (!config_source_read_plain(file, &source, errors))
+		return false;
+	scan.at = source.text;
+	scan_text(&scan);
+	check_braces(&scan);
 	if (errors->n_lines > n_before || errors->is_out_of_memory) {
 		config_source_done(&source);
 		return false;

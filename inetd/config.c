@@ -48,16 +48,36 @@ static void replace_unprintable(char *text)
 	}
 }
 
-__attribute__((format(printf, 3, 0))) static char *format_line(
-	struct config_place place, const char *kind, const char *format, va_list args)
+/* A whole line of errors or warnings that were collected elsewhere, as a warning, is one. Takes
+ * `line`. NULL: no memory. */
+static char *mark_warning(char *line)
 {
+	static const char mark[] = "warning: ";
+	const char *sentence = strstr(line, ": ");
+	char *marked;
+	int r;
+
+	if (!sentence || strncmp(sentence + 2, mark, strlen(mark)) == 0)
+		return line;
+	sentence += 2;
+	r = asprintf(&marked, "%.*s%s%s", (int)(sentence - line), line, mark, sentence);
+	free(line);
+	return r < 0 ? NULL : marked;
+}
+
+__attribute__((format(printf, 2, 0))) static char *format_line(
+	struct config_place place, const char *format, va_list args, bool is_warning)
+{
+	const char *mark = is_warning ? "warning: " : "";
 	char *sentence, *line;
 	int r = vasprintf(&sentence, format, args);
 
 	if (r < 0)
 		return NULL;
-	r = place.line > 0 ? asprintf(&line, "%s:%d: %s%s", place.file, place.line, kind, sentence)
-			   : asprintf(&line, "%s: %s%s", place.file, kind, sentence);
+	if (!place.file)
+		return is_warning ? mark_warning(sentence) : sentence;
+	r = place.line > 0 ? asprintf(&line, "%s:%d: %s%s", place.file, place.line, mark, sentence)
+			   : asprintf(&line, "%s: %s%s", place.file, mark, sentence);
 	free(sentence);
 	return r < 0 ? NULL : line;
 }
@@ -78,7 +98,7 @@ __attribute__((format(printf, 3, 0))) static void add_line(struct config_errors 
 		*line = strdup(is_warning ? "There are more warnings, which are not shown."
 					  : "There are more errors, which are not shown.");
 	else
-		*line = format_line(place, is_warning ? "warning: " : "", format, args);
+		*line = format_line(place, format, args, is_warning);
 	if (*line) {
 		replace_unprintable(*line);
 	} else {
@@ -165,16 +185,18 @@ int config_load(
 	const char *path, uint64_t fd_limit, struct config **ret, struct config_errors *errors)
 {
 	struct config *config = calloc(1, sizeof(*config));
+	struct config_foreign foreign = {0};
 
 	if (!config)
 		return -ENOMEM;
 	config->uid = (uid_t)-1;
 	config->gid = (gid_t)-1;
-	config_parse(path, config, errors);
+	config_parse(path, config, &foreign, errors);
 	if (!errors->is_out_of_memory)
 		set_defaults(config, errors);
 	if (!errors->is_out_of_memory)
-		config_check(config, fd_limit, errors);
+		config_foreign_join(&foreign, config, fd_limit, errors);
+	config_foreign_done(&foreign);
 	if (errors->is_out_of_memory || errors->n_lines > 0) {
 		config_free(config);
 		return errors->is_out_of_memory ? -ENOMEM : -EINVAL;
@@ -207,6 +229,7 @@ uint64_t config_n_fds(const struct config *config)
 
 		if (!service->is_disabled)
 			n += service->n_listen + 1 +
+			     (service->log.type.type == CONFIG_LOG_TYPE_FILE) +
 			     (uint64_t)service->providers.max * FDS_OF_PROVIDER;
 	}
 	return n;

@@ -15,10 +15,8 @@
 #include "unixsocket.h"
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <netinet/tcp.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -233,66 +231,19 @@ int listener_set_state(struct listener *l, enum listener_state state)
 	return r;
 }
 
-/* As socket(7) has them at first. What a socket has not it does not mind. */
-static void reset_options(int fd)
-{
-	static const struct linger linger;
-	static const struct timeval timeout;
-
-	(void)fcntl(fd, F_SETFL, O_NONBLOCK);
-	(void)listener_set_option(fd, SOL_SOCKET, SO_DETACH_FILTER, 0);
-	(void)listener_set_option(fd, SOL_SOCKET, SO_RCVLOWAT, 1);
-	(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
-	(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
-	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
-}
-
-static bool is_listening(int fd)
-{
-	int value = 0;
-	socklen_t size = sizeof(value);
-
-	return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &value, &size) == 0 && value;
-}
-
-static bool is_shut_down(int fd)
-{
-	struct pollfd poll_fd = {.fd = fd, .events = POLLRDHUP};
-
-	return poll(&poll_fd, 1, 0) > 0 && poll_fd.revents & (POLLRDHUP | POLLHUP);
-}
-
-/* Whoever binds by number, and so do we, keeps the port when it is connected to nobody any more. */
-static int disconnect(int fd)
-{
-	static const struct sockaddr nobody = {.sa_family = AF_UNSPEC};
-
-	return connect(fd, &nobody, sizeof(nobody)) < 0 ? -errno : LISTENER_WAS_CONNECTED;
-}
-
-static int repair_datagram_socket(const struct listener *l)
-{
-	struct sockaddr_storage peer;
-	socklen_t length = sizeof(peer);
-
-	if (getpeername(l->fd, (struct sockaddr *)&peer, &length) == 0)
-		return disconnect(l->fd);
-	return LISTENER_UNHARMED;
-}
-
 int listener_repair(struct listener *l)
 {
 	int r = LISTENER_UNHARMED;
 
-	reset_options(l->fd);
-	if (l->bound.type == SOCK_DGRAM) {
-		r = repair_datagram_socket(l);
-	} else if (!is_listening(l->fd)) {
+	listener_reset_options(l->fd);
+	if (is_datagram(l)) {
+		r = listener_disconnect(l->fd, &l->bound);
+	} else if (!listener_is_listening(l->fd)) {
 		r = listen_again(l);
 		if (r >= 0)
 			r = LISTENER_WAS_CLOSED;
 	}
-	return r >= 0 && is_shut_down(l->fd) ? LISTENER_IS_SHUT_DOWN : r;
+	return r >= 0 && listener_is_shut_down(l->fd) ? LISTENER_IS_BROKEN : r;
 }
 
 uint32_t listener_n_waiting(const struct listener *l)

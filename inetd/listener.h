@@ -122,7 +122,7 @@ enum listener_damage {
 	LISTENER_UNHARMED = 0,
 	LISTENER_WAS_CLOSED,	/* it did not listen any more: it does again */
 	LISTENER_WAS_CONNECTED, /* to one peer, as a datagram socket can be: it is not any more */
-	LISTENER_IS_SHUT_DOWN,	/* a datagram or unix socket: the kernel has no way back */
+	LISTENER_IS_BROKEN,	/* for good: see listener-repair.c */
 };
 
 /*

@@ -3,12 +3,13 @@
  * usherd from the inside: for the server*.c files alone.
  *
  * server.c starts, turns and stops, server-reload.c carries out configurations, server-lookup.c
- * waits for the names in them, server-requests.c answers usherctl, server-upgrade.c leaves
- * everything to the next usherd and takes it from the one before.
+ * waits for the names in them, server-requests.c answers usherctl, server-signals.c does as signals
+ * say, server-upgrade.c leaves everything to the next usherd and takes it from the one before.
  */
 #pragma once
 
 #include "control.h"
+#include "dump.h"
 #include "inheritance.h"
 #include "reload.h"
 #include "server.h"
@@ -23,7 +24,8 @@ struct server {
 	struct config *config;
 	struct service_list services;
 	struct control *control;
-	int lock_fd; /* of run_dir: held while we run */
+	struct dump *dump; /* the state, for who sends SIGUSR1 */
+	int lock_fd;	   /* of run_dir: held while we run */
 	uint64_t started_usec;
 	uint32_t n_upgrades;
 	sd_event_source *watchdog;
@@ -120,6 +122,12 @@ int server_restore_services(struct server *server);
 
 /* The end of an upgrade: answer who has asked for it, and forget the state. */
 void server_finish_upgrade(struct server *server);
+
+/* What `usherctl status` shows: a new reference, or NULL when out of memory. */
+json_t *server_status(const struct server *server);
+
+/* Do as signals say, from now on. Returns 0 or a negative errno. */
+int server_watch_signals(struct server *server);
 
 /* For control_new(). */
 json_t *server_on_request(const char *request, int client_fd, void *userdata);

@@ -27,9 +27,8 @@ __attribute__((format(printf, 2, 3))) static json_t *answer(bool is_ok, const ch
 		     : json_pack("{s:o}", "error", text);
 }
 
-static json_t *answer_status(struct server *server, const char *unused, int client_fd)
+json_t *server_status(const struct server *server)
 {
-	(void)unused, (void)client_fd;
 	return status_json(&(struct status_source){
 		.config = server->config,
 		.services = &server->services,
@@ -37,6 +36,12 @@ static json_t *answer_status(struct server *server, const char *unused, int clie
 		.program = server->program,
 		.n_upgrades = server->n_upgrades,
 	});
+}
+
+static json_t *answer_status(struct server *server, const char *unused, int client_fd)
+{
+	(void)unused, (void)client_fd;
+	return server_status(server);
 }
 
 static json_t *answer_reload(struct server *server, const char *unused, int client_fd)

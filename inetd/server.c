@@ -15,7 +15,6 @@
 #include "rundir.h"
 #include <errno.h>
 #include <limits.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -94,42 +93,6 @@ void server_notify_reloading(const struct server *server)
 		"RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)server_now(server));
 }
 
-static int on_reload_signal(
-	sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
-{
-	(void)source, (void)info;
-	json_decref(server_reload(userdata, -EBADF, false));
-	return 0;
-}
-
-static int on_stop_signal(
-	sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
-{
-	struct server *server = userdata;
-
-	(void)source, (void)info;
-	return sd_event_exit(server->event, 0);
-}
-
-static int watch_signals(struct server *server)
-{
-	sigset_t mask;
-	int r;
-
-	sigemptyset(&mask);
-	sigaddset(&mask, SIGTERM);
-	sigaddset(&mask, SIGINT);
-	sigaddset(&mask, SIGHUP);
-	if (sigprocmask(SIG_BLOCK, &mask, NULL) < 0)
-		return -errno;
-	r = sd_event_add_signal(server->event, NULL, SIGTERM, on_stop_signal, server);
-	if (r >= 0)
-		r = sd_event_add_signal(server->event, NULL, SIGINT, on_stop_signal, server);
-	if (r >= 0)
-		r = sd_event_add_signal(server->event, NULL, SIGHUP, on_reload_signal, server);
-	return r;
-}
-
 static int open_control(struct server *server)
 {
 	int inherited_fd = server->succession ? take_fd(&server->succession->control_fd) : -EBADF;
@@ -176,11 +139,21 @@ static int start_loop(struct server *server)
 	int r = sd_event_new(&server->event);
 
 	if (r >= 0)
-		r = watch_signals(server);
+		r = server_watch_signals(server);
 	if (r < 0)
 		log_write(LOG_ERR, NULL, "cannot make an event loop: %s", strerror(-r));
 	else
 		server->started_usec = server_now(server);
+	return r;
+}
+
+/* Nothing is written before somebody asks for it. */
+static int make_dump(struct server *server)
+{
+	int r = dump_new(&server->dump, server->config->run_dir, "usherd.dump");
+
+	if (r < 0)
+		log_write(LOG_ERR, NULL, "cannot start: %s", strerror(-r));
 	return r;
 }
 
@@ -240,6 +213,8 @@ static int start(struct server *server)
 		r = server_start_services(server);
 	if (r >= 0)
 		r = open_control(server);
+	if (r >= 0)
+		r = make_dump(server);
 	if (r >= 0)
 		r = start_closer();
 	if (r >= 0)
@@ -329,6 +304,7 @@ int server_run(struct config *config, const struct server_setting *setting)
 	else
 		(void)privilege_drop(false); /* what is to be undone needs no root */
 	stop(&server);
+	server.dump = dump_free(server.dump, STOP_USEC);
 	(void)closer_stop(STOP_USEC);
 	(void)notify_stop(STOP_USEC);
 	log_close(STOP_USEC);

@@ -71,9 +71,10 @@ static void repair(const struct service *s, struct listener *l)
 		log_damage(s, l, LOG_WARNING, 0,
 			"was connected to one peer: a provider has called connect(2). It is not any "
 			"more; what others sent meanwhile is lost");
-	else if (r == LISTENER_IS_SHUT_DOWN)
+	else if (r == LISTENER_IS_BROKEN)
 		log_damage(s, l, LOG_ERR, 0,
-			"was shut down by a provider, which cannot be undone: take it out of the "
+			"was shut down or connected by a provider, which cannot be undone: take it "
+			"out of the "
 			"configuration, reload, put it in again and reload");
 }
 
@@ -200,6 +201,18 @@ void service_end_borrowing(struct service *s, const struct provider *p)
 	repair_all(s);
 	s->borrower = NULL;
 	s->is_lending_new = true;
+}
+
+void service_take_back(struct service *s)
+{
+	size_t n, n_stored = 0;
+	struct listener *const *listeners = intake_listeners(s->intake, &n);
+
+	for (size_t i = 0; i < n; i++)
+		n_stored += listener_store_number(listeners[i]) > 0;
+	if (s->borrower && n_stored < n)
+		provider_lend(s->borrower, NULL, NULL, 0);
+	s->borrower = NULL;
 }
 
 bool service_only_lends(const struct service *s)

@@ -5,10 +5,9 @@
  * service-settle.c carries out what dispatch decides, service-accept.c decides when connections are
  * accepted and providers listened to, service-providers.c lets providers register and leave,
  * service-lend.c says to whom the sockets are lent, service-parking.c keeps what nobody can take,
- * service-forward.c passes on what providers forward, service-account.c says to the log what becomes
- * of connections,
- * service.c makes, changes and ends the whole, service-save.c and service-restore.c hand it on to
- * the next usherd.
+ * service-forward.c passes on what providers forward, service-account.c says to the log what
+ * becomes of connections, service.c makes, changes and ends the whole, service-save.c and
+ * service-restore.c hand it on to the next usherd.
  *
  * Invariant: every event, in whatever part, ends in service_settle().
  */
@@ -113,6 +112,9 @@ void service_welcome_again(struct service *s);
  * Part of settling.
  */
 void service_lend(struct service *s);
+
+/* usherd ends: nobody keeps a socket that does not go on living in the service manager's store. */
+void service_take_back(struct service *s);
 
 /* The provider is leaving: somebody else gets what was lent to it. */
 void service_end_borrowing(struct service *s, const struct provider *p);

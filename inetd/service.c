@@ -126,6 +126,7 @@ static void abandon_provider(struct service *s, struct provider *p)
 static void abandon(struct service *s)
 {
 	s->is_settling = true; /* nothing is decided any more */
+	service_take_back(s);
 	service_carry_out(s);
 	service_parking_done(s);
 	for (struct provider *p = s->providers; p; p = p->next)

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * usher-basic: echo, discard, daytime, chargen and time over TCP, from connections that usherd
- * hands over. One process, one thread, one loop, and nothing but libusher's public header: it may
- * serve as a model of a provider.
+ * hands over, and over UDP, from sockets that it lends. One process, one thread, one loop, and
+ * nothing but libusher's public header: it may serve as a model of a provider.
  *
  * This file has the arguments and the table of services.
  */
 #include "arguments.h"
 #include "connection.h"
+#include "datagrams.h"
 #include "process.h"
 #include "program.h"
 #include "protocol.h"
@@ -23,19 +24,21 @@
 struct service {
 	struct enrolment enrolment; /* first, so that the one is found from the other */
 	struct connections *connections;
-	const struct conversation *protocol;
+	struct datagrams datagrams;
+	const struct protocol *protocol;
 };
 
 struct basic {
 	struct program program;
 	struct connections connections;
+	struct postbox postbox;
 	struct service *services;
 	size_t n_services;
 };
 
 static const char help[] =
 	"Usage: usher-basic [-d RUN_DIR] [-c CREDIT] [PROTOCOL[=SERVICE] ...]\n"
-	"Serve echo, discard, daytime, chargen and time on connections from usherd.\n"
+	"Serve echo, discard, daytime, chargen and time on connections and sockets from usherd.\n"
 	"\n" ARGUMENTS_HELP_CREDIT ARGUMENTS_HELP_RUN_DIR ARGUMENTS_HELP_REST "\n"
 	"Without PROTOCOL: all five. See usher-basic(8).\n";
 
@@ -43,7 +46,12 @@ static int service_on_connection(struct enrolment *e, struct usher_connection *a
 {
 	struct service *s = (struct service *)e;
 
-	return connection_open(s->connections, s->protocol, e, accepted);
+	return connection_open(s->connections, &s->protocol->conversation, e, accepted);
+}
+
+static void service_on_lent(struct enrolment *e)
+{
+	datagrams_on_lent(&((struct service *)e)->datagrams);
 }
 
 static size_t count_services(char *named[])
@@ -57,20 +65,26 @@ static size_t count_services(char *named[])
 
 /* Returns 0 or an exit status. */
 static int add_service(
-	struct basic *b, const struct conversation *protocol, const char *name, uint32_t credit)
+	struct basic *b, const struct protocol *protocol, const char *name, uint32_t credit)
 {
-	struct service *s = &b->services[b->n_services++];
+	struct service *s = &b->services[b->n_services];
+	int status = program_enrol(
+		&b->program, &s->enrolment, name, credit, service_on_connection, service_on_lent);
 
+	if (status != 0)
+		return status;
 	s->connections = &b->connections;
 	s->protocol = protocol;
-	return program_enrol(&b->program, &s->enrolment, name, credit, service_on_connection);
+	datagrams_init(&s->datagrams, &b->postbox, &s->enrolment, protocol);
+	b->n_services++;
+	return 0;
 }
 
 /* "echo" or "echo=other-name", which is cut in two in place. Returns 0 or an exit status. */
 static int add_argument(struct basic *b, char *argument, uint32_t credit)
 {
 	char *equals = strchr(argument, '=');
-	const struct conversation *protocol;
+	const struct protocol *protocol;
 
 	if (equals)
 		*equals = '\0';
@@ -110,12 +124,15 @@ static int serve(const struct arguments *arguments)
 	int status = program_begin(&b.program);
 
 	connections_init(&b.connections, &b.program.loop);
+	postbox_init(&b.postbox);
 	if (status == 0)
 		status = add_services(&b, arguments);
 	if (status == 0)
 		status = program_run(&b.program);
 	connections_close_all(&b.connections);
 	connections_done(&b.connections);
+	for (size_t i = 0; i < b.n_services; i++)
+		datagrams_done(&b.services[i].datagrams);
 	program_end(&b.program);
 	free(b.services);
 	return status;

@@ -8,9 +8,9 @@
 #include "protocol.h"
 
 #include <arpa/inet.h>
-#include <errno.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/random.h>
 #include <time.h>
 
 /*
@@ -25,6 +25,15 @@
 #define LINE_CHARACTERS 72
 #define LINE_SIZE	(LINE_CHARACTERS + 2)
 #define PATTERN_SIZE	(N_PRINTING * LINE_SIZE)
+
+/* Room for the line of daytime. */
+#define DAYTIME_MAX 80
+
+static size_t echo_answer(char *data, size_t size)
+{
+	(void)data;
+	return size;
+}
 
 static int echo_on_open(struct connection *c, const char *data, size_t size)
 {
@@ -48,26 +57,41 @@ static int echo_on_readable(struct connection *c)
  * "Weekday, Month Day, Year Time-Zone" of RFC 867. UTC, as the line says, so that it means the same
  * moment to a client anywhere; the inetd servers sent local time without naming the zone.
  */
-static int daytime_on_open(struct connection *c, const char *data, size_t size)
+static size_t daytime_answer(char *line, size_t size)
 {
 	time_t now = time(NULL);
 	struct tm utc;
-	char line[80];
+
+	(void)size;
+	if (!gmtime_r(&now, &utc))
+		return 0;
+	return strftime(line, DAYTIME_MAX, "%A, %B %d, %Y %H:%M:%S-UTC\r\n", &utc);
+}
+
+static int daytime_on_open(struct connection *c, const char *data, size_t size)
+{
+	char line[DAYTIME_MAX];
 
 	(void)data, (void)size;
-	if (!gmtime_r(&now, &utc))
-		return -errno;
-	return connection_answer(
-		c, line, strftime(line, sizeof(line), "%A, %B %d, %Y %H:%M:%S-UTC\r\n", &utc));
+	return connection_answer(c, line, daytime_answer(line, 0));
 }
 
 /* 32 bits wrap on 2036-02-07 06:28:16 UTC, and go on from 0; the RFC knows no better. */
-static int time_on_open(struct connection *c, const char *data, size_t size)
+static size_t time_answer(char *data, size_t size)
 {
 	uint32_t answer = htonl((uint32_t)(time(NULL) + SECONDS_1900_TO_1970));
 
+	(void)size;
+	memcpy(data, &answer, sizeof(answer));
+	return sizeof(answer);
+}
+
+static int time_on_open(struct connection *c, const char *data, size_t size)
+{
+	char answer[sizeof(uint32_t)];
+
 	(void)data, (void)size;
-	return connection_answer(c, &answer, sizeof(answer));
+	return connection_answer(c, answer, time_answer(answer, 0));
 }
 
 /* The 95 lines after which the pattern repeats. */
@@ -85,6 +109,23 @@ static const char *chargen_pattern(void)
 		memcpy(text + LINE_CHARACTERS, "\r\n", 2);
 	}
 	return pattern;
+}
+
+/*
+ * "A random number (between 0 and 512) of characters", of lines that each begin where the pattern
+ * goes on. Without random bytes, early after the machine has started, it is none.
+ */
+static size_t chargen_answer(char *data, size_t size)
+{
+	static size_t line;
+	uint16_t random = 0;
+
+	(void)size;
+	if (getrandom(&random, sizeof(random), GRND_NONBLOCK) < 0)
+		random = 0;
+	line = (line + 1) % (N_PRINTING - CHARGEN_MAX / LINE_SIZE - 1);
+	memcpy(data, chargen_pattern() + line * LINE_SIZE, CHARGEN_MAX);
+	return random % (CHARGEN_MAX + 1);
 }
 
 static int chargen_on_open(struct connection *c, const char *data, size_t size)
@@ -114,28 +155,38 @@ static int chargen_on_writable(struct connection *c)
 	return 0;
 }
 
-const struct conversation protocols[] = {
+const struct protocol protocols[] = {
 	{
-		.name = "echo",
-		.on_open = echo_on_open,
-		.on_readable = echo_on_readable,
-		.on_writable = connection_send_waiting,
+		"echo",
+		{
+			.on_open = echo_on_open,
+			.on_readable = echo_on_readable,
+			.on_writable = connection_send_waiting,
+		},
+		echo_answer,
 	},
-	{.name = "discard", .on_readable = connection_discard},
-	{.name = "daytime", .on_open = daytime_on_open, .on_readable = connection_discard},
+	{"discard", {.on_readable = connection_discard}, NULL},
 	{
-		.name = "chargen",
-		.on_open = chargen_on_open,
-		.on_readable = chargen_on_readable,
-		.on_writable = chargen_on_writable,
+		"daytime",
+		{.on_open = daytime_on_open, .on_readable = connection_discard},
+		daytime_answer,
 	},
-	{.name = "time", .on_open = time_on_open, .on_readable = connection_discard},
+	{
+		"chargen",
+		{
+			.on_open = chargen_on_open,
+			.on_readable = chargen_on_readable,
+			.on_writable = chargen_on_writable,
+		},
+		chargen_answer,
+	},
+	{"time", {.on_open = time_on_open, .on_readable = connection_discard}, time_answer},
 	{.name = NULL},
 };
 
-const struct conversation *protocol_find(const char *name)
+const struct protocol *protocol_find(const char *name)
 {
-	for (const struct conversation *protocol = protocols; protocol->name; protocol++)
+	for (const struct protocol *protocol = protocols; protocol->name; protocol++)
 		if (strcmp(protocol->name, name) == 0)
 			return protocol;
 	return NULL;

@@ -156,6 +156,14 @@ void connections_limit(struct connections *all, int64_t patience_ms, uint32_t cr
 	all->max = credit - headroom;
 }
 
+void connections_say_crowded(struct connections *all, struct enrolment *e)
+{
+	if (all->n_crowded > all->n_crowded_said)
+		enrolment_say(e, "too many clients, so that those who wait longest are closed",
+			"raise the credit (-c), or set per_source (usher.conf(5))");
+	all->n_crowded_said = all->n_crowded;
+}
+
 void connections_close_all(struct connections *all)
 {
 	struct connection *c;

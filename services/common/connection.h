@@ -47,7 +47,6 @@ struct connection;
  * closed.
  */
 struct conversation {
-	const char *name;
 	int (*on_open)(struct connection *c, const char *data, size_t size); /* may be NULL */
 	int (*on_readable)(struct connection *c);
 	int (*on_writable)(struct connection *c); /* may be NULL if nothing is ever left unsent */
@@ -73,6 +72,7 @@ struct connections {
 				the longest is closed, first of those that linger */
 	uint64_t n_late;     /* how many were closed because of patience_ms, ... */
 	uint64_t n_crowded;  /* ... and while in conversation because of max */
+	uint64_t n_crowded_said;
 };
 
 struct connection {
@@ -102,6 +102,9 @@ void connections_init(struct connections *all, struct loop *loop);
  * `credit` there is always some left for new ones. So who says nothing keeps nobody out.
  */
 void connections_limit(struct connections *all, int64_t patience_ms, uint32_t credit);
+
+/* Tell once if some were closed because of `max`, of this enrolment. */
+void connections_say_crowded(struct connections *all, struct enrolment *e);
 
 /* Close them all, in the middle of whatever they do. */
 void connections_close_all(struct connections *all);

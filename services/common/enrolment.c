@@ -88,6 +88,8 @@ static void enrolment_on_event(struct watch *watch, uint32_t events)
 		r = usher_accept(e->usher, &accepted, SOCK_NONBLOCK);
 		if (r == 0)
 			serve(e, &accepted);
+		else if (r == USHER_LENT)
+			e->on_lent(e);
 		else if (r == -ESHUTDOWN)
 			enrolment_end(e);
 		else
@@ -96,16 +98,19 @@ static void enrolment_on_event(struct watch *watch, uint32_t events)
 }
 
 int enrolment_init(struct enrolment *e, struct loop *loop, const char *name, uint32_t credit,
-	enrolment_on_connection *on_connection)
+	enrolment_on_connection *on_connection, enrolment_on_lent *on_lent)
 {
 	struct usher_options options = {
 		.size = sizeof(options), .flags = USHER_NONBLOCK, .credit = credit};
 	int r;
 
+	if (on_lent)
+		options.flags |= USHER_LISTENERS;
 	*e = (struct enrolment){
 		.watch.on_event = enrolment_on_event,
 		.loop = loop,
 		.on_connection = on_connection,
+		.on_lent = on_lent,
 		.name = name,
 	};
 	r = usher_new(&e->usher, name, &options);

@@ -31,11 +31,15 @@ struct enrolment;
  */
 typedef int enrolment_on_connection(struct enrolment *e, struct usher_connection *accepted);
 
+/* The sockets that are lent have changed: usher_lent() of e->usher tells which there are. */
+typedef void enrolment_on_lent(struct enrolment *e);
+
 struct enrolment {
 	struct watch watch;
 	TAILQ_ENTRY(enrolment) link; /* the program's */
 	struct loop *loop;
 	enrolment_on_connection *on_connection;
+	enrolment_on_lent *on_lent;
 	const char *name;
 	struct usher *usher;
 	bool is_registered; /* as it was last seen */
@@ -46,12 +50,13 @@ struct enrolment {
 
 /*
  * Register for the service `name` (borrowed, for as long as the enrolment lives), to hold `credit`
- * connections of it at once. Neither waits nor needs usherd.
+ * connections of it at once. Without `on_lent`, NULL, no sockets are lent to it. Neither waits nor
+ * needs usherd.
  *
  * Returns 0, or the error of usher_new() or epoll_ctl(2); then there is nothing to undo.
  */
 int enrolment_init(struct enrolment *e, struct loop *loop, const char *name, uint32_t credit,
-	enrolment_on_connection *on_connection);
+	enrolment_on_connection *on_connection, enrolment_on_lent *on_lent);
 
 /* Take no more connections. */
 void enrolment_drain(struct enrolment *e);

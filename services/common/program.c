@@ -74,9 +74,9 @@ int program_begin(struct program *p)
 }
 
 int program_enrol(struct program *p, struct enrolment *e, const char *name, uint32_t credit,
-	enrolment_on_connection *on_connection)
+	enrolment_on_connection *on_connection, enrolment_on_lent *on_lent)
 {
-	int r = enrolment_init(e, &p->loop, name, credit, on_connection);
+	int r = enrolment_init(e, &p->loop, name, credit, on_connection, on_lent);
 
 	if (r == 0) {
 		TAILQ_INSERT_TAIL(&p->enrolments, e, link);

@@ -35,7 +35,7 @@ int program_begin(struct program *p);
  * or an exit status after telling what is wrong.
  */
 int program_enrol(struct program *p, struct enrolment *e, const char *name, uint32_t credit,
-	enrolment_on_connection *on_connection);
+	enrolment_on_connection *on_connection, enrolment_on_lent *on_lent);
 
 /*
  * Serve until all enrolments are finished, or the time after a signal is over, or at once after a

@@ -2,7 +2,8 @@
 /* A client whose program does not run yet: see client.h. */
 #include "client.h"
 
-#include "report.h"
+#include "loop.h"
+#include "say.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -15,17 +16,17 @@ static const char timed_out[] = "it has not taken the banner in time";
 /* Sends what fits. Returns 0, 1: there is more, or a negative errno. */
 static int send_banner(struct client *client)
 {
-	const struct program *program = client->program;
+	const struct command *command = client->command;
 	ssize_t n = 1;
 
-	while (client->n_sent < program->banner_size && n > 0) {
-		n = send(client->connection.fd, program->banner + client->n_sent,
-			program->banner_size - client->n_sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+	while (client->n_sent < command->banner_size && n > 0) {
+		n = send(client->connection.fd, command->banner + client->n_sent,
+			command->banner_size - client->n_sent, MSG_DONTWAIT | MSG_NOSIGNAL);
 		client->n_sent += n > 0 ? (size_t)n : 0;
 	}
 	if (n < 0 && errno != EAGAIN && errno != EINTR)
 		return -errno;
-	return client->n_sent < program->banner_size;
+	return client->n_sent < command->banner_size;
 }
 
 /* Send and, when all is sent, be ready. */
@@ -61,7 +62,7 @@ static int on_time(sd_event_source *source, uint64_t usec, void *userdata)
 	return 0;
 }
 
-int client_new(struct client **ret, sd_event *event, struct program *program,
+int client_new(struct client **ret, sd_event *event, struct command *command,
 	const struct usher_connection *connection,
 	void (*on_ready)(struct client *client, void *userdata),
 	void (*on_failed)(struct client *client, const char *why, void *userdata), void *userdata)
@@ -72,16 +73,16 @@ int client_new(struct client **ret, sd_event *event, struct program *program,
 	if (!client)
 		return -ENOMEM;
 	*client = (struct client){
-		.program = program_ref(program),
+		.command = command_ref(command),
 		.connection = *connection,
 		.on_ready = on_ready,
 		.on_failed = on_failed,
 		.userdata = userdata,
-		.began_usec = monotonic_usec(),
+		.began_ms = monotonic_ms(),
 	};
 	r = sd_event_add_time_relative(event, &client->time, CLOCK_MONOTONIC,
-		program->banner ? CLIENT_MAX_USEC : CLIENT_RETRY_USEC, 0, on_time, client);
-	if (r >= 0 && program->banner)
+		1000 * (command->banner ? CLIENT_MAX_MS : CLIENT_RETRY_MS), 0, on_time, client);
+	if (r >= 0 && command->banner)
 		r = sd_event_add_io(
 			event, &client->io, connection->fd, EPOLLOUT, on_writable, client);
 	if (r < 0) {
@@ -94,11 +95,11 @@ int client_new(struct client **ret, sd_event *event, struct program *program,
 
 void client_wait(struct client *client)
 {
-	if (monotonic_usec() - client->began_usec >= CLIENT_MAX_USEC) {
+	if (monotonic_ms() - client->began_ms >= CLIENT_MAX_MS) {
 		client->on_failed(client, "no process could be made", client->userdata);
 		return;
 	}
-	(void)sd_event_source_set_time_relative(client->time, CLIENT_RETRY_USEC);
+	(void)sd_event_source_set_time_relative(client->time, 1000 * CLIENT_RETRY_MS);
 	(void)sd_event_source_set_enabled(client->time, SD_EVENT_ONESHOT);
 }
 
@@ -106,7 +107,7 @@ struct client *client_free(struct client *client)
 {
 	sd_event_source_disable_unref(client->io);
 	sd_event_source_disable_unref(client->time);
-	program_unref(client->program);
+	command_unref(client->command);
 	free(client);
 	return NULL;
 }

@@ -3,11 +3,11 @@
  * A client whose program does not run yet: because it is being sent a banner, or because no process
  * could be made just now.
  *
- * Invariant: it is over after CLIENT_MAX_USEC, whatever the client does.
+ * Invariant: it is over after CLIENT_MAX_MS, whatever the client does.
  */
 #pragma once
 
-#include "program.h"
+#include "command.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -16,17 +16,17 @@
 #include <usher.h>
 
 /* How long a client may wait for its program, or let its banner wait. */
-#define CLIENT_MAX_USEC (10 * UINT64_C(1000000))
+#define CLIENT_MAX_MS 10000
 
 /* When it is tried again to make a process. */
-#define CLIENT_RETRY_USEC UINT64_C(500000)
+#define CLIENT_RETRY_MS 500
 
 struct client;
 TAILQ_HEAD(client_list, client);
 
 struct client {
 	TAILQ_ENTRY(client) link; /* the owner's */
-	struct program *program;
+	struct command *command;
 	struct usher_connection connection; /* the owner's to close */
 	void (*on_ready)(struct client *client, void *userdata);
 	void (*on_failed)(struct client *client, const char *why, void *userdata);
@@ -35,7 +35,7 @@ struct client {
 	sd_event_source *io;   /* while the banner does not fit */
 	sd_event_source *time; /* the deadline, or the next try */
 	bool is_waiting;       /* for a process: the owner's */
-	uint64_t began_usec;
+	int64_t began_ms;
 };
 
 /*
@@ -47,12 +47,12 @@ struct client {
  * Returns 0 or -ENOMEM, or the error of epoll_ctl(2) or timerfd_create(2): the connection is the
  * caller's in any case.
  */
-int client_new(struct client **ret, sd_event *event, struct program *program,
+int client_new(struct client **ret, sd_event *event, struct command *command,
 	const struct usher_connection *connection,
 	void (*on_ready)(struct client *client, void *userdata),
 	void (*on_failed)(struct client *client, const char *why, void *userdata), void *userdata);
 
-/* No process could be made: on_ready is called again after CLIENT_RETRY_USEC. */
+/* No process could be made: on_ready is called again after CLIENT_RETRY_MS. */
 void client_wait(struct client *client);
 
 /* The connection stays what it is. Returns NULL. */

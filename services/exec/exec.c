@@ -3,12 +3,13 @@
  * configuration is in apply(). */
 #include "exec.h"
 
+#include "command.h"
 #include "follower.h"
 #include "loader.h"
-#include "program.h"
-#include "report.h"
+#include "loop.h"
+#include "process.h"
+#include "say.h"
 #include "service.h"
-#include "share.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -26,7 +27,7 @@ struct exec {
 	struct loader *loader;
 	struct follower *follower; /* NULL until the first configuration was read */
 	sd_event_source *deadline; /* after SIGTERM */
-	struct programs programs;  /* as they were read last */
+	struct commands commands;  /* as they were read last */
 	struct service_list services;
 	bool is_stopping;
 	int status; /* to exit with */
@@ -92,117 +93,128 @@ static struct service *find_service(const struct exec *exec, const char *name)
 }
 
 /* Those that the configuration has no more, or that have to register anew. */
-static void drain_removed(struct exec *exec, const struct programs *programs)
+static void drain_removed(struct exec *exec, const struct commands *commands)
 {
 	struct service *s = TAILQ_FIRST(&exec->services), *next;
 
 	for (; s; s = next) {
-		const struct program *program = programs_find(programs, service_name(s));
+		const struct command *command = commands_find(commands, service_name(s));
 
 		next = TAILQ_NEXT(s, link);
-		if (s->is_draining || (program && service_can_run(s, program)))
+		if (s->is_draining || (command && service_can_run(s, command)))
 			continue;
-		if (!program)
-			report(service_name(s), "removed");
+		if (!command)
+			say("%s: removed", service_name(s));
 		service_drain(s);
 		if (service_is_finished(s))
 			remove_service(exec, s);
 	}
 }
 
-static void add_service(struct exec *exec, struct program *program)
+static void add_service(struct exec *exec, struct command *command)
 {
 	struct service *s;
-	int r = service_new(&s, exec->event, program, program->instances, on_service_changed, exec);
+	int r = service_new(&s, exec->event, command, command->instances, on_service_changed, exec);
 
 	if (r < 0)
-		report(program->service, "cannot register: %s", strerror(-r));
+		say("%s: cannot register: %s", command->service, strerror(-r));
 	else
 		TAILQ_INSERT_TAIL(&exec->services, s, link);
 }
 
-static void add_new(struct exec *exec, const struct programs *programs)
+static void add_new(struct exec *exec, const struct commands *commands)
 {
-	for (size_t i = 0; i < programs->n; i++) {
-		struct program *program = programs->list[i];
-		struct service *s = find_service(exec, program->service);
+	for (size_t i = 0; i < commands->n; i++) {
+		struct command *command = commands->list[i];
+		struct service *s = find_service(exec, command->service);
 
-		if (!is_wanted(exec, program->service))
+		if (!is_wanted(exec, command->service))
 			continue;
 		if (s)
-			service_set_program(s, program);
+			service_set_command(s, command);
 		else
-			add_service(exec, program);
+			add_service(exec, command);
 	}
 }
 
-/* Each service gets an equal share of what this process may have. */
+/* Each service gets an equal share of what this process may have: a connection takes a descriptor
+ * and a process. */
+static uint32_t share(const struct exec_setting *setting, size_t n_services, uint32_t instances)
+{
+	uint32_t most = instances < USHER_MAX_CREDIT ? instances : USHER_MAX_CREDIT;
+
+	most = process_share(setting->n_fds, n_services, 1, most);
+	return process_share(setting->n_processes, n_services, 1, most);
+}
+
 static void share_out(struct exec *exec)
 {
-	const struct exec_setting *setting = exec->setting;
 	struct service *s;
 	size_t n = 0;
 
 	TAILQ_FOREACH(s, &exec->services, link)
-	n++;
+	{
+		n++;
+	}
 	TAILQ_FOREACH(s, &exec->services, link)
-	service_set_credit(
-		s, share_credit(setting->n_fds, setting->n_processes, n, s->program->instances));
+	{
+		service_set_credit(s, share(exec->setting, n, s->command->instances));
+	}
 }
 
-static const char *find_failure(const struct programs *programs, const char *service)
+static const char *find_failure(const struct commands *commands, const char *service)
 {
-	for (size_t i = 0; i < programs->n_failures; i++)
-		if (strcmp(programs->failures[i].service, service) == 0)
-			return programs->failures[i].why;
+	for (size_t i = 0; i < commands->n_failures; i++)
+		if (strcmp(commands->failures[i].service, service) == 0)
+			return commands->failures[i].why;
 	return NULL;
 }
 
 /* What is new of it: a configuration is often read again without a change. */
-static void report_failures(const struct exec *exec, const struct programs *programs)
+static void report_failures(const struct exec *exec, const struct commands *commands)
 {
-	for (size_t i = 0; i < programs->n_failures; i++) {
-		const struct program_failure *failure = &programs->failures[i];
-		const char *before = find_failure(&exec->programs, failure->service);
+	for (size_t i = 0; i < commands->n_failures; i++) {
+		const struct command_failure *failure = &commands->failures[i];
+		const char *before = find_failure(&exec->commands, failure->service);
 
 		if (is_wanted(exec, failure->service) &&
 			!(before && strcmp(before, failure->why) == 0))
-			report(failure->service, "not registered: %s", failure->why);
+			say("%s: not registered: %s", failure->service, failure->why);
 	}
 }
 
-static void report_missing(const struct exec *exec, const struct programs *programs)
+static void report_missing(const struct exec *exec, const struct commands *commands)
 {
 	for (char **names = exec->setting->services; *names; names++)
-		if (!programs_find(programs, *names) && !find_failure(programs, *names))
-			report(*names,
-				"no such service with exec {} is in the configuration, or it is "
-				"disabled");
+		if (!commands_find(commands, *names) && !find_failure(commands, *names))
+			say("%s: no such service with exec {} is in the configuration, or it is "
+			    "disabled",
+				*names);
 }
 
 /* Only a restart goes to another folder: all registrations would have to move. */
-static const char *choose_run_dir(struct exec *exec, const struct programs *programs)
+static const char *choose_run_dir(struct exec *exec, const struct commands *commands)
 {
 	const char *run_dir = getenv("USHER_RUN_DIR");
 
 	if (exec->setting->run_dir)
 		run_dir = exec->setting->run_dir;
 	if (!run_dir || !*run_dir)
-		run_dir = programs->run_dir;
-	if (exec->programs.run_dir && strcmp(exec->programs.run_dir, programs->run_dir) != 0)
-		report(NULL, "run_dir is changed from %s to %s, which needs a restart",
-			exec->programs.run_dir, programs->run_dir);
+		run_dir = commands->run_dir;
+	if (exec->commands.run_dir && strcmp(exec->commands.run_dir, commands->run_dir) != 0)
+		say("run_dir is changed from %s to %s, which needs a restart",
+			exec->commands.run_dir, commands->run_dir);
 	return run_dir;
 }
 
-static void apply(struct exec *exec, const struct programs *programs)
+static void apply(struct exec *exec, const struct commands *commands)
 {
-	drain_removed(exec, programs);
-	add_new(exec, programs);
+	drain_removed(exec, commands);
+	add_new(exec, commands);
 	share_out(exec);
-	report_failures(exec, programs);
-	if (!exec->programs.run_dir)
-		report_missing(exec, programs);
+	report_failures(exec, commands);
+	if (!exec->commands.run_dir)
+		report_missing(exec, commands);
 }
 
 /* Loading it. */
@@ -217,14 +229,13 @@ static void on_news(void *userdata)
 static void on_refused(const char *why, void *userdata)
 {
 	(void)userdata;
-	report(NULL, "hears of no reloads: %s; send SIGHUP after each, or start it as one of these",
-		why);
+	say("hears of no reloads: %s; send SIGHUP after each, or start it as one of these", why);
 }
 
 /* The first configuration says where usherd is. Returns 0 or a negative errno. */
-static int begin_to_follow(struct exec *exec, const struct programs *programs)
+static int begin_to_follow(struct exec *exec, const struct commands *commands)
 {
-	const char *run_dir = choose_run_dir(exec, programs);
+	const char *run_dir = choose_run_dir(exec, commands);
 
 	if (exec->follower)
 		return 0;
@@ -236,27 +247,27 @@ static int begin_to_follow(struct exec *exec, const struct programs *programs)
 static int take_programs(struct exec *exec, json_t *json, char *why)
 {
 	const struct exec_setting *setting = exec->setting;
-	struct programs programs;
-	int r = programs_parse(&programs, json, &setting->limit, 1, why);
+	struct commands commands;
+	int r = commands_parse(&commands, json, &setting->limit, 1, why);
 
 	if (r < 0)
 		return r;
-	r = begin_to_follow(exec, &programs);
+	r = begin_to_follow(exec, &commands);
 	if (r < 0) {
-		programs_done(&programs);
+		commands_done(&commands);
 		return r;
 	}
-	apply(exec, &programs);
-	programs_done(&exec->programs);
-	exec->programs = programs;
+	apply(exec, &commands);
+	commands_done(&exec->commands);
+	exec->commands = commands;
 	return 0;
 }
 
 static void on_failed_load(struct exec *exec, const char *why, int exit_status)
 {
-	bool is_first = !exec->programs.run_dir;
+	bool is_first = !exec->commands.run_dir;
 
-	report(NULL, "cannot read the configuration: %s%s", why,
+	say("cannot read the configuration: %s%s", why,
 		is_first ? "" : "; the programs stay as they were");
 	if (is_first)
 		finish(exec, exit_status);
@@ -265,7 +276,7 @@ static void on_failed_load(struct exec *exec, const char *why, int exit_status)
 static void on_loaded(json_t *json, const char *load_why, int exit_status, void *userdata)
 {
 	struct exec *exec = userdata;
-	char why[PROGRAM_WHY_SIZE] = "";
+	char why[COMMAND_WHY_SIZE] = "";
 	int r = 0;
 
 	if (json)
@@ -286,7 +297,7 @@ static int on_reload_signal(
 
 	(void)source, (void)info;
 	(void)sd_notifyf(
-		0, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)monotonic_usec());
+		0, "RELOADING=1\nMONOTONIC_USEC=%llu", 1000 * (unsigned long long)monotonic_ms());
 	loader_start(exec->loader);
 	return 0;
 }
@@ -310,7 +321,9 @@ static int on_stop_signal(
 	exec->is_stopping = true;
 	(void)sd_notify(0, "STOPPING=1");
 	TAILQ_FOREACH(s, &exec->services, link)
-	service_drain(s);
+	{
+		service_drain(s);
+	}
 	exec->follower = follower_free(exec->follower);
 	if (is_second || are_all_over(exec) ||
 		sd_event_add_time_relative(exec->event, &exec->deadline, CLOCK_MONOTONIC,
@@ -365,7 +378,7 @@ static void stop(struct exec *exec)
 		remove_service(exec, s);
 	follower_free(exec->follower);
 	loader_free(exec->loader);
-	programs_done(&exec->programs);
+	commands_done(&exec->commands);
 	sd_event_source_disable_unref(exec->deadline);
 	sd_event_unref(exec->event);
 }
@@ -380,7 +393,7 @@ int exec_run(const struct exec_setting *setting)
 	if (r >= 0)
 		r = sd_event_loop(exec.event);
 	if (r < 0) {
-		report(NULL, "cannot go on: %s", strerror(-r));
+		say("cannot go on: %s", strerror(-r));
 		exec.status = EX_OSERR;
 	}
 	stop(&exec);

@@ -6,16 +6,15 @@
  */
 #include "build-config.h"
 #include "exec.h"
+#include "process.h"
+#include "say.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <linux/close_range.h>
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/syscall.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -33,28 +32,15 @@ static const char help[] =
 	"\n"
 	"Without SERVICE: all that have a program. See usher-exec(8).\n";
 
-/* Standard streams that are closed would lend their numbers to connections. */
-static void open_standard_streams(void)
-{
-	int fd;
-
-	do
-		fd = open("/dev/null", O_RDWR);
-	while (fd >= 0 && fd <= STDERR_FILENO);
-	if (fd >= 0)
-		(void)close(fd);
-}
-
 /* Raises the soft limit of descriptors to the hard one: for us, not for programs. */
 static void raise_descriptor_limit(struct exec_setting *setting)
 {
-	struct rlimit *limit = &setting->limit.value, raised;
+	struct rlimit *limit = &setting->limit.value;
 
 	setting->limit.resource = RLIMIT_NOFILE;
 	if (getrlimit(RLIMIT_NOFILE, limit) < 0)
 		*limit = (struct rlimit){.rlim_cur = 1024, .rlim_max = 1024};
-	raised = (struct rlimit){.rlim_cur = limit->rlim_max, .rlim_max = limit->rlim_max};
-	setting->n_fds = setrlimit(RLIMIT_NOFILE, &raised) < 0 ? limit->rlim_cur : raised.rlim_cur;
+	setting->n_fds = process_raise_descriptors();
 }
 
 /* Root's processes are not limited. */
@@ -129,11 +115,12 @@ int main(int argc, char *argv[])
 	struct exec_setting setting;
 	int status;
 
-	open_standard_streams();
+	process_open_streams();
+	say_as("usher-exec");
 	if (!parse_arguments(&setting, &status, argc, argv))
 		return status;
 	if (!has_pidfds()) {
-		fputs("usher-exec: this kernel has no pidfds: Linux 5.3 is needed\n", stderr);
+		say("this kernel has no pidfds: Linux 5.3 is needed");
 		return EX_OSERR;
 	}
 	/* What was open here by accident is for no program, and not for usherd --programs. */

@@ -2,7 +2,8 @@
 /* A running program: see run.h. Its pidfd is what the loop watches. */
 #include "run.h"
 
-#include "report.h"
+#include "loop.h"
+#include "say.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -14,28 +15,28 @@
 /* " exit=0 duration=0.123s", as the service wants it. */
 static void report_end(const struct run *run, const siginfo_t *info)
 {
-	const struct program *program = run->program;
-	uint64_t usec = monotonic_usec() - run->started_usec;
+	const struct command *command = run->command;
+	int64_t ms = monotonic_ms() - run->started_ms;
 	char how[32] = "", duration[48] = "";
 
-	if (!program->is_exit_logged && !program->is_duration_logged)
+	if (!command->is_exit_logged && !command->is_duration_logged)
 		return;
-	if (program->is_exit_logged)
+	if (command->is_exit_logged)
 		(void)snprintf(how, sizeof(how), " %s=%d",
 			info->si_code == CLD_EXITED ? "exit" : "signal", info->si_status);
-	if (program->is_duration_logged)
-		(void)snprintf(duration, sizeof(duration), " duration=%llu.%03llus",
-			(unsigned long long)usec / 1000000, (unsigned long long)usec / 1000 % 1000);
-	report(program->service, "ended pid=%d%s%s", run->pid, how, duration);
+	if (command->is_duration_logged)
+		(void)snprintf(duration, sizeof(duration), " duration=%lld.%03llds",
+			(long long)ms / 1000, (long long)ms % 1000);
+	say("%s: ended pid=%d%s%s", command->service, run->pid, how, duration);
 }
 
 static void report_start(const struct run *run, const char *from)
 {
-	const struct program *program = run->program;
-	bool is_from = program->is_host_logged && from;
+	const struct command *command = run->command;
+	bool is_from = command->is_host_logged && from;
 
-	if (program->is_pid_logged || is_from)
-		report(program->service, "started pid=%d%s%s", run->pid, is_from ? " from=" : "",
+	if (command->is_pid_logged || is_from)
+		say("%s: started pid=%d%s%s", command->service, run->pid, is_from ? " from=" : "",
 			is_from ? from : "");
 }
 
@@ -52,44 +53,44 @@ static int on_pidfd(sd_event_source *source, int fd, uint32_t events, void *user
 	return 0;
 }
 
-static void fill_plan(struct child_plan *plan, const struct program *program, int fd)
+static void fill_plan(struct child_plan *plan, const struct command *command, int fd)
 {
 	union {
 		const char **from;
 		char *const *to;
-	} argv = {.from = program->argv};
+	} argv = {.from = command->argv};
 
 	*plan = (struct child_plan){
-		.path = program->path,
+		.path = command->path,
 		.argv = argv.to,
-		.envp = program->env,
+		.envp = command->env,
 		.fd = fd,
-		.limits = program->limits,
-		.n_limits = program->n_limits,
-		.nice = program->nice,
-		.has_nice = program->has_nice,
-		.has_umask = program->has_umask,
-		.umask = program->umask,
-		.chroot = program->chroot,
-		.directory = program->directory,
-		.has_identity = program->identity.is_changed,
-		.uid = program->identity.uid,
-		.gid = program->identity.gid,
-		.groups = program->identity.groups,
-		.n_groups = program->identity.n_groups,
+		.limits = command->limits,
+		.n_limits = command->n_limits,
+		.nice = command->nice,
+		.has_nice = command->has_nice,
+		.has_umask = command->has_umask,
+		.umask = command->umask,
+		.chroot = command->chroot,
+		.directory = command->directory,
+		.has_identity = command->identity.is_changed,
+		.uid = command->identity.uid,
+		.gid = command->identity.gid,
+		.groups = command->identity.groups,
+		.n_groups = command->identity.n_groups,
 	};
 }
 
 static int start(struct run *run, int fd, char *const *variables, enum child_step *ret_step)
 {
-	struct program *program = run->program;
+	struct command *command = run->command;
 	struct child_plan plan;
-	size_t n = program->n_env;
+	size_t n = command->n_env;
 
 	for (size_t i = 0; variables && variables[i]; i++)
-		program->env[n++] = variables[i];
-	program->env[n] = NULL;
-	fill_plan(&plan, program, fd);
+		command->env[n++] = variables[i];
+	command->env[n] = NULL;
+	fill_plan(&plan, command, fd);
 	return child_spawn(&plan, &run->pid, &run->pidfd, ret_step);
 }
 
@@ -103,7 +104,7 @@ static void end_child(const struct run *run)
 		;
 }
 
-int run_new(struct run **ret, sd_event *event, struct program *program, int fd,
+int run_new(struct run **ret, sd_event *event, struct command *command, int fd,
 	char *const *variables, const char *from, enum child_step *ret_step)
 {
 	struct run *run = malloc(sizeof(*run));
@@ -113,7 +114,7 @@ int run_new(struct run **ret, sd_event *event, struct program *program, int fd,
 	if (!run)
 		return -ENOMEM;
 	*run = (struct run){
-		.program = program_ref(program), .pidfd = -EBADF, .started_usec = monotonic_usec()};
+		.command = command_ref(command), .pidfd = -EBADF, .started_ms = monotonic_ms()};
 	r = start(run, fd, variables, ret_step);
 	if (r >= 0) {
 		r = sd_event_add_io(event, &run->io, run->pidfd, EPOLLIN, on_pidfd, run);
@@ -141,7 +142,7 @@ struct run *run_free(struct run *run)
 	sd_event_source_disable_unref(run->io);
 	if (run->pidfd >= 0)
 		(void)close(run->pidfd);
-	program_unref(run->program);
+	command_unref(run->command);
 	free(run);
 	return NULL;
 }

@@ -6,7 +6,7 @@
  */
 #pragma once
 
-#include "program.h"
+#include "command.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -18,14 +18,14 @@ TAILQ_HEAD(run_list, run);
 
 struct run {
 	TAILQ_ENTRY(run) link; /* the owner's */
-	struct program *program;
+	struct command *command;
 	void (*on_ended)(struct run *run, bool is_success, void *userdata);
 	void *userdata;
 	uint64_t id; /* the owner's: of the connection */
 	pid_t pid;
 	int pidfd;
 	sd_event_source *io;
-	uint64_t started_usec;
+	int64_t started_ms; /* monotonic_ms() */
 };
 
 /*
@@ -35,7 +35,7 @@ struct run {
  *
  * Returns 0, or a negative errno with *ret_step where it failed, after which nothing runs.
  */
-int run_new(struct run **ret, sd_event *event, struct program *program, int fd,
+int run_new(struct run **ret, sd_event *event, struct command *command, int fd,
 	char *const *variables, const char *from, enum child_step *ret_step);
 
 /* Who is told of the end. Must be called before the loop turns again. */

@@ -19,7 +19,7 @@
 
 const char *service_name(const struct service *s)
 {
-	return s->program->service;
+	return s->command->service;
 }
 
 /* The last thing that a handler does: `s` may be gone afterwards. */
@@ -62,15 +62,15 @@ static bool is_shortage(int error, enum child_step step)
 }
 
 static void report_failure(
-	struct service *s, const struct program *program, int error, enum child_step step)
+	struct service *s, const struct command *command, int error, enum child_step step)
 {
-	report_once(&s->failed, service_name(s), "cannot run %s: %s: %s: %s", program->path,
+	say_once(&s->failed, "%s: cannot run %s: %s: %s: %s", service_name(s), command->path,
 		child_step_name(step), strerror(-error), child_step_remedy(step));
 }
 
 /* Returns 0: it runs and has the connection; or a negative errno, and the connection is as before.
  */
-static int start_program(struct service *s, struct program *program,
+static int start_program(struct service *s, struct command *command,
 	struct usher_connection *connection, enum child_step *ret_step)
 {
 	struct sockaddr_storage local = {0};
@@ -84,7 +84,7 @@ static int start_program(struct service *s, struct program *program,
 	if (getsockname(connection->fd, (struct sockaddr *)&local, &length) < 0)
 		length = 0;
 	(void)environment_make(&environment, variables, remote, (struct endpoint){&local, length});
-	r = run_new(&run, s->event, program, connection->fd, variables,
+	r = run_new(&run, s->event, command, connection->fd, variables,
 		endpoint_format(remote, from), ret_step);
 	if (r < 0)
 		return r;
@@ -97,13 +97,13 @@ static int start_program(struct service *s, struct program *program,
 
 /* Returns false if it has to be tried again. */
 static bool start_or_end(
-	struct service *s, struct program *program, struct usher_connection *connection)
+	struct service *s, struct command *command, struct usher_connection *connection)
 {
 	enum child_step step;
-	int r = start_program(s, program, connection, &step);
+	int r = start_program(s, command, connection, &step);
 
 	if (r < 0)
-		report_failure(s, program, r, step);
+		report_failure(s, command, r, step);
 	if (r < 0 && is_shortage(r, step))
 		return false;
 	if (r < 0)
@@ -115,7 +115,7 @@ static void on_client_ready(struct client *client, void *userdata)
 {
 	struct service *s = userdata;
 
-	if (start_or_end(s, client->program, &client->connection)) {
+	if (start_or_end(s, client->command, &client->connection)) {
 		remove_client(s, client);
 		tell_change(s);
 		return;
@@ -133,11 +133,11 @@ static void on_client_failed(struct client *client, const char *why, void *userd
 	struct service *s = userdata;
 	char from[ENVIRONMENT_TEXT_SIZE] = "a client";
 
-	if (client->program->is_host_logged)
+	if (client->command->is_host_logged)
 		(void)endpoint_format(
 			(struct endpoint){&client->connection.peer, client->connection.peer_length},
 			from);
-	report_once(&s->failed, service_name(s), "no program was run for %s: %s", from, why);
+	say_once(&s->failed, "%s: no program was run for %s: %s", service_name(s), from, why);
 	(void)usher_close(s->usher, &client->connection);
 	remove_client(s, client);
 	tell_change(s);
@@ -148,10 +148,11 @@ static void keep_client(struct service *s, struct usher_connection *connection, 
 {
 	struct client *client;
 	int r = client_new(
-		&client, s->event, s->program, connection, on_client_ready, on_client_failed, s);
+		&client, s->event, s->command, connection, on_client_ready, on_client_failed, s);
 
 	if (r < 0) {
-		report_once(&s->failed, service_name(s), "cannot serve a client: %s", strerror(-r));
+		say_once(
+			&s->failed, "%s: cannot serve a client: %s", service_name(s), strerror(-r));
 		(void)usher_close(s->usher, connection);
 		return;
 	}
@@ -164,10 +165,10 @@ static void keep_client(struct service *s, struct usher_connection *connection, 
 /* A program reads from the socket: there is no way to give it what somebody has read before. */
 static void refuse_data(struct service *s, struct usher_connection *connection)
 {
-	report_once(&s->failed, service_name(s),
-		"a connection that '%s' has forwarded was closed: it came with %zu bytes already "
+	say_once(&s->failed,
+		"%s: a connection that '%s' has forwarded was closed: it came with %zu bytes already "
 		"read, which no program can be given: forward without",
-		connection->forwarded_by, connection->data_size);
+		service_name(s), connection->forwarded_by, connection->data_size);
 	(void)usher_close(s->usher, connection);
 }
 
@@ -175,9 +176,9 @@ static void take_connection(struct service *s, struct usher_connection *connecti
 {
 	if (connection->data_size > 0)
 		refuse_data(s, connection);
-	else if (s->program->banner)
+	else if (s->command->banner)
 		keep_client(s, connection, false);
-	else if (!start_or_end(s, s->program, connection))
+	else if (!start_or_end(s, s->command, connection))
 		keep_client(s, connection, true);
 }
 
@@ -190,25 +191,26 @@ static void say_registration(struct service *s)
 	s->is_registered = usher_is_registered(s->usher);
 	if (s->is_registered) {
 		if (!was_registered)
-			report_once(&s->said, service_name(s), "registered");
+			say_once(&s->said, "%s: registered", service_name(s));
 		return;
 	}
 	(void)usher_error(s->usher, reason, sizeof(reason));
 	if (reason[0] != '\0')
-		report_once(&s->said, service_name(s), "not registered: %s", reason);
+		say_once(&s->said, "%s: not registered: %s", service_name(s), reason);
 }
 
 static void on_error(struct service *s, int error)
 {
 	if (error == -EMFILE)
-		report_once(&s->said, service_name(s),
-			"out of descriptors, so that clients wait: raise the limit "
-			"(LimitNOFILE=) or lower instances");
+		say_once(&s->said,
+			"%s: out of descriptors, so that clients wait: raise the limit "
+			"(LimitNOFILE=) or lower instances",
+			service_name(s));
 	else if (error == -EAGAIN || !usher_is_registered(s->usher))
 		say_registration(s);
 	else
-		report_once(
-			&s->said, service_name(s), "cannot take connections: %s", strerror(-error));
+		say_once(&s->said, "%s: cannot take connections: %s", service_name(s),
+			strerror(-error));
 }
 
 /* From now on usher_fd() is always readable. */
@@ -218,7 +220,7 @@ static void end_registration(struct service *s)
 
 	if (!s->is_draining) {
 		(void)usher_error(s->usher, reason, sizeof(reason));
-		report(service_name(s), "takes no more connections: %s", reason);
+		say("%s: takes no more connections: %s", service_name(s), reason);
 	}
 	s->is_over = true;
 	s->io = sd_event_source_disable_unref(s->io);
@@ -236,6 +238,8 @@ static int on_readable(sd_event_source *source, int fd, uint32_t events, void *u
 		r = usher_accept(s->usher, &connection, 0);
 		if (r == 0)
 			take_connection(s, &connection);
+		else if (r == USHER_LENT)
+			borrowing_refresh(&s->borrowing);
 		else if (r == -ESHUTDOWN)
 			end_registration(s);
 		else
@@ -245,18 +249,28 @@ static int on_readable(sd_event_source *source, int fd, uint32_t events, void *u
 	return 0;
 }
 
+static void on_idle(void *userdata)
+{
+	tell_change(userdata);
+}
+
 static int open_registration(struct service *s)
 {
 	struct usher_options options = {
-		.size = sizeof(options), .flags = USHER_NONBLOCK, .credit = s->credit};
+		.size = sizeof(options),
+		.flags = USHER_NONBLOCK | (s->command->has_lent ? USHER_LISTENERS : 0),
+		.credit = s->credit,
+	};
 	int r = usher_new(&s->usher, service_name(s), &options);
 
 	if (r < 0)
 		return r;
+	borrowing_init(&s->borrowing, s->event, s->usher, on_idle, s);
+	s->borrowing.command = s->command;
 	return sd_event_add_io(s->event, &s->io, usher_fd(s->usher), EPOLLIN, on_readable, s);
 }
 
-int service_new(struct service **ret, sd_event *event, struct program *program, uint32_t credit,
+int service_new(struct service **ret, sd_event *event, struct command *command, uint32_t credit,
 	void (*on_changed)(struct service *s, void *userdata), void *userdata)
 {
 	struct service *s = malloc(sizeof(*s));
@@ -266,7 +280,7 @@ int service_new(struct service **ret, sd_event *event, struct program *program, 
 		return -ENOMEM;
 	*s = (struct service){
 		.event = event,
-		.program = program_ref(program),
+		.command = command_ref(command),
 		.credit = credit,
 		.on_changed = on_changed,
 		.userdata = userdata,
@@ -282,19 +296,19 @@ int service_new(struct service **ret, sd_event *event, struct program *program, 
 	return 0;
 }
 
-bool service_can_run(const struct service *s, const struct program *program)
+bool service_can_run(const struct service *s, const struct command *command)
 {
-	return s->program->has_lent == program->has_lent;
+	return s->command->has_lent == command->has_lent;
 }
 
-void service_set_program(struct service *s, struct program *program)
+void service_set_command(struct service *s, struct command *command)
 {
-	struct program *before = s->program;
+	struct command *before = s->command;
 
-	s->program = program_ref(program);
-	if (!program_equal(before, program))
-		report(service_name(s), "changed, from the next connection");
-	program_unref(before);
+	s->command = s->borrowing.command = command_ref(command);
+	if (!command_equal(before, command))
+		say("%s: changed, from the next connection", service_name(s));
+	command_unref(before);
 }
 
 void service_set_credit(struct service *s, uint32_t credit)
@@ -316,7 +330,8 @@ bool service_is_over(const struct service *s)
 
 bool service_is_finished(const struct service *s)
 {
-	return s->is_over && TAILQ_EMPTY(&s->runs) && TAILQ_EMPTY(&s->clients);
+	return s->is_over && TAILQ_EMPTY(&s->runs) && TAILQ_EMPTY(&s->clients) &&
+	       borrowing_is_idle(&s->borrowing);
 }
 
 struct service *service_free(struct service *s)
@@ -334,9 +349,11 @@ struct service *service_free(struct service *s)
 		TAILQ_REMOVE(&s->runs, run, link);
 		run_free(run);
 	}
+	if (s->usher)
+		borrowing_done(&s->borrowing);
 	sd_event_source_disable_unref(s->io);
 	usher_free(s->usher);
-	program_unref(s->program);
+	command_unref(s->command);
 	free(s);
 	return NULL;
 }

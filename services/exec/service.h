@@ -5,14 +5,17 @@
  * It tells standard error what an administrator should know, in one line when it changes; nothing
  * of that ends it, because whatever is wrong may be put right.
  *
- * Invariant: each connection that came and is not released yet is a client or a run.
+ * Invariant: each connection that came and is not released yet is a client or a run. Programs of
+ * lent sockets are in `borrowing`, and count nowhere.
  */
 #pragma once
 
+#include "borrowed.h"
 #include "client.h"
-#include "program.h"
-#include "report.h"
+#include "command.h"
+#include "loop.h"
 #include "run.h"
+#include "say.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -25,17 +28,18 @@ TAILQ_HEAD(service_list, service);
 struct service {
 	TAILQ_ENTRY(service) link; /* the owner's */
 	sd_event *event;
-	struct program *program; /* for the next connection */
+	struct command *command; /* for the next connection */
 	struct usher *usher;
 	sd_event_source *io;
 	struct run_list runs;
 	struct client_list clients;
-	unsigned int n_waiting; /* clients for whom no process could be made */
-	uint32_t credit;	/* the share of this service */
-	bool is_registered;	/* as it was last seen */
-	bool is_draining;	/* service_drain() was called */
-	bool is_over;		/* no more connections will come */
-	struct episode said, failed;
+	struct borrowing borrowing; /* of its lent sockets */
+	unsigned int n_waiting;	    /* clients for whom no process could be made */
+	uint32_t credit;	    /* the share of this service */
+	bool is_registered;	    /* as it was last seen */
+	bool is_draining;	    /* service_drain() was called */
+	bool is_over;		    /* no more connections will come */
+	struct said said, failed;
 	void (*on_changed)(struct service *s, void *userdata);
 	void *userdata;
 };
@@ -47,17 +51,17 @@ struct service {
  *
  * Returns 0, or the error of usher_new() or epoll_ctl(2).
  */
-int service_new(struct service **ret, sd_event *event, struct program *program, uint32_t credit,
+int service_new(struct service **ret, sd_event *event, struct command *command, uint32_t credit,
 	void (*on_changed)(struct service *s, void *userdata), void *userdata);
 
 /* Whose it is. */
 const char *service_name(const struct service *s);
 
 /* Can this registration serve for it too, or is another one needed? */
-bool service_can_run(const struct service *s, const struct program *program);
+bool service_can_run(const struct service *s, const struct command *command);
 
 /* Run this one from the next connection on. */
-void service_set_program(struct service *s, struct program *program);
+void service_set_command(struct service *s, struct command *command);
 
 /* Hold at most so many connections from now on; 1 to USHER_MAX_CREDIT. */
 void service_set_credit(struct service *s, uint32_t credit);

@@ -83,7 +83,7 @@ static int serve(struct mux *m, const struct choices *choices, uint32_t wanted_c
 		credit = wanted_credit;
 	if (status == 0)
 		status = program_enrol(
-			&program, &m->enrolment, choices->service, credit, mux_on_connection);
+			&program, &m->enrolment, choices->service, credit, mux_on_connection, NULL);
 	if (status == 0) {
 		mux_init(m, (int64_t)choices->deadline * 1000, credit);
 		status = program_run(&program);

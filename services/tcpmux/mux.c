@@ -134,7 +134,6 @@ static int on_readable(struct connection *c)
 }
 
 static const struct conversation conversation = {
-	.name = "tcpmux",
 	.on_open = on_open,
 	.on_readable = on_readable,
 	.on_writable = send_help,
@@ -142,21 +141,11 @@ static const struct conversation conversation = {
 	.size = sizeof(struct client),
 };
 
-/* "tcpmux: too many ...": once in an episode, by enrolment_say(). */
-static void say_crowded(struct mux *m)
-{
-	if (m->connections.n_crowded == m->n_crowded_told)
-		return;
-	m->n_crowded_told = m->connections.n_crowded;
-	enrolment_say(&m->enrolment, "too many clients, so that those who wait longest are closed",
-		"raise the credit (-c), or set per_source (usher.conf(5))");
-}
-
 static bool format_tally(struct tally *t, char *text, size_t size)
 {
 	struct mux *m = (struct mux *)t->enrolment;
 
-	say_crowded(m);
+	connections_say_crowded(&m->connections, &m->enrolment);
 	(void)snprintf(text, size,
 		"%zu waiting; %" PRIu64 " forwarded, %" PRIu64 " helped, %" PRIu64
 		" refused, %" PRIu64 " too late, %" PRIu64 " too many",

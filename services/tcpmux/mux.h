@@ -22,7 +22,6 @@ struct mux {
 	struct connections connections;
 	struct tally tally;
 	uint64_t n_forwarded, n_refused, n_helped;
-	uint64_t n_crowded_told;
 };
 
 /* After the enrolment, with its credit: clients have `patience_ms` to say what they want. */

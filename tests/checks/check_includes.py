@@ -19,20 +19,22 @@ FLOORS = (
     {"programs", "status"},
     {"reload"},
     {"service"},
-    {"intake", "rendezvous", "rundir", "parking", "provider", "control"},
+    {"intake", "rendezvous", "rundir", "parking", "provider", "control", "dump"},
     {"account", "forwarded", "listener", "succession"},
     {"inheritance"},
     {"acceptor", "closer", "connection", "fdstore", "log", "occupant", "privilege", "unixsocket"},
     {"notify"},
-    {"admission", "background", "config", "dispatch"},
-    {"names"},
-    {"address", "network", "siphash"},
+    {"admission", "background", "dispatch"},
+    {"denied", "rules", "sources"},
+    {"config"},
+    {"names", "netmap"},
+    {"address", "bucket", "network", "siphash"},
 )
 # Neighbours of one floor of whom the first may know the second.
 NEIGHBOURS = {("provider", "rendezvous")}
 
-# dispatch and admission decide; they do not act. These headers are types and memory only.
-PURE_ROOMS = {"dispatch", "admission"}
+# dispatch, and admission with what it is made of, decide; they do not act. These headers are types and memory only.
+PURE_ROOMS = {"dispatch", "admission", "bucket", "denied", "netmap", "rules", "siphash", "sources"}
 PURE_HEADERS = {
     "assert.h", "errno.h", "limits.h", "netinet/in.h", "stdbool.h", "stddef.h", "stdint.h",
     "stdlib.h", "string.h", "sys/socket.h", "sys/types.h",

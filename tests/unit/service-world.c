@@ -175,7 +175,7 @@ void say(struct peer *p, uint16_t type, union wire_message *message, size_t size
 	assert_int_equal(fdpass_send(p->fd, message, size, NULL, 0), 0);
 }
 
-static void say_hello_with(struct peer *p, int32_t how_many, uint16_t flags)
+void say_hello_with(struct peer *p, int32_t how_many, uint16_t flags)
 {
 	const struct wire_hello hello = {
 		.header = {.type = WIRE_HELLO, .flags = flags},

@@ -70,6 +70,7 @@ bool is_connected(const struct world *w, size_t i);
 /* Connect to the rendezvous; and say HELLO; and wait for WELCOME. */
 void connect_peer(struct world *w, struct peer *p);
 void say_hello(struct peer *p, int32_t credit);
+void say_hello_with(struct peer *p, int32_t credit, uint16_t flags);
 void join(struct world *w, struct peer *p, int32_t credit);
 void join_as_standby(struct world *w, struct peer *p, int32_t credit);
 

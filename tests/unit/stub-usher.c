@@ -53,6 +53,10 @@ int usher_accept(struct usher *u, struct usher_connection *ret, int flags)
 	int fds[2];
 
 	assert_int_equal(flags, SOCK_NONBLOCK);
+	if (u->n_changes > 0) {
+		u->n_changes--;
+		return USHER_LENT;
+	}
 	if (u->n_pending == 0) {
 		u->error = 0;
 		return u->is_over ? -ESHUTDOWN : error ? error : -EAGAIN;
@@ -123,5 +127,13 @@ int usher_error(struct usher *u, char *text, size_t size)
 int usher_set_status(struct usher *u, const char *text)
 {
 	(void)snprintf(u->status, sizeof(u->status), "%s", text);
+	return 0;
+}
+
+int usher_lent(struct usher *u, size_t index, struct usher_lent *ret)
+{
+	if (index >= u->n_lent)
+		return -ENOENT;
+	*ret = u->lent[index];
 	return 0;
 }

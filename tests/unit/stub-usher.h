@@ -19,6 +19,10 @@ struct usher {
 	bool is_registered;
 	char error_text[128];
 
+	struct usher_lent lent[8]; /* what usher_lent() tells */
+	size_t n_lent;
+	unsigned int n_changes; /* how often usher_accept() says that they have changed */
+
 	int forward_error; /* of usher_forward(), until it is 0 */
 	int forwarded_fd;  /* a copy of the socket that was forwarded last; the test's */
 	char forwarded_to[64];

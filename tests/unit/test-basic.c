@@ -94,7 +94,7 @@ static int serve_with(const char *protocol, int server_fd, const char *data, siz
 	struct usher_connection accepted = {
 		.fd = server_fd, .id = 42, .data = data, .data_size = size};
 
-	return connection_open(&all, protocol_find(protocol), &enrolment, &accepted);
+	return connection_open(&all, &protocol_find(protocol)->conversation, &enrolment, &accepted);
 }
 
 static int serve(const char *protocol, int server_fd)
@@ -496,8 +496,9 @@ static void test_lingering_beyond_limit_ends_oldest(void **state)
 
 		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
 		accepted.fd = fds[0];
-		assert_int_equal(
-			connection_open(&all, protocol_find("time"), &enrolment, &accepted), 0);
+		assert_int_equal(connection_open(&all, &protocol_find("time")->conversation,
+					 &enrolment, &accepted),
+			0);
 		close(fds[1]);
 	}
 	all.timer.on_time(&all.timer, 0);

@@ -28,8 +28,7 @@ void *__wrap_calloc(size_t n, size_t size)
 	return is_memory_out ? NULL : __real_calloc(n, size);
 }
 
-static const struct conversation conversation = {
-	.name = "silence", .on_readable = connection_discard};
+static const struct conversation conversation = {.on_readable = connection_discard};
 
 static int on_connection(struct enrolment *e, struct usher_connection *accepted)
 {
@@ -40,7 +39,8 @@ static void begin(void)
 {
 	talk_begin();
 	connections_init(&all, &talk.loop);
-	assert_int_equal(enrolment_init(&enrolment, &talk.loop, "test", 100, on_connection), 0);
+	assert_int_equal(
+		enrolment_init(&enrolment, &talk.loop, "test", 100, on_connection, NULL), 0);
 }
 
 static void end(void)

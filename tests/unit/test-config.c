@@ -321,6 +321,18 @@ static void test_range_is_a_listener_for_each_port(void **state)
 	config_free(config);
 }
 
+static void test_file_to_log_to_is_a_descriptor(void **state)
+{
+	struct config *config = load_text(
+		"service a { listen = {\"tcp:80\"}\n"
+		"log_type = {\"file\", \"/var/log/a\"} }\n"
+		"service b { listen = {\"tcp:81\"} log_type = {\"syslog\", \"daemon\"} }");
+
+	(void)state;
+	assert_int_equal(config_n_fds(config), 256 + 2 * (1 + 1 + 2 * 16) + 1);
+	config_free(config);
+}
+
 /* Every way to write a comment, and quotes around what looks like one. */
 static void test_comments_leave_the_lines_as_they_are(void **state)
 {
@@ -588,6 +600,7 @@ int main(void)
 		check_test(test_durations),
 		check_test(test_services_are_equal_only_in_every_option),
 		check_test(test_range_is_a_listener_for_each_port),
+		check_test(test_file_to_log_to_is_a_descriptor),
 		check_test(test_comments_leave_the_lines_as_they_are),
 		check_test(test_services_are_sorted_and_found),
 		check_test(test_defaults_before_and_after_the_services),

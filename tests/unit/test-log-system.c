@@ -4,6 +4,7 @@
  * child. Skipped where such a namespace cannot be had.
  */
 #include "fd.h"
+#include "log-destination.h"
 #include "log.h"
 #include "test.h"
 
@@ -103,6 +104,49 @@ static void test_journal_gets_named_fields(void **state)
 	assert_true(run_in_own_mounts(write_to_journal));
 }
 
+static bool write_event_to_journal(void)
+{
+	static const char *const fields[] = {"MESSAGE=event=start service=echo peer=192.0.2.1\n",
+		"PRIORITY=6\n", "USHER_EVENT=start\n", "USHER_SERVICE=echo\n",
+		"USHER_PEER=192.0.2.1\n", NULL};
+	int fd = listen_at("/run", "/run/systemd/journal/socket");
+
+	if (fd < 0 || log_open(LOG_TO_JOURNAL, NULL) < 0)
+		return false;
+	log_write_event(NULL, LOG_INFO,
+		&(struct log_about){.event = "start", .service = "echo", .peer = "192.0.2.1"});
+	log_close(ENOUGH_USEC);
+	return has_all(next_datagram(fd), fields);
+}
+
+static void test_journal_gets_events_with_named_fields(void **state)
+{
+	(void)state;
+	assert_true(run_in_own_mounts(write_event_to_journal));
+}
+
+/* Of its own facility and level, whatever the priority and wherever messages go. */
+static bool write_event_to_syslog(void)
+{
+	static const char *const parts[] = {"<133>", "]: event=start service=echo", NULL};
+	int fd = listen_at("/dev", "/dev/log");
+	struct log_destination *to;
+
+	if (fd < 0 || log_open(LOG_TO_STDERR, NULL) < 0 ||
+		log_destination_new_syslog(&to, LOG_LOCAL0, LOG_NOTICE) < 0)
+		return false;
+	log_write_event(to, LOG_INFO, &(struct log_about){.event = "start", .service = "echo"});
+	log_destination_unref(to);
+	log_close(ENOUGH_USEC);
+	return has_all(next_datagram(fd), parts) && next_datagram(fd)[0] == '\0';
+}
+
+static void test_syslog_gets_events_with_a_facility(void **state)
+{
+	(void)state;
+	assert_true(run_in_own_mounts(write_event_to_syslog));
+}
+
 static bool write_to_syslog(void)
 {
 	int fd = listen_at("/dev", "/dev/log");
@@ -148,6 +192,8 @@ int main(void)
 	const bool can_mount = run_in_own_mounts(mount_tmpfs);
 	const struct CMUnitTest tests[] = {
 		check_test_if(can_mount, test_journal_gets_named_fields),
+		check_test_if(can_mount, test_journal_gets_events_with_named_fields),
+		check_test_if(can_mount, test_syslog_gets_events_with_a_facility),
 		check_test_if(can_mount, test_syslog_gets_a_line),
 		check_test_if(can_mount, test_stalled_syslog_blocks_nobody),
 	};

@@ -475,6 +475,36 @@ static void test_full_pipe_blocks_nobody_and_drops_are_reported(void **state)
 	free(text);
 }
 
+/* Strangers cause events, and must not push out what an administrator is told. */
+static void test_events_leave_room_for_messages(void **state)
+{
+	enum { N_EVENTS = 2000, N_MESSAGES = 200 };
+	struct capture capture;
+	uint64_t n_before = log_n_dropped(), n_dropped;
+	size_t n_fill;
+	char *text;
+
+	(void)state;
+	capture_begin(&capture);
+	n_fill = capture_fill();
+	assert_int_equal(log_open(LOG_TO_STDERR, NULL), 0);
+	for (int i = 0; i < N_EVENTS; i++)
+		log_write_event(NULL, LOG_INFO, &(struct log_about){.event = "start"});
+	n_dropped = log_n_dropped() - n_before;
+	assert_in_range(n_dropped, N_EVENTS - 769, N_EVENTS - 768);
+	for (int i = 0; i < N_MESSAGES; i++)
+		log_write(LOG_INFO, NULL, "message");
+	assert_int_equal(log_n_dropped() - n_before, n_dropped);
+
+	skip_bytes(capture.reader, n_fill);
+	log_close(LONG_ENOUGH_USEC);
+	capture_end(&capture);
+	text = capture_read(&capture);
+	assert_int_equal(count_of(text, "usherd: event=start\n"), N_EVENTS - n_dropped);
+	assert_int_equal(count_of(text, "usherd: message\n"), N_MESSAGES);
+	free(text);
+}
+
 static void test_wait_is_for_all_that_was_said(void **state)
 {
 	struct capture capture;
@@ -633,6 +663,7 @@ int main(void)
 		check_test(test_file_is_appended_dated_and_opened_anew),
 		check_test(test_target_that_cannot_be_opened_leaves_the_old_one),
 		check_test(test_full_pipe_blocks_nobody_and_drops_are_reported),
+		check_test(test_events_leave_room_for_messages),
 		check_test(test_wait_is_for_all_that_was_said),
 		check_test(test_close_gives_up_at_its_deadline),
 		check_test(test_reader_that_went_away_is_survived),

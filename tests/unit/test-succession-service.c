@@ -391,6 +391,68 @@ static void test_a_forwarded_connection(void **state)
 	end(&w);
 }
 
+static void join_to_borrow(struct world *w, struct peer *p)
+{
+	connect_peer(w, p);
+	say_hello_with(p, 1, WIRE_HELLO_TAKES_LISTENERS);
+	expect(p, WIRE_WELCOME);
+	expect(p, WIRE_LISTENERS);
+	fdpass_close(&p->received, 0);
+}
+
+static void test_who_has_what_is_lent(void **state)
+{
+	struct peer first, second;
+	struct world w;
+	json_t *saved, *borrower, *other;
+
+	(void)state;
+	begin(&w);
+	w.config.deliver = CONFIG_DELIVER_LISTENER;
+	open_service_on(&w, "tcp:127.0.0.1:0");
+	join_to_borrow(&w, &first);
+	join_to_borrow(&w, &second);
+	saved = check_restored(&w);
+	borrower = first_provider(saved);
+	other = json_array_get(list_of(saved, "providers"), 1);
+	assert_true(json_is_true(json_object_get(borrower, "is_borrower")));
+	assert_false(json_is_true(json_object_get(other, "is_borrower")));
+	assert_true(json_is_true(json_object_get(other, "takes_listeners")));
+	assert_true(json_is_true(
+		json_object_get(json_array_get(list_of(saved, "listeners"), 0), "is_for_lending")));
+	json_decref(saved);
+	expect_nothing(&first); /* nor did the next usherd say anything */
+	expect_nothing(&second);
+	leave(&first);
+	leave(&second);
+	turn_while_ready();
+	end(&w);
+}
+
+static void test_who_was_not_told_yet_what_is_lent(void **state)
+{
+	struct world w;
+	struct peer p;
+	json_t *saved;
+
+	(void)state;
+	begin(&w);
+	w.config.deliver = CONFIG_DELIVER_LISTENER;
+	open_service_on(&w, "tcp:127.0.0.1:0");
+	join_to_borrow(&w, &p);
+	make_narrow(&w, 1);
+	while (!provider_of(&w, 1)->owes_listeners) {
+		service_set_paused(w.service, true);
+		service_set_paused(w.service, false);
+	}
+	saved = check_restored(&w);
+	assert_true(json_is_true(json_object_get(first_provider(saved), "owes_listeners")));
+	json_decref(saved);
+	leave(&p);
+	turn_while_ready();
+	end(&w);
+}
+
 static void test_a_paused_service(void **state)
 {
 	struct world w;
@@ -444,6 +506,8 @@ int main(void)
 		check_loop_test(test_what_is_owed_to_a_provider),
 		check_loop_test(test_a_connection_that_was_parked_keeps_its_time),
 		check_loop_test(test_a_forwarded_connection),
+		check_loop_test(test_who_has_what_is_lent),
+		check_loop_test(test_who_was_not_told_yet_what_is_lent),
 		check_loop_test(test_a_paused_service),
 		check_loop_test(test_a_service_that_is_ending),
 	};

@@ -23,7 +23,8 @@ static void begin(void)
 	assert_int_equal(directory_add(&mux.directory, "smtp=mail"), 0);
 	assert_int_equal(directory_add(&mux.directory, "+whois"), 0);
 	assert_int_equal(
-		enrolment_init(&mux.enrolment, &talk.loop, "test", CREDIT, mux_on_connection), 0);
+		enrolment_init(&mux.enrolment, &talk.loop, "test", CREDIT, mux_on_connection, NULL),
+		0);
 	mux_init(&mux, PATIENCE_MS, CREDIT);
 }
 

@@ -18,12 +18,12 @@
 #include <stdint.h>
 
 /* Most bytes of a banner. */
-#define PROGRAM_MAX_BANNER 65536
+#define COMMAND_MAX_BANNER 65536
 
 /* A sentence about what is wrong with one. */
-#define PROGRAM_WHY_SIZE 384
+#define COMMAND_WHY_SIZE 384
 
-struct program {
+struct command {
 	unsigned int n_references;
 	char *service;
 	json_t *json; /* that it was made of, and that the texts below are of */
@@ -46,15 +46,18 @@ struct program {
 	bool is_host_logged, is_pid_logged, is_duration_logged, is_exit_logged;
 };
 
+/* A service whose program cannot be run as it is configured. */
+struct command_failure {
+	char *service;
+	char why[COMMAND_WHY_SIZE];
+};
+
 /* All of them. */
-struct programs {
+struct commands {
 	char *run_dir;
-	struct program **list; /* one reference of each */
+	struct command **list; /* one reference of each */
 	size_t n;
-	struct program_failure { /* services whose program cannot be run as configured */
-		char *service;
-		char why[PROGRAM_WHY_SIZE];
-	} * failures;
+	struct command_failure *failures;
 	size_t n_failures;
 };
 
@@ -63,23 +66,23 @@ struct programs {
  * of this process, the contents of banners). `limits` is for all programs that have none of their
  * own of a kind: n_limits of them.
  *
- * Returns 0 with *ret, to be freed by programs_done(), or -EINVAL with a sentence in `why`
- * (PROGRAM_WHY_SIZE): this is not that JSON; or -ENOMEM.
+ * Returns 0 with *ret, to be freed by commands_done(), or -EINVAL with a sentence in `why`
+ * (COMMAND_WHY_SIZE): this is not that JSON; or -ENOMEM.
  */
-int programs_parse(struct programs *ret, json_t *json, const struct child_limit *limits,
+int commands_parse(struct commands *ret, json_t *json, const struct child_limit *limits,
 	size_t n_limits, char *why);
 
 /* One that is all zero is allowed. */
-void programs_done(struct programs *programs);
+void commands_done(struct commands *commands);
 
 /* The one of that service, or NULL. */
-struct program *programs_find(const struct programs *programs, const char *service);
+struct command *commands_find(const struct commands *commands, const char *service);
 
-/* Another reference. Returns `program`. */
-struct program *program_ref(struct program *program);
+/* Another reference. Returns `command`. */
+struct command *command_ref(struct command *command);
 
 /* NULL is allowed. Returns NULL. */
-struct program *program_unref(struct program *program);
+struct command *command_unref(struct command *command);
 
 /* Would both run the same in the same way, as far as the configuration says? */
-bool program_equal(const struct program *a, const struct program *b);
+bool command_equal(const struct command *a, const struct command *b);
