@@ -3,8 +3,9 @@
  * usherd from the inside: for the server*.c files alone.
  *
  * server.c starts, turns and stops, server-reload.c carries out configurations, server-lookup.c
- * waits for the names in them, server-requests.c answers usherctl, server-signals.c does as signals
- * say, server-upgrade.c leaves everything to the next usherd and takes it from the one before.
+ * waits for the names in them, server-denied.c keeps what sensors remember, server-requests.c
+ * answers usherctl, server-signals.c does as signals say, server-upgrade.c leaves everything to the
+ * next usherd and takes it from the one before.
  */
 #pragma once
 
@@ -23,6 +24,7 @@ struct server {
 	sd_event *event;
 	struct config *config;
 	struct service_list services;
+	struct denied *denied;
 	struct control *control;
 	struct dump *dump; /* the state, for who sends SIGUSR1 */
 	int lock_fd;	   /* of run_dir: held while we run */
@@ -105,6 +107,12 @@ int server_save(const struct server *server, int client_fd, struct succession **
 
 /* Have the program take our place. Returns only if it can't: why, for usherctl. */
 json_t *server_upgrade(struct server *server, int client_fd);
+
+/* What sensors remember: make it, as a part of the start; leave it to the next usherd; have it from
+ * the one before. Returns 0 or a negative errno, the first of which is logged. */
+int server_make_denied(struct server *server);
+int server_save_denied(const struct server *server, struct succession *ret);
+void server_restore_denied(struct server *server);
 
 /* First of all: is there the state of an earlier usherd? Returns 0 or more, or a negative errno,
  * which is logged. */

@@ -32,6 +32,8 @@ json_t *server_status(const struct server *server)
 	return status_json(&(struct status_source){
 		.config = server->config,
 		.services = &server->services,
+		.n_denied = denied_n(server->denied, server_now(server)),
+		.now_usec = server_now(server),
 		.uptime_usec = server_now(server) - server->started_usec,
 		.program = server->program,
 		.n_upgrades = server->n_upgrades,
