@@ -145,7 +145,7 @@ enum admission_reason admission_ready(struct admission *admission, uint32_t load
 	if (*ret_until_usec > now_usec)
 		return ADMISSION_RATE;
 	*ret_until_usec = now_usec + LOAD_USEC;
-	if (admission_asks_load(admission) && load_percent >= admission->config->max_load_percent)
+	if (admission_asks_load(admission) && load_percent > admission->config->max_load_percent)
 		return ADMISSION_MAX_LOAD;
 	return ADMISSION_ADMITTED;
 }

@@ -48,8 +48,8 @@ static void replace_unprintable(char *text)
 	}
 }
 
-__attribute__((format(printf, 2, 0))) static char *format_line(
-	struct config_place place, const char *format, va_list args)
+__attribute__((format(printf, 3, 0))) static char *format_line(
+	struct config_place place, const char *kind, const char *format, va_list args)
 {
 	char *sentence, *line;
 	int r = vasprintf(&sentence, format, args);
@@ -58,17 +58,18 @@ __attribute__((format(printf, 2, 0))) static char *format_line(
 		return NULL;
 	if (!place.file)
 		return sentence;
-	r = place.line > 0 ? asprintf(&line, "%s:%d: %s", place.file, place.line, sentence)
-			   : asprintf(&line, "%s: %s", place.file, sentence);
+	r = place.line > 0 ? asprintf(&line, "%s:%d: %s%s", place.file, place.line, kind, sentence)
+			   : asprintf(&line, "%s: %s%s", place.file, kind, sentence);
 	free(sentence);
 	return r < 0 ? NULL : line;
 }
 
 /* Append a line to errors or to warnings. */
-__attribute__((format(printf, 5, 0))) static void add_line(struct config_errors *errors,
-	char ***lines, size_t *n_lines, struct config_place place, const char *format, va_list args)
+__attribute__((format(printf, 3, 0))) static void add_line(struct config_errors *errors,
+	struct config_place place, const char *format, va_list args, bool is_warning)
 {
-	char **line;
+	char ***lines = is_warning ? &errors->warnings : &errors->lines, **line;
+	size_t *n_lines = is_warning ? &errors->n_warnings : &errors->n_lines;
 
 	if (*n_lines > CONFIG_MAX_ERRORS)
 		return;
@@ -76,11 +77,10 @@ __attribute__((format(printf, 5, 0))) static void add_line(struct config_errors 
 	if (!line)
 		return;
 	if (*n_lines > CONFIG_MAX_ERRORS)
-		*line = strdup(lines == &errors->lines
-				       ? "There are more errors, which are not shown."
-				       : "There are more warnings, which are not shown.");
+		*line = strdup(is_warning ? "There are more warnings, which are not shown."
+					  : "There are more errors, which are not shown.");
 	else
-		*line = format_line(place, format, args);
+		*line = format_line(place, is_warning ? "warning: " : "", format, args);
 	if (*line) {
 		replace_unprintable(*line);
 	} else {
@@ -95,7 +95,7 @@ void config_errors_add(
 	va_list args;
 
 	va_start(args, format);
-	add_line(errors, &errors->lines, &errors->n_lines, place, format, args);
+	add_line(errors, place, format, args, false);
 	va_end(args);
 }
 
@@ -105,7 +105,7 @@ void config_warnings_add(
 	va_list args;
 
 	va_start(args, format);
-	add_line(errors, &errors->warnings, &errors->n_warnings, place, format, args);
+	add_line(errors, place, format, args, true);
 	va_end(args);
 }
 

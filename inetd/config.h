@@ -264,7 +264,8 @@ struct config_errors {
 	char **lines; /* at most CONFIG_MAX_ERRORS and a last one that says so; UTF-8 without
 			 control characters */
 	size_t n_lines;
-	char **warnings; /* the same, of what does not keep the file from being used */
+	char **warnings; /* "FILE:LINE: warning: ...", of what does not keep the file from being
+			    used */
 	size_t n_warnings;
 	bool is_out_of_memory; /* lines are missing */
 };
@@ -274,7 +275,8 @@ struct config_errors {
 void config_errors_add(struct config_errors *errors, struct config_place place, const char *format,
 	...) __attribute__((format(printf, 3, 4)));
 
-/* The same for a warning: what of a file is not carried out, and what to do about it. */
+/* The same for "FILE:LINE: warning: sentence": what of a file is not carried out, and what to do
+ * about it. */
 void config_warnings_add(struct config_errors *errors, struct config_place place,
 	const char *format, ...) __attribute__((format(printf, 3, 4)));
 
@@ -287,7 +289,7 @@ void config_warnings_add(struct config_errors *errors, struct config_place place
  * of range or of the wrong unit; users and groups that do not exist; uid and gid 65534 (every
  * unmapped user looks like it: user_namespaces(7)); two services of one name; a service without a
  * listener; two listeners that cannot both be bound, or one in run_dir, or a unix: one that would
- * have to refuse clients; one that forwards to a service which is not there; a rendezvous path
+ * have to refuse clients; one that gives clients to a service which is not there; a rendezvous path
  * run_dir/NAME.sock that does not fit sun_path; a file included twice or by itself; more
  * descriptors than `fd_limit` allows (0: do not check). Disabled services are checked like the
  * others, but conflict with nobody and need no descriptors.
@@ -299,6 +301,26 @@ void config_warnings_add(struct config_errors *errors, struct config_place place
  */
 int config_load(
 	const char *path, uint64_t fd_limit, struct config **ret, struct config_errors *errors);
+
+/*
+ * The names of hosts and networks in only_from and no_access of services that run. In what
+ * config_load() returns they are rules of the family AF_UNSPEC, which no client is in, and have to
+ * be looked up, which takes time: names.h. Returns 0, -EINVAL with a line in *errors (there are too
+ * many), or -ENOMEM.
+ */
+struct names;
+int config_add_names(
+	const struct config *config, struct names *names, struct config_errors *errors);
+
+/*
+ * Replace these rules by the networks that the names have, after names_close(). A name without any
+ * is a warning. Returns 0 or -ENOMEM; the configuration cannot be used then.
+ */
+int config_resolve(struct config *config, struct names *names, struct config_errors *errors);
+
+/* The same at once, for the start: waits, at most NAMES_TIMEOUT_USEC. Returns 0 or what the two
+ * return. */
+int config_resolve_now(struct config *config, struct config_errors *errors);
 
 /* NULL is allowed. Returns NULL. */
 struct config *config_free(struct config *config);

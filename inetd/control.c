@@ -129,7 +129,13 @@ static bool client_answer(struct client *client, json_t *answer)
 
 static bool client_answer_or_log(struct client *client)
 {
-	if (client_answer(client, client_ask(client)))
+	json_t *answer = client_ask(client);
+
+	if (client->fd < 0) { /* control_give_away() */
+		json_decref(answer);
+		return false;
+	}
+	if (client_answer(client, answer))
 		return true;
 	log_write(LOG_ERR, &(struct log_about){.error = ENOMEM},
 		"cannot answer usherctl: out of memory");
@@ -356,6 +362,15 @@ static struct client *find_client(const struct control *control, int fd)
 	while (client->fd != fd)
 		client = client->next;
 	return client;
+}
+
+void control_give_away(struct control *control, int client_fd)
+{
+	struct client *client = find_client(control, client_fd);
+
+	/* epoll must forget it now: it stays open */
+	client->io = sd_event_source_disable_unref(client->io);
+	client->fd = -EBADF;
 }
 
 int control_follow(struct control *control, int client_fd)

@@ -54,6 +54,13 @@ int control_fd(const struct control *control);
 int control_answer(struct control *control, int client_fd, json_t *answer);
 
 /*
+ * For control_on_request: the client that asks is answered later. `client_fd` is the caller's from
+ * here on, for control_answer(), and what on_request returns is dropped. How many there are, and
+ * how long they wait, is the caller's to limit.
+ */
+void control_give_away(struct control *control, int client_fd);
+
+/*
  * For control_on_request: the client that asks is to stay as a follower after its answer, until it
  * closes, says anything more, or the control is freed. Returns 0, or -EUSERS: as many follow as
  * may.

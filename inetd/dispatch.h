@@ -68,6 +68,7 @@ struct handoff {
 	uint32_t listener;
 	uint32_t n_hops; /* how often it was forwarded, also when claimed */
 	uint32_t source; /* admission's handle, see sources.h; 0: it is not counted */
+	bool is_refused; /* by a service that gives it on to one that can tell it so */
 	uint64_t accepted_ns;
 	struct wire_address peer;
 	struct forwarded *forwarded; /* see forwarded.h; NULL when claimed, or from accept4(2) */

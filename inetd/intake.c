@@ -39,6 +39,7 @@ static enum listener_state listener_state_for(enum intake_state state)
 		return LISTENER_LENT;
 	case INTAKE_WAITING:
 	case INTAKE_FULL:
+	case INTAKE_LIMITED:
 	case INTAKE_PAUSED:
 		break;
 	}

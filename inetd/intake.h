@@ -25,6 +25,7 @@ enum intake_state {
 	INTAKE_RESETTING, /* nobody is registered: they are accepted and reset */
 	INTAKE_FULL,	/* nobody has credit, or `instances` is reached: they wait in the backlog */
 	INTAKE_SERVING, /* they are accepted and offered to the service */
+	INTAKE_LIMITED, /* it were too many just now: they wait in the backlog */
 	INTAKE_PAUSED,	/* by the administrator: they wait in the backlog */
 	INTAKE_LENT,	/* a provider has the sockets themselves, and usherd has no part in it */
 };

@@ -138,6 +138,15 @@ static uint64_t fd_limit(void)
 	return getrlimit(RLIMIT_NOFILE, &limit) < 0 ? 0 : limit.rlim_max;
 }
 
+/* Print why there is no configuration. */
+static void report(const char *path, const struct config_errors *errors, int error)
+{
+	for (size_t i = 0; i < errors->n_lines; i++)
+		fprintf(stderr, "%s\n", errors->lines[i]);
+	if (errors->n_lines == 0)
+		fprintf(stderr, "usherd: %s: %s\n", path, strerror(-error));
+}
+
 /* Load, and print what is wrong. Returns NULL then. */
 static struct config *load(const char *path, uint64_t limit)
 {
@@ -145,18 +154,35 @@ static struct config *load(const char *path, uint64_t limit)
 	struct config *config = NULL;
 	int r = config_load(path, limit, &config, &errors);
 
-	for (size_t i = 0; i < errors.n_lines; i++)
-		fprintf(stderr, "%s\n", errors.lines[i]);
-	if (r < 0 && errors.n_lines == 0)
-		fprintf(stderr, "usherd: %s: %s\n", path, strerror(-r));
+	if (r < 0)
+		report(path, &errors, r);
 	config_errors_done(&errors);
 	return config;
 }
 
+/* The same with the addresses of names, as a running usherd has it. The warnings are in *errors,
+ * also on failure. */
+static struct config *load_whole(const char *path, uint64_t limit, struct config_errors *errors)
+{
+	struct config *config = NULL;
+	int r = config_load(path, limit, &config, errors);
+
+	if (r == 0)
+		r = config_resolve_now(config, errors);
+	if (r == 0)
+		return config;
+	report(path, errors, r);
+	return config_free(config);
+}
+
 static int check(const char *path)
 {
-	struct config *config = load(path, fd_limit());
+	struct config_errors errors = {0};
+	struct config *config = load_whole(path, fd_limit(), &errors);
 
+	for (size_t i = 0; i < errors.n_warnings; i++)
+		fprintf(stderr, "%s\n", errors.warnings[i]);
+	config_errors_done(&errors);
 	if (!config)
 		return EX_CONFIG;
 	config_free(config);
@@ -256,18 +282,21 @@ static char *make_absolute(const char *path)
 
 static int serve(const char *path, char *const *argv)
 {
-	struct server_setting setting = {.config_path = path, .argv = argv};
+	struct config_errors errors = {0};
+	struct server_setting setting = {.config_path = path, .argv = argv, .loaded = &errors};
 	struct config *config;
+	int status = EX_CONFIG;
 
 	if (ensure_standard_fds() < 0)
 		return EX_OSERR;
 	privilege_harden();
 	(void)signal(SIGPIPE, SIG_IGN); /* stderr and the control socket may lose their readers */
 	setting.fd_limit = raise_fd_limit();
-	config = load(path, setting.fd_limit);
-	if (!config)
-		return EX_CONFIG;
-	return server_run(config, &setting) < 0 ? EX_OSERR : EXIT_SUCCESS;
+	config = load_whole(path, setting.fd_limit, &errors);
+	if (config)
+		status = server_run(config, &setting) < 0 ? EX_OSERR : EXIT_SUCCESS;
+	config_errors_done(&errors);
+	return status;
 }
 
 static int run(const char *path, char *const *argv)

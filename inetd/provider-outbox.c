@@ -85,21 +85,21 @@ void provider_owe_welcome(struct provider *p, int error)
 	provider_wait_for_room(p, error);
 }
 
-/* One message of LISTENERS, the first one or another. */
+/* One message of LISTENERS, with `n` records from the `first` one on. */
 static int send_listeners(const struct provider *p, const struct wire_listener *listeners,
-	const int *fds, size_t n, bool is_first)
+	const int *fds, size_t first, size_t n)
 {
 	struct {
 		struct wire_header header;
 		struct wire_listener listeners[WIRE_MAX_CONNECTIONS];
 	} message = {.header = {.type = WIRE_LISTENERS}};
 
-	if (!is_first)
+	if (first > 0)
 		message.header.flags = WIRE_LISTENERS_MORE;
 	for (size_t i = 0; i < n; i++)
-		message.listeners[i] = listeners[i];
-	return fdpass_send(
-		p->fd, &message, sizeof(message.header) + n * sizeof(*listeners), fds, n);
+		message.listeners[i] = listeners[first + i];
+	return fdpass_send(p->fd, &message, sizeof(message.header) + n * sizeof(*listeners),
+		n > 0 ? &fds[first] : NULL, n);
 }
 
 void provider_lend(
@@ -109,11 +109,10 @@ void provider_lend(
 	int r;
 
 	do {
-		size_t n_now = n - n_sent;
+		size_t n_now =
+			n - n_sent < WIRE_MAX_CONNECTIONS ? n - n_sent : WIRE_MAX_CONNECTIONS;
 
-		if (n_now > WIRE_MAX_CONNECTIONS)
-			n_now = WIRE_MAX_CONNECTIONS;
-		r = send_listeners(p, listeners + n_sent, fds + n_sent, n_now, n_sent == 0);
+		r = send_listeners(p, listeners, fds, n_sent, n_now);
 		n_sent += n_now;
 	} while (r >= 0 && n_sent < n);
 	p->owes_listeners = r < 0 && r != -EPIPE && r != -ECONNRESET;

@@ -2,7 +2,8 @@
 /*
  * usherd from the inside: for the server*.c files alone.
  *
- * server.c starts, turns and stops, server-reload.c carries out configurations, server-requests.c
+ * server.c starts, turns and stops, server-reload.c carries out configurations, server-lookup.c
+ * waits for the names in them, server-denied.c keeps what sensors remember, server-requests.c
  * answers usherctl, server-signals.c does as signals say, server-upgrade.c leaves everything to the
  * next usherd and takes it from the one before.
  */
@@ -23,6 +24,7 @@ struct server {
 	sd_event *event;
 	struct config *config;
 	struct service_list services;
+	struct denied *denied;
 	struct control *control;
 	struct dump *dump; /* the state, for who sends SIGUSR1 */
 	int lock_fd;	   /* of run_dir: held while we run */
@@ -30,6 +32,8 @@ struct server {
 	uint32_t n_upgrades;
 	sd_event_source *watchdog;
 	uint64_t watchdog_usec; /* how often the service manager hears that the loop turns */
+
+	struct server_lookup *lookup; /* a reload that waits for the addresses of names, or NULL */
 
 	/* During the start. */
 	struct inheritance *inheritance;
@@ -58,12 +62,44 @@ int server_open_log(const struct server *server);
  */
 int server_start_services(struct server *server);
 
+/* What does not keep a configuration from being used. */
+void server_log_warnings(const struct config_errors *errors);
+
 /*
- * Load the configuration again and carry it out, or change nothing and say why. The log and the
- * service manager hear of it. Returns what usherctl is told, NULL when out of memory; *ret_is_done
- * says whether it succeeded.
+ * Load the configuration again and carry it out, or change nothing and say why; then, if it
+ * succeeded and `is_upgrade`, have the program take our place. The log and the service manager hear
+ * of it.
+ *
+ * Returns what the client `client_fd` (-EBADF: there is none) is told, NULL when out of memory. If
+ * names of the configuration have to be looked up, that is done meanwhile, the client is answered
+ * afterwards, and what is returned here is not for him. There can be one such reload at a time:
+ * another client is told so, and without a client the configuration is loaded once more after it.
  */
-json_t *server_reload(struct server *server, bool *ret_is_done);
+json_t *server_reload(struct server *server, int client_fd, bool is_upgrade);
+
+/* At the end: do not wait for names any longer. */
+void server_forget_lookup(struct server *server);
+
+/* For server-reload.c: a configuration with the addresses of its names, or why there is none. */
+struct server_loaded {
+	struct config *config; /* NULL: there is none */
+	int error;	       /* why: a negative errno, and the lines */
+	struct config_errors errors;
+	int client_fd; /* -EBADF: there is none */
+	bool is_upgrade;
+};
+
+/*
+ * Look up `names`, for `loaded`, and then call server_reloaded(). Takes both, and the client from
+ * the control; on failure nothing of that. Returns 0 or a negative errno.
+ */
+int server_look_up(struct server *server, struct names *names, const struct server_loaded *loaded);
+
+/* While names are looked up: load the configuration once more afterwards. */
+void server_look_up_again(struct server *server);
+
+/* Carry it out. Takes it, except for the client. Returns the answer, NULL when out of memory. */
+json_t *server_reloaded(struct server *server, struct server_loaded *loaded);
 
 /* The state as it is now, with `client_fd` (or -EBADF) as the one that waits for an answer. Returns
  * 0 with *ret (succession_free()) or -ENOMEM. */
@@ -71,6 +107,12 @@ int server_save(const struct server *server, int client_fd, struct succession **
 
 /* Have the program take our place. Returns only if it can't: why, for usherctl. */
 json_t *server_upgrade(struct server *server, int client_fd);
+
+/* What sensors remember: make it, as a part of the start; leave it to the next usherd; have it from
+ * the one before. Returns 0 or a negative errno, the first of which is logged. */
+int server_make_denied(struct server *server);
+int server_save_denied(const struct server *server, struct succession *ret);
+void server_restore_denied(struct server *server);
 
 /* First of all: is there the state of an earlier usherd? Returns 0 or more, or a negative errno,
  * which is logged. */

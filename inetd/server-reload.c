@@ -7,6 +7,7 @@
 #include "server-private.h"
 
 #include "log.h"
+#include "names.h"
 #include "privilege.h"
 #include "status.h"
 #include <errno.h>
@@ -41,6 +42,13 @@ static void log_errors(const struct config_errors *errors, int error)
 	if (errors->n_lines == 0)
 		log_write(LOG_ERR, &(struct log_about){.reason = "config", .error = error},
 			"cannot carry out the configuration: %s", strerror(-error));
+}
+
+void server_log_warnings(const struct config_errors *errors)
+{
+	for (size_t i = 0; i < errors->n_warnings; i++)
+		log_write(LOG_WARNING, &(struct log_about){.reason = "config"}, "%s",
+			errors->warnings[i]);
 }
 
 int server_open_log(const struct server *server)
@@ -103,32 +111,49 @@ static void refuse_what_needs_restart(
 			server->config->user, config->user);
 }
 
-/* Load the configuration again and carry it out, or change nothing and say why in *errors. */
-static int reload(struct server *server, struct config_errors *errors, struct reload_counts *ret)
+/* Load the configuration again. *names are those that are to be looked up first. */
+static int load(struct server *server, struct server_loaded *loaded, struct names *names)
 {
-	struct config *config;
-	int r = config_load(
-		server->setting->config_path, server->setting->fd_limit, &config, errors);
+	int r = config_load(server->setting->config_path, server->setting->fd_limit,
+		&loaded->config, &loaded->errors);
 
 	if (r < 0)
 		return r;
-	refuse_what_needs_restart(server, config, errors);
-	r = errors->n_lines > 0 ? -EINVAL : apply(server, config, errors, ret);
+	refuse_what_needs_restart(server, loaded->config, &loaded->errors);
+	if (loaded->errors.n_lines > 0)
+		return -EINVAL;
+	return config_add_names(loaded->config, names, &loaded->errors);
+}
+
+/* Carry a configuration out, or change nothing and say why in its errors. */
+static int carry_out(struct server *server, struct server_loaded *loaded, struct reload_counts *ret)
+{
+	int r = loaded->error;
+
+	if (r >= 0)
+		r = apply(server, loaded->config, &loaded->errors, ret);
 	if (r < 0) {
-		config_free(config);
+		config_free(loaded->config);
 		return r;
 	}
 	config_free(server->config);
-	server->config = config;
+	server->config = loaded->config;
 	return 0;
+}
+
+static json_t *lines_json(char *const *lines, size_t n)
+{
+	json_t *json = json_array();
+
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(json, status_text(lines[i]));
+	return json;
 }
 
 static json_t *failure_json(const struct config_errors *errors, int error)
 {
-	json_t *lines = json_array();
+	json_t *lines = lines_json(errors->lines, errors->n_lines);
 
-	for (size_t i = 0; i < errors->n_lines; i++)
-		json_array_append_new(lines, status_text(errors->lines[i]));
 	if (errors->n_lines == 0)
 		json_array_append_new(lines, json_string(strerror(-error)));
 	return json_pack(
@@ -144,33 +169,67 @@ static json_t *report_failure(const struct config_errors *errors, int error)
 	return failure_json(errors, error);
 }
 
-static json_t *report_success(const struct reload_counts *counts)
+static json_t *report_success(
+	const struct config_errors *errors, const struct reload_counts *counts)
 {
 	char message[128];
 
 	snprintf(message, sizeof(message),
 		"services: %zu added, %zu removed, %zu changed, %zu unchanged", counts->n_added,
 		counts->n_removed, counts->n_changed, counts->n_unchanged);
+	server_log_warnings(errors);
 	log_write(LOG_INFO, NULL, "reloaded: %s", message);
-	return json_pack("{s:b, s:s}", "ok", true, "message", message);
+	return json_pack("{s:b, s:s, s:o}", "ok", true, "message", message, "warnings",
+		lines_json(errors->warnings, errors->n_warnings));
 }
 
-json_t *server_reload(struct server *server, bool *ret_is_done)
+json_t *server_reloaded(struct server *server, struct server_loaded *loaded)
 {
-	struct config_errors errors = {0};
 	struct reload_counts counts;
 	json_t *answer;
-	int r;
+	int r = carry_out(server, loaded, &counts);
 
-	server_notify_reloading(server);
-	r = reload(server, &errors, &counts);
-	answer = r < 0 ? report_failure(&errors, r) : report_success(&counts);
+	answer = r < 0 ? report_failure(&loaded->errors, r)
+		       : report_success(&loaded->errors, &counts);
 	server_notify_ready(server);
 	if (r >= 0)
 		control_announce(server->control, json_pack("{s:s}", "event", "reloaded"));
-	config_errors_done(&errors);
-	*ret_is_done = r >= 0;
-	return answer;
+	config_errors_done(&loaded->errors);
+	if (r < 0 || !loaded->is_upgrade)
+		return answer;
+	json_decref(answer);
+	return server_upgrade(server, loaded->client_fd);
+}
+
+static json_t *reload(struct server *server, struct server_loaded *loaded)
+{
+	struct names *names;
+
+	server_notify_reloading(server);
+	loaded->error = names_new(&names);
+	if (loaded->error < 0)
+		return server_reloaded(server, loaded);
+	loaded->error = load(server, loaded, names);
+	if (loaded->error >= 0 && names_count(names) > 0) {
+		loaded->error = server_look_up(server, names, loaded);
+		if (loaded->error >= 0)
+			return NULL;
+	}
+	names_free(names);
+	return server_reloaded(server, loaded);
+}
+
+json_t *server_reload(struct server *server, int client_fd, bool is_upgrade)
+{
+	if (!server->lookup)
+		return reload(server,
+			&(struct server_loaded){.client_fd = client_fd, .is_upgrade = is_upgrade});
+	if (client_fd < 0) {
+		server_look_up_again(server);
+		return NULL;
+	}
+	return json_pack("{s:s}", "error",
+		"a reload waits for the addresses of names, ask again in a few seconds");
 }
 
 /* A reload may open such listeners again. */

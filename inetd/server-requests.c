@@ -32,6 +32,8 @@ json_t *server_status(const struct server *server)
 	return status_json(&(struct status_source){
 		.config = server->config,
 		.services = &server->services,
+		.n_denied = denied_n(server->denied, server_now(server)),
+		.now_usec = server_now(server),
 		.uptime_usec = server_now(server) - server->started_usec,
 		.program = server->program,
 		.n_upgrades = server->n_upgrades,
@@ -46,23 +48,15 @@ static json_t *answer_status(struct server *server, const char *unused, int clie
 
 static json_t *answer_reload(struct server *server, const char *unused, int client_fd)
 {
-	bool is_done;
-
-	(void)unused, (void)client_fd;
-	return server_reload(server, &is_done);
+	(void)unused;
+	return server_reload(server, client_fd, false);
 }
 
 /* What the configuration file says has to be what is in force: the new program reads it, too. */
 static json_t *answer_upgrade(struct server *server, const char *unused, int client_fd)
 {
-	bool is_done;
-	json_t *json = server_reload(server, &is_done);
-
 	(void)unused;
-	if (!is_done)
-		return json;
-	json_decref(json);
-	return server_upgrade(server, client_fd);
+	return server_reload(server, client_fd, true);
 }
 
 /* What a new program needs to say whether it could take over, see "usherd --check-state". */

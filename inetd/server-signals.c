@@ -15,10 +15,8 @@
 
 static int on_reload(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
 {
-	bool is_done;
-
 	(void)source, (void)info;
-	json_decref(server_reload(userdata, &is_done));
+	json_decref(server_reload(userdata, -EBADF, false));
 	return 0;
 }
 

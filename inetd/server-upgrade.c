@@ -49,6 +49,8 @@ int server_save(const struct server *server, int client_fd, struct succession **
 	for (size_t i = 0; i < services->n_services && r >= 0; i++)
 		r = service_save(
 			services->services[i], &succession->services[succession->n_services++]);
+	if (r >= 0)
+		r = server_save_denied(server, succession);
 	if (r < 0) {
 		succession_free(succession);
 		return r;
@@ -218,6 +220,7 @@ int server_restore_services(struct server *server)
 	struct succession *succession = server->succession;
 	int r = 0;
 
+	server_restore_denied(server);
 	for (size_t i = 0; i < succession->n_services && r >= 0; i++) {
 		r = restore_service(server, &succession->services[i]);
 		if (r < 0)

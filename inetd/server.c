@@ -82,9 +82,17 @@ static int on_forward(struct service *s, const char *to, struct handoff *h, void
 	return target ? service_take_forwarded(target, h) : -ENOENT;
 }
 
+static struct denied *get_denied(void *userdata)
+{
+	const struct server *server = userdata;
+
+	return server->denied;
+}
+
 const struct service_events server_service_events = {
 	.on_ended = on_service_ended,
 	.on_forward = on_forward,
+	.get_denied = get_denied,
 };
 
 void server_notify_reloading(const struct server *server)
@@ -206,6 +214,8 @@ static int start(struct server *server)
 	if (r >= 0)
 		r = server_open_log(server);
 	if (r >= 0)
+		r = server_make_denied(server);
+	if (r >= 0)
 		r = rundir_make(server->config->run_dir);
 	if (r >= 0)
 		r = server_inherit(server);
@@ -226,10 +236,12 @@ static int start(struct server *server)
 static void stop(struct server *server)
 {
 	fdstore_freeze();
+	server_forget_lookup(server);
 	server->control = control_free(server->control);
 	for (size_t i = 0; i < server->services.n_services; i++)
 		service_free(server->services.services[i]);
 	free(server->services.services);
+	denied_free(server->denied);
 	inheritance_free(server->inheritance);
 	succession_free(server->succession);
 	config_free(server->config);
@@ -257,6 +269,7 @@ static int loop(const struct server *server)
 /* Everything is open. */
 static void finish_start(struct server *server)
 {
+	server_log_warnings(server->setting->loaded);
 	log_set_echo(false);
 	if (server->succession)
 		server_finish_upgrade(server);

@@ -33,12 +33,13 @@ uint64_t service_realtime_ns(void)
 	return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
 }
 
-static void offer(
-	struct service *s, int fd, const struct listener *l, const struct wire_address *peer)
+static void offer(struct service *s, int fd, const struct listener *l,
+	const struct wire_address *peer, uint32_t source)
 {
 	struct handoff *h = dispatch_offer(s->dispatch, service_now(s));
 
 	assert(h);
+	h->source = source;
 	h->fd = fd;
 	h->listener = listener_index(l);
 	h->accepted_ns = service_realtime_ns();
@@ -51,22 +52,37 @@ static bool is_busy(const struct service *s)
 	return service_now(s) < s->pace.accepted_usec + MOMENT_USEC;
 }
 
+/*
+ * Accept one who is there, and offer it if it is admitted: dispatch must have room. Returns false
+ * if nobody is, or nobody may be accepted now.
+ */
+static bool accept_from(struct service *s, struct listener *l)
+{
+	struct wire_address peer;
+	uint32_t source = 0;
+	int fd;
+
+	if (!service_may_accept(s) || intake_accept(s->intake, l, &fd, &peer) < 0)
+		return false;
+	if (service_admit(s, l, fd, &peer, &source))
+		offer(s, fd, l, &peer, source);
+	return true;
+}
+
 static uint32_t accept_waiting(struct service *s, struct listener *l, uint32_t max)
 {
 	uint32_t n_waiting = listener_n_waiting(l), n = 0;
-	struct wire_address peer;
-	int fd;
 
 	if (n_waiting > max)
 		n_waiting = max;
-	for (; n < n_waiting && intake_accept(s->intake, l, &fd, &peer) >= 0; n++)
-		offer(s, fd, l, &peer);
+	while (n < n_waiting && accept_from(s, l))
+		n++;
 	return n;
 }
 
 /*
- * One message's worth. Returns whether there were any. If not, or if somebody could take more at
- * once, listening goes on as before.
+ * One message's worth. Returns whether there is something to settle. If there was nobody, or if
+ * somebody could take more at once, listening goes on as before.
  */
 static bool accept_deferred(struct service *s)
 {
@@ -78,7 +94,7 @@ static bool accept_deferred(struct service *s)
 		intake_poll_deferred(s->intake);
 	if (n > 0)
 		s->pace.accepted_usec = service_now(s);
-	return n > 0;
+	return n > 0 || s->limit.reason != ADMISSION_ADMITTED;
 }
 
 bool service_accept_deferred(struct service *s)
@@ -156,13 +172,10 @@ static bool defer(struct service *s, struct listener *l)
 
 static void accept_one(struct service *s, struct listener *l)
 {
-	struct wire_address peer;
-	int fd;
-
 	if (dispatch_room(s->dispatch, 1) == 0)
 		intake_lacks_memory(s->intake, l);
-	else if (intake_accept(s->intake, l, &fd, &peer) >= 0)
-		offer(s, fd, l, &peer);
+	else
+		(void)accept_from(s, l);
 	s->pace.accepted_usec = service_now(s);
 	service_settle(s);
 }
@@ -178,11 +191,26 @@ static void begin_pacing(struct service *s)
 	provider_set_paced(p, true);
 }
 
+/* A sensor serves nobody, and needs no provider to find out who comes. */
+static void sense(struct service *s, struct listener *l)
+{
+	struct wire_address peer;
+	uint32_t source = 0;
+
+	for (int i = 0, fd; i < AT_ONCE && intake_accept(s->intake, l, &fd, &peer) >= 0; i++)
+		if (service_admit(s, l, fd, &peer, &source))
+			intake_reset(s->intake, fd);
+}
+
 void service_on_connections(struct listener *l, void *userdata)
 {
 	struct service *s = userdata;
 	bool was_busy = is_busy(s);
 
+	if (s->config.admission.is_sensor) {
+		sense(s, l);
+		return;
+	}
 	if (was_busy && !s->pace.provider && defer(s, l))
 		return;
 	accept_one(s, l);

@@ -19,22 +19,21 @@
 /* Of one service, in memory and in its parking queue. */
 #define MAX_BYTES (16u << 20)
 
-int service_take_forwarded(struct service *s, struct handoff *h)
+/* Returns as service_take_forwarded(), whatever the rules say. */
+static int take(struct service *s, struct handoff *h)
 {
 	struct handoff *taken;
 
-	if (s->is_ending)
-		return -ESHUTDOWN;
 	if (service_is_passing(s) && h->forwarded->size > 0)
 		return -EOPNOTSUPP; /* a receiver gets a descriptor, and nothing that was read */
 	if (s->n_forwarded_bytes + parking_n_bytes(s->parking) + h->forwarded->size > MAX_BYTES)
 		return -ENOBUFS;
-	service_carry_out(s); /* one that is handed back leaves before it comes again */
 	taken = dispatch_take_over(s->dispatch, service_now(s));
 	if (!taken)
 		return -EUSERS;
 	taken->fd = take_fd(&h->fd);
 	taken->listener = h->listener;
+	taken->source = h->source;
 	taken->n_hops = h->n_hops;
 	taken->accepted_ns = h->accepted_ns;
 	taken->peer = h->peer;
@@ -43,6 +42,34 @@ int service_take_forwarded(struct service *s, struct handoff *h)
 	s->n_forwarded_bytes += taken->forwarded->size;
 	service_settle(s);
 	return 0;
+}
+
+int service_take_forwarded(struct service *s, struct handoff *h)
+{
+	int r;
+
+	if (s->is_ending)
+		return -ESHUTDOWN;
+	r = service_admit_forwarded(s, h);
+	if (r != 0)
+		return r == SERVICE_GIVEN_ON ? 0 : r;
+	r = take(s, h);
+	if (r < 0)
+		service_left(s, h);
+	return r;
+}
+
+/* It was admitted before, and leaves before it comes again. */
+static int take_back(struct service *s, struct handoff *h)
+{
+	int r;
+
+	service_carry_out(s);
+	h->source = admission_count(s->admission, &h->peer, service_now(s));
+	r = take(s, h);
+	if (r < 0)
+		service_left(s, h);
+	return r;
 }
 
 static bool may_forward_to(const struct service *s, const char *to)
@@ -77,6 +104,8 @@ static const char *explain(int error)
 		return "no such service runs";
 	case -ESHUTDOWN:
 		return "that service is ending";
+	case -EACCES:
+		return "that service does not let this client in";
 	case -ENOBUFS:
 		return "that service holds 16 MiB of forwarded bytes already";
 	case -EUSERS:
@@ -126,8 +155,7 @@ static int prepare(const struct service *s, const struct wire_forward *forward, 
 
 static int pass_on(struct service *s, const char *to, bool is_back, struct handoff *h)
 {
-	return is_back ? service_take_forwarded(s, h)
-		       : s->events->on_forward(s, to, h, s->userdata);
+	return is_back ? take_back(s, h) : s->events->on_forward(s, to, h, s->userdata);
 }
 
 /* Nobody takes it. */

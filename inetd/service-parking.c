@@ -55,6 +55,7 @@ static int park_oldest(struct service *s)
 	if (r < 0)
 		return r;
 	dispatch_park(s->dispatch);
+	service_left(s, &h);
 	closer_close(h.fd);
 	service_forget_forwarded(s, &h);
 	return 0;
@@ -130,6 +131,7 @@ static void expire_oldest_waiting(struct service *s)
 	struct handoff h = *dispatch_oldest_waiting(s->dispatch);
 
 	dispatch_park(s->dispatch);
+	service_left(s, &h);
 	expire(s, &h);
 }
 
@@ -198,6 +200,7 @@ static bool unpark(struct service *s)
 	h->peer = parked.peer;
 	h->forwarded = parked.forwarded;
 	h->parked_usec = parked.parked_usec;
+	h->source = admission_count(s->admission, &h->peer, service_now(s));
 	return true;
 }
 

@@ -3,18 +3,19 @@
  * A service from the inside: for the service*.c files alone, each of which is one part of it.
  *
  * service-settle.c carries out what dispatch decides, service-accept.c decides when connections are
- * accepted and providers listened to, service-providers.c lets providers register and leave,
- * service-lend.c says to whom the sockets are lent, service-parking.c keeps what nobody can take,
- * service-forward.c passes on what providers forward, service-pass.c gives connections to a
- * receiver that is no provider, service-account.c says to the log what becomes of connections,
- * service.c makes, changes and ends the whole, service-save.c and service-restore.c hand it on to
- * the next usherd.
+ * accepted and providers listened to, service-admission.c whose, service-providers.c lets providers
+ * register and leave, service-lend.c says to whom the sockets are lent, service-parking.c keeps
+ * what nobody can take, service-forward.c passes on what providers forward, service-pass.c gives
+ * connections to a receiver that is no provider, service-account.c says to the log what becomes of
+ * connections, service.c makes, changes and ends the whole, service-save.c and service-restore.c
+ * hand it on to the next usherd.
  *
  * Invariant: every event, in whatever part, ends in service_settle().
  */
 #pragma once
 
 #include "account.h"
+#include "admission.h"
 #include "parking.h"
 #include "service.h"
 
@@ -28,6 +29,7 @@ struct service {
 	struct dispatch *dispatch;
 	struct parking *parking;
 	struct account *account;
+	struct admission *admission;
 
 	struct provider *providers;
 	struct provider *dirty; /* those with something in the outbox */
@@ -57,6 +59,24 @@ struct service {
 	struct service_parking_log {  /* what was logged since the last time that nobody waited */
 		bool full, timeout, failure;
 	} logged;
+
+	struct service_limit {		      /* for which clients wait now */
+		enum admission_reason reason; /* ADMISSION_ADMITTED: none */
+		uint64_t until_usec;
+		sd_event_source *timer;
+	} limit;
+	struct service_load { /* as it was read last */
+		uint64_t read_usec;
+		uint32_t percent;
+	} load;
+	struct service_minute { /* the last one that was asked for */
+		int64_t of_time;
+		uint32_t of_day;
+	} minute;
+	uint64_t n_turned[ADMISSION_N_REASONS]; /* refused; or how often clients had to wait */
+	struct service_told {			/* when it was said last; 0: never */
+		uint64_t usec[ADMISSION_N_REASONS], unremembered_usec, denied_usec;
+	} told;
 
 	size_t n_forwarded_bytes; /* of connections that wait or are unclaimed */
 	uint64_t n_forwards_refused;
@@ -121,6 +141,40 @@ void service_take_back(struct service *s);
 
 /* The provider is leaving: somebody else gets what was lent to it. */
 void service_end_borrowing(struct service *s, const struct provider *p);
+
+/* Admission as part of a new service. Returns 0 or a negative errno. */
+int service_admission_init(struct service *s);
+void service_admission_done(struct service *s);
+
+/* Take other rules and limits, which must live until the next call; NULL: none. */
+void service_admission_configure(struct service *s, const struct config_admission *config);
+
+/* Count the sources of all connections that there are, instead of those so far. */
+void service_count_sources(struct service *s);
+
+/*
+ * A client is there: may it be accepted now? If not, clients wait, and the next service_settle()
+ * has the listeners unpolled until the limit is over.
+ */
+bool service_may_accept(struct service *s);
+
+/*
+ * A client was accepted. Returns true with *ret_source if it may come in; else it was refused, and
+ * `fd` is taken.
+ */
+bool service_admit(struct service *s, const struct listener *l, int fd,
+	const struct wire_address *peer, uint32_t *ret_source);
+
+/*
+ * The same for one that another service's provider has forwarded. Returns 0 with h->source;
+ * SERVICE_GIVEN_ON: it was taken, by the service that the refused ones are given to; -EACCES: it is
+ * refused, and nothing was taken.
+ */
+#define SERVICE_GIVEN_ON 1
+int service_admit_forwarded(struct service *s, struct handoff *h);
+
+/* A connection is no more here: its source has one less. */
+void service_left(struct service *s, const struct handoff *h);
 
 /* Parking as part of a new service. Returns 0 or a negative errno. */
 int service_parking_init(struct service *s, struct inheritance *inherited);

@@ -196,6 +196,8 @@ int service_restore(struct service *s, struct saved_service *saved)
 	s->is_lending_new = true;
 	s->last_number = saved->n_registered;
 	s->n_forwards_refused = saved->n_forwards_refused;
+	memcpy(s->n_turned, saved->n_turned, sizeof(s->n_turned));
+	service_count_sources(s);
 	intake_restore_n_reset(s->intake, saved->n_reset);
 	if (!has_same_listeners(s, saved))
 		service_welcome_again(s);

@@ -201,6 +201,7 @@ int service_save(const struct service *s, struct saved_service *ret)
 		.totals = *dispatch_totals(s->dispatch),
 	};
 	wire_set_text(ret->name, sizeof(ret->name), s->name);
+	memcpy(ret->n_turned, s->n_turned, sizeof(ret->n_turned));
 	r = save_listeners(s, ret);
 	if (r >= 0)
 		r = save_lots(s, ret);

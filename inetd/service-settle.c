@@ -32,9 +32,11 @@ static enum intake_state wanted_intake(const struct service *s)
 
 	if (s->is_paused)
 		return INTAKE_PAUSED;
-	if (dispatch_n_serving(s->dispatch) == 0)
+	if (!s->config.admission.is_sensor && dispatch_n_serving(s->dispatch) == 0)
 		return when_unavailable[s->config.unavailable];
-	return s->is_full ? INTAKE_FULL : INTAKE_SERVING;
+	if (!s->config.admission.is_sensor && s->is_full)
+		return INTAKE_FULL;
+	return s->limit.reason == ADMISSION_ADMITTED ? INTAKE_SERVING : INTAKE_LIMITED;
 }
 
 void service_forget_forwarded(struct service *s, struct handoff *h)
@@ -75,6 +77,7 @@ void service_carry_out(struct service *s)
 			break;
 		case DISPATCH_ENDED:
 			service_account_end(s, action.handoff);
+			service_left(s, action.handoff);
 			break;
 		case DISPATCH_PAUSE:
 			s->is_full = true;

@@ -70,6 +70,8 @@ int service_make(struct service **ret, sd_event *event, const struct config_serv
 	if (r >= 0)
 		r = account_new(&s->account, event, s->name);
 	if (r >= 0)
+		r = service_admission_init(s);
+	if (r >= 0)
 		r = intake_new(&s->intake, event, s->name, &intake_events, s);
 	if (r >= 0)
 		r = service_parking_init(s, inherited);
@@ -151,6 +153,7 @@ struct service *service_free(struct service *s)
 	intake_free(s->intake);
 	rendezvous_free(s->rendezvous);
 	account_free(s->account);
+	service_admission_done(s);
 	sd_event_source_disable_unref(s->claim_timer);
 	sd_event_source_disable_unref(s->pace.timer);
 	sd_event_source_disable_unref(s->ended);
@@ -233,6 +236,7 @@ void service_configure(struct service *s, const struct config_service *config,
 	s->config = *config;
 	account_configure(s->account, &config->log, config->admission.source_bits_v4,
 		config->admission.source_bits_v6);
+	service_admission_configure(s, &s->config.admission);
 	are_others = replace_listeners(s, listeners, n_listeners);
 	is_forward_new = allow_forward(s);
 	if (are_others || is_forward_new || is_delivery_new)
@@ -257,6 +261,8 @@ void service_end(struct service *s)
 	s->config.n_listen = 0;
 	s->config.providers = (struct config_providers){.max = s->config.providers.max};
 	s->config.log.type = (struct config_log_type){0};
+	s->config.admission = (struct config_admission){0};
+	service_admission_configure(s, NULL);
 	s->rendezvous = rendezvous_free(s->rendezvous);
 	service_settle(s);
 }

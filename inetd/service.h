@@ -7,7 +7,9 @@
  */
 #pragma once
 
+#include "admission.h"
 #include "config.h"
+#include "denied.h"
 #include "dispatch.h"
 #include "inheritance.h"
 #include "intake.h"
@@ -24,11 +26,14 @@ struct service_events {
 	/* The service has ended (see service_end()) and may be freed now. */
 	void (*on_ended)(struct service *s, void *userdata);
 	/*
-	 * A provider of `s` gives *h on to the service `to`, which it may: call
+	 * A provider of `s` gives *h on to the service `to`, which it may, or *h was refused and
+	 * `to` can tell it so: call
 	 * service_take_forwarded() for that. Returns what that returned, or -ENOENT: no service of
 	 * that name runs. Nothing was taken when it is negative.
 	 */
 	int (*on_forward)(struct service *s, const char *to, struct handoff *h, void *userdata);
+	/* What sensors remember, which all services share. NULL: nothing. */
+	struct denied *(*get_denied)(void *userdata);
 };
 
 /*
@@ -70,13 +75,15 @@ void service_set_destination(struct service *s, struct log_destination *destinat
 void service_end(struct service *s);
 
 /*
- * A connection that a provider of another service has forwarded: h->fd, h->forwarded, h->peer and
- * h->accepted_ns count. It is offered to the providers of this service, or parked.
+ * A connection that a provider of another service has forwarded, or that another service has
+ * refused (h->is_refused): h->fd, h->forwarded, h->peer and h->accepted_ns count. It is offered to
+ * the providers of this service, or parked. The rules and limits of this service hold for it, but
+ * for those that make clients wait; for one that was refused only `instances` does.
  *
  * Returns 0 with h->fd and h->forwarded taken, or a negative errno with nothing taken: -ESHUTDOWN
- * (the service is ending), -ENOBUFS (it holds as many forwarded bytes as it may), -EUSERS
- * (`instances` is reached), -EOPNOTSUPP (something was read of it, which its receiver could not be
- * given).
+ * (the service is ending), -EACCES (it is refused), -ENOBUFS (it holds as many forwarded bytes as
+ * it may), -EUSERS (`instances` is reached), -EOPNOTSUPP (something was read of it, which its
+ * receiver could not be given).
  */
 int service_take_forwarded(struct service *s, struct handoff *h);
 
@@ -123,6 +130,11 @@ const struct config_service *service_config(const struct service *s);
 bool service_is_ending(const struct service *s);
 
 /* For status. */
+/* For what clients wait now, and until when, CLOCK_MONOTONIC; ADMISSION_ADMITTED: nothing. */
+enum admission_reason service_limit(const struct service *s, uint64_t *ret_until_usec);
+/* How many were refused for that reason; or how often clients had to wait for it. */
+uint64_t service_n_turned(const struct service *s, enum admission_reason reason);
+uint32_t service_n_sources(const struct service *s);
 const struct intake *service_intake(const struct service *s);
 const struct dispatch *service_dispatch(const struct service *s);
 const struct provider *service_providers(const struct service *s);

@@ -17,6 +17,7 @@ static const char *const intake_names[] = {
 	[INTAKE_RESETTING] = "resetting",
 	[INTAKE_FULL] = "full",
 	[INTAKE_SERVING] = "serving",
+	[INTAKE_LIMITED] = "limited",
 	[INTAKE_PAUSED] = "paused",
 	[INTAKE_LENT] = "lent",
 };
@@ -180,13 +181,47 @@ static const char *service_state_name(const struct service *s)
 	return intake_names[service_only_lends(s) ? intake_lending(intake) : intake_state(intake)];
 }
 
-static json_t *service_json(const struct service *s)
+/* By reason: how many were refused; how often clients had to wait. */
+static json_t *turned_json(
+	const struct service *s, enum admission_reason first, enum admission_reason last)
+{
+	json_t *object = json_object();
+
+	for (unsigned int i = first; i <= last; i++)
+		json_object_set_new(object, admission_word((enum admission_reason)i),
+			json_integer((json_int_t)service_n_turned(s, (enum admission_reason)i)));
+	return object;
+}
+
+/* For what clients wait now, and for how long still; or null. */
+static json_t *limit_json(const struct service *s, uint64_t now_usec)
+{
+	uint64_t until_usec;
+	enum admission_reason reason = service_limit(s, &until_usec);
+	uint64_t left_usec = until_usec > now_usec ? until_usec - now_usec : 0;
+
+	if (reason == ADMISSION_ADMITTED)
+		return json_null();
+	return json_pack(
+		"{s:s, s:f}", "reason", admission_word(reason), "seconds", (double)left_usec / 1e6);
+}
+
+static void add_admission(json_t *json, const struct service *s, uint64_t now_usec)
+{
+	json_object_set_new(json, "limited", limit_json(s, now_usec));
+	json_object_set_new(json, "sources", json_integer(service_n_sources(s)));
+	json_object_set_new(
+		json, "refused", turned_json(s, ADMISSION_DENIED, ADMISSION_PER_SOURCE_RATE));
+	json_object_set_new(json, "delayed", turned_json(s, ADMISSION_CPS, ADMISSION_MAX_LOAD));
+}
+
+static json_t *service_json(const struct service *s, uint64_t now_usec)
 {
 	const struct config_service *config = service_config(s);
 	const struct dispatch *d = service_dispatch(s);
 	const struct rendezvous *rendezvous = service_rendezvous(s);
 
-	return json_pack(
+	json_t *json = json_pack(
 		"{s:s, s:s, s:b, s:o, s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o}",
 		"name", service_name(s), "state", service_state_name(s), "paused",
 		service_is_paused(s), "listeners", listeners_json(s), "rendezvous",
@@ -197,14 +232,17 @@ static json_t *service_json(const struct service *s)
 		(json_int_t)dispatch_n_unclaimed(d), "waiting", (json_int_t)dispatch_n_waiting(d),
 		"parked", (json_int_t)dispatch_n_parked(d), "providers", providers_json(s),
 		"receiver", receiver_json(s), "totals", totals_json(s));
+
+	add_admission(json, s, now_usec);
+	return json;
 }
 
-static json_t *services_json(const struct service_list *services)
+static json_t *services_json(const struct service_list *services, uint64_t now_usec)
 {
 	json_t *array = json_array();
 
 	for (size_t i = 0; i < services->n_services; i++)
-		json_array_append_new(array, service_json(services->services[i]));
+		json_array_append_new(array, service_json(services->services[i], now_usec));
 	return array;
 }
 
@@ -222,12 +260,14 @@ json_t *status_json(const struct status_source *source)
 {
 	const struct config *config = source->config;
 
-	return json_pack("{s:s, s:i, s:I, s:o, s:I, s:o, s:o, s:I, s:I, s:o, s:o}", "version",
+	return json_pack("{s:s, s:i, s:I, s:o, s:I, s:o, s:o, s:I, s:I, s:I, s:o, s:o}", "version",
 		USHER_VERSION, "pid", (int)getpid(), "uptime_seconds",
 		(json_int_t)(source->uptime_usec / 1000000), "program",
 		source->program ? status_text(source->program) : json_null(), "upgrades",
 		(json_int_t)source->n_upgrades, "config", status_text(config->files[0]), "run_dir",
 		status_text(config->run_dir), "log_messages_dropped", (json_int_t)log_n_dropped(),
-		"notifications_dropped", (json_int_t)notify_n_dropped(), "services",
-		services_json(source->services), "disabled", disabled_json(config));
+		"denied", (json_int_t)source->n_denied, "notifications_dropped",
+		(json_int_t)notify_n_dropped(), "services",
+		services_json(source->services, source->now_usec), "disabled",
+		disabled_json(config));
 }

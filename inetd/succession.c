@@ -114,7 +114,8 @@ static const struct table_member stranger_members[] = {
 };
 static const struct table stranger_table = TABLE(saved_stranger, stranger_members);
 
-#define TOTAL(m) TABLE_UINT64, FIELD(saved_service, totals.m)
+#define TOTAL(m)       TABLE_UINT64, FIELD(saved_service, totals.m)
+#define TURNED(reason) TABLE_UINT64, FIELD(saved_service, n_turned[ADMISSION_##reason]), .since = 2
 
 static const struct table_member service_members[] = {
 	{"name", TABLE_TEXT, FIELD(saved_service, name)},
@@ -130,6 +131,16 @@ static const struct table_member service_members[] = {
 	{"n_registered", TABLE_UINT32, FIELD(saved_service, n_registered)},
 	{"n_reset", TABLE_UINT64, FIELD(saved_service, n_reset)},
 	{"n_forwards_refused", TABLE_UINT64, FIELD(saved_service, n_forwards_refused), .since = 1},
+	{"n_denied", TURNED(DENIED)},
+	{"n_no_access", TURNED(NO_ACCESS)},
+	{"n_only_from", TURNED(ONLY_FROM)},
+	{"n_access_times", TURNED(ACCESS_TIMES)},
+	{"n_sensor", TURNED(SENSOR)},
+	{"n_per_source", TURNED(PER_SOURCE)},
+	{"n_per_source_rate", TURNED(PER_SOURCE_RATE)},
+	{"n_cps", TURNED(CPS)},
+	{"n_rate", TURNED(RATE)},
+	{"n_max_load", TURNED(MAX_LOAD)},
 	{"id_limit", TABLE_UINT64, FIELD(saved_service, id_limit)},
 	{"n_accepted", TOTAL(n_accepted)},
 	{"n_taken_over", TOTAL(n_taken_over), .since = 1},
@@ -156,6 +167,17 @@ static const struct table_member service_members[] = {
 };
 static const struct table service_table = TABLE(saved_service, service_members);
 
+static const struct table_member denial_members[] = {
+	{"network", TABLE_BYTES, FIELD(saved_denial, network)},
+	{"until_usec", TABLE_UINT64, FIELD(saved_denial, until_usec)},
+};
+static const struct table denial_table = {
+	.members = denial_members,
+	.n_members = sizeof(denial_members) / sizeof(denial_members[0]),
+	.size = sizeof(struct saved_denial),
+	.is_row = true,
+};
+
 static const struct table_member succession_members[] = {
 	{"format", TABLE_UINT32, FIELD(succession, format)},
 	{"version", TABLE_TEXT, FIELD(succession, version)},
@@ -167,6 +189,8 @@ static const struct table_member succession_members[] = {
 	{"client_fd", TABLE_FD, FIELD(succession, client_fd)},
 	{"services", TABLE_LIST, FIELD(succession, services), COUNT(succession, n_services),
 		.items = &service_table},
+	{"denials", TABLE_LIST, FIELD(succession, denials), COUNT(succession, n_denials),
+		.items = &denial_table, .max = DENIED_MAX, .since = 2},
 };
 static const struct table succession_table = TABLE(succession, succession_members);
 

@@ -13,8 +13,10 @@
 #pragma once
 
 #include "address.h"
+#include "admission.h"
 #include "connection.h"
 #include "dispatch.h"
+#include "network.h"
 #include "wire.h"
 #include <jansson.h>
 #include <limits.h>
@@ -23,7 +25,8 @@
 #include <stdint.h>
 
 /*
- * Of what is written. Format 0 knows no parking, no standby and no forwarding, format 1 no lending.
+ * Of what is written. Format 0 knows no parking, no standby and no forwarding, format 1 no lending
+ * and no admission.
  */
 #define SUCCESSION_FORMAT 2
 
@@ -109,6 +112,7 @@ struct saved_service {
 	uint32_t rendezvous_number;
 	uint32_t n_registered; /* since the start: the number of the last provider */
 	uint64_t n_reset, n_forwards_refused;
+	uint64_t n_turned[ADMISSION_N_REASONS]; /* as service_n_turned() */
 	uint64_t id_limit;
 	struct dispatch_totals totals;
 	struct saved_listener *listeners;
@@ -123,6 +127,12 @@ struct saved_service {
 	size_t n_waiting;
 };
 
+/* A network that is refused everywhere. */
+struct saved_denial {
+	struct network network;
+	uint64_t until_usec; /* CLOCK_MONOTONIC; 0: for as long as usherd runs */
+};
+
 struct succession {
 	uint32_t format;
 	char version[32]; /* of the usherd that wrote it */
@@ -134,6 +144,8 @@ struct succession {
 	int client_fd; /* usherctl, who waits for the answer; -EBADF in what is only tried */
 	struct saved_service *services;
 	size_t n_services;
+	struct saved_denial *denials;
+	size_t n_denials;
 };
 
 /* As JSON. A new reference, or NULL when out of memory. */

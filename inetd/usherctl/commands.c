@@ -109,17 +109,26 @@ int command_status(const struct options *options, char **arguments)
 }
 
 /* Returns 0 with *ret, to be freed with config_free(); else the exit status, and the errors were
- * reported. Limits of descriptors are left to usherd: its own are others than ours. */
-static int load(const char *path, struct config **ret)
+ * reported. Limits of descriptors are left to usherd: its own are others than ours. With
+ * `is_whole` names are looked up, and warnings are printed. */
+static int load(const char *path, bool is_whole, struct config **ret)
 {
 	struct config_errors errors = {0};
-	int r = config_load(path, 0, ret, &errors);
+	struct config *config = NULL;
+	int r = config_load(path, 0, &config, &errors);
 
+	if (r >= 0 && is_whole)
+		r = config_resolve_now(config, &errors);
+	for (size_t i = 0; is_whole && i < errors.n_warnings; i++)
+		fprintf(stderr, "%s\n", errors.warnings[i]);
 	for (size_t i = 0; i < errors.n_lines; i++)
 		fprintf(stderr, "%s\n", errors.lines[i]);
 	config_errors_done(&errors);
-	if (r >= 0)
+	if (r >= 0) {
+		*ret = config;
 		return 0;
+	}
+	config_free(config);
 	if (r == -EINVAL)
 		return EX_CONFIG;
 	fprintf(stderr, "usherctl: %s: %s\n", path, strerror(-r));
@@ -151,7 +160,7 @@ int command_check(const struct options *options, char **arguments)
 {
 	const char *path = *arguments ? *arguments : USHER_CONFIG_FILE;
 	struct config *config;
-	int r = load(path, &config);
+	int r = load(path, true, &config);
 
 	(void)options;
 	if (r > 0)
@@ -172,7 +181,7 @@ static int check_running_config(const struct options *options)
 	if (r > 0)
 		return r;
 	path = json_string_value(json_object_get(status, "config"));
-	r = load(path ? path : USHER_CONFIG_FILE, &config);
+	r = load(path ? path : USHER_CONFIG_FILE, false, &config);
 	if (r == 0)
 		config_free(config);
 	else

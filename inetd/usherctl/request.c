@@ -79,7 +79,12 @@ int request_ask(const struct options *options, const char *request, json_t **ret
 void request_print_message(json_t *answer)
 {
 	const char *message = json_string_value(json_object_get(answer, "message"));
+	const json_t *warning;
+	size_t i;
 
+	json_array_foreach(
+		json_object_get(answer, "warnings"), i, warning) if (json_is_string(warning))
+		request_print(stderr, "", json_string_value(warning));
 	request_print(stdout, "", message ? message : "done");
 	json_decref(answer);
 }

@@ -19,8 +19,8 @@ void request_print(FILE *file, const char *before, const char *text);
  */
 int request_ask(const struct options *options, const char *request, json_t **ret);
 
-/* Ask for something to be done, and print the message that is the answer. Returns the exit status.
- */
+/* Ask for something to be done, and print the message that is the answer, after the warnings that
+ * come with it. Returns the exit status. */
 int request_tell(const struct options *options, const char *request);
 
 /*

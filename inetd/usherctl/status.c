@@ -70,7 +70,9 @@ static const struct {
 	{"serving", COLOUR_GREEN},
 	{"ready", COLOUR_GREEN},
 	{"standby", COLOUR_GREEN},
+	{"lent", COLOUR_GREEN},
 	{"full", COLOUR_YELLOW},
+	{"limited", COLOUR_YELLOW},
 	{"waiting", COLOUR_YELLOW},
 	{"paused", COLOUR_YELLOW},
 	{"blocked", COLOUR_YELLOW},
@@ -162,7 +164,20 @@ static void set_state(struct table_cell *cell, const json_t *object, const char 
 	cell->colour = state_colour(cell->text);
 }
 
-/* One address; those that are open, or paused as the service's state says, need no word. */
+/* What else is to be said of a listener. Those that are open, or paused as the service's state
+ * says, need no word. */
+static void append_listener_state(char *text, size_t size, const json_t *listener)
+{
+	const json_t *lent_to = json_object_get(listener, "lent_to");
+
+	if (is_state(listener, "retrying"))
+		(void)snprintf(text, size, " (retrying)");
+	else if (json_is_integer(lent_to))
+		(void)snprintf(text, size, " (lent to %" JSON_INTEGER_FORMAT ")",
+			json_integer_value(lent_to));
+}
+
+/* One address. */
 static void append_listener(char *text, size_t size, const json_t *listener)
 {
 	size_t length = strlen(text);
@@ -171,8 +186,7 @@ static void append_listener(char *text, size_t size, const json_t *listener)
 		length += (size_t)snprintf(text + length, size - length, ", ");
 	text_of(listener, "address", text + length, size - length);
 	length = strlen(text);
-	if (is_state(listener, "retrying"))
-		snprintf(text + length, size - length, " (retrying)");
+	append_listener_state(text + length, size - length, listener);
 }
 
 /* The first addresses, "and 998 more". */
@@ -271,6 +285,10 @@ static void print_head(const json_t *status)
 		printf("%" JSON_INTEGER_FORMAT
 		       " log messages were dropped: the log is not read fast enough\n",
 			number_of(status, "log_messages_dropped"));
+	if (number_of(status, "denied") > 0)
+		printf("%" JSON_INTEGER_FORMAT
+		       " networks have touched a sensor and are refused everywhere\n",
+			number_of(status, "denied"));
 }
 
 /* Those that are not zero. */
@@ -288,6 +306,36 @@ static void print_totals(const json_t *totals)
 	}
 	if (*separator == ',')
 		putchar('\n');
+}
+
+/* Those that are not zero, each with the rule or limit that it was for. */
+static void print_reasons(const char *title, const json_t *reasons)
+{
+	const char *separator = "", *reason;
+	json_t *value;
+
+	json_object_foreach((json_t *)(uintptr_t)reasons, reason, value)
+	{
+		if (json_integer_value(value) == 0)
+			continue;
+		printf("%s%" JSON_INTEGER_FORMAT " %s", *separator ? separator : title,
+			json_integer_value(value), reason);
+		separator = ", ";
+	}
+	if (*separator)
+		putchar('\n');
+}
+
+/* For what clients wait now. */
+static void print_limit(const json_t *service)
+{
+	const json_t *limit = json_object_get(service, "limited");
+	char text[TABLE_CELL_SIZE];
+
+	if (json_is_object(limit))
+		printf("  limited: by %s for %.1f s\n",
+			text_of(limit, "reason", text, sizeof(text)),
+			json_number_value(json_object_get(limit, "seconds")));
 }
 
 /* What the provider says of itself, if anything: "usher-basic: all is well". */
@@ -358,6 +406,11 @@ static void print_service(const struct view *view, const json_t *service)
 		print_provider(view, json_array_get(providers, i));
 	print_receiver(json_object_get(service, "receiver"));
 	print_totals(json_object_get(service, "totals"));
+	print_reasons("  refused: ", json_object_get(service, "refused"));
+	print_reasons("  delayed: ", json_object_get(service, "delayed"));
+	print_limit(service);
+	if (number_of(service, "sources") > 0)
+		printf("  sources: %" JSON_INTEGER_FORMAT "\n", number_of(service, "sources"));
 }
 
 static void print_disabled(const json_t *disabled)

@@ -28,7 +28,8 @@ void say_to_syslog(void)
 }
 
 /* Names of services and words of usherd may come from anywhere. */
-static void format_line(char *line, const char *format, va_list arguments)
+__attribute__((format(printf, 2, 0))) static void format_line(
+	char *line, const char *format, va_list arguments)
 {
 	(void)vsnprintf(line, SAY_SIZE, format, arguments);
 	for (char *c = line; *c != '\0'; c++)

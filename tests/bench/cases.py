@@ -173,6 +173,11 @@ def single(bench):
             "single.cpu": measured.find("<=", "cpu")}
 
 
+def lent(bench):
+    """The provider accepts by itself: usherd has no part in it."""
+    return {"lent": ToDirect(bench, "lent", BUSY, lambda: Usher(lends=True)).find(">=", "rate")}
+
+
 def calls(bench):
     """What usherd does for each connection, on the processors that it has in busy and single."""
     usherd_cpu, provider_cpu = bench.two_cpus()
@@ -320,6 +325,7 @@ CASES = {
     "pinned": pinned,
     "single": single,
     "calls": calls,
+    "lent": lent,
     "instructions": instructions,
     "callgrind": callgrind,
     "inetds": peer_case("inetds", peers.OpenbsdInetd, peers.Xinetd, peers.SocketActivate),

@@ -133,7 +133,6 @@ TABLE = (
 SHORT = ("drained", "busy", "pinned", "single")
 
 ELSEWHERE = {
-    "lent": "with the feature: listeners that are lent",
     "exec": "with the feature: usher-exec",
     "rules": "with the feature: admission rules",
     "sources": "with the feature: admission rules",

@@ -208,13 +208,16 @@ class Usher(Server):
 
     name = "usher"
 
-    def __init__(self, n_providers=1, n_listeners=1, *, name=None, provider_cpus=None, wrapper=()):
-        """`wrapper` is the command that runs each program, valgrind for instance."""
+    def __init__(self, n_providers=1, n_listeners=1, *, name=None, provider_cpus=None, wrapper=(), lends=False):
+        """`wrapper` is the command that runs each program, valgrind for instance. `lends`: the provider
+        accepts by itself on the socket that is lent to it.
+        """
         super().__init__()
         self.n_providers, self.n_listeners = n_providers, n_listeners
         self.name = name or self.name
         self.provider_cpus = provider_cpus
         self.wrapper = wrapper
+        self.lends = lends
         self.network = f"{_FIRST_OCTETS}.{next(_NETWORKS)}"
         self.n_used = min(n_listeners, MAX_USED)
         self.idle = self._share_out(n_listeners - self.n_used)
@@ -233,6 +236,7 @@ class Usher(Server):
             f'service {name} {{\n'
             f'    listen = {{"tcp:{self.network}.{number}:{FIRST_PORT}-{FIRST_PORT + n - 1}"}}\n'
             f'    providers {{ max = {max(16, self.n_providers)} }}\n'
+            f'    deliver = "{"listener" if self.lends else "connection"}"\n'
             f'}}\n'
             for number, (name, n) in enumerate(counts.items()))
 
@@ -247,7 +251,8 @@ class Usher(Server):
         self.start_seconds = time.monotonic() - begin
         self.addresses = [f"{self.network}.0:{FIRST_PORT + n}" for n in range(self.n_used)]
         for service in ["bench"] * self.n_providers + list(self.idle):
-            self.run([*self.wrapper, PROGRAMS / "bench-provider", "-w", work, service],
+            mode = ["-l"] if self.lends else []
+            self.run([*self.wrapper, PROGRAMS / "bench-provider", *mode, "-w", work, service],
                      self.provider_cpus or cpus,
                      env={**os.environ, "USHER_RUN_DIR": str(self.usherd.run_dir)})
         self.usherd.wait_service("bench", n_providers=self.n_providers)

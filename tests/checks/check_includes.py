@@ -27,7 +27,7 @@ FLOORS = (
     {"admission", "background", "dispatch"},
     {"denied", "rules", "sources"},
     {"config"},
-    {"netmap"},
+    {"names", "netmap"},
     {"address", "bucket", "network", "siphash"},
 )
 # Neighbours of one floor of whom the first may know the second.

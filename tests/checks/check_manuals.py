@@ -17,7 +17,10 @@ import tap
 PROGRAMS = {
     "usherd": "inetd/usherd",
     "usherctl": "inetd/usherctl/usherctl",
+    "usher-banner": "services/banner/usher-banner",
     "usher-basic": "services/basic/usher-basic",
+    "usher-redirect": "services/redirect/usher-redirect",
+    "usher-tcpmux": "services/tcpmux/usher-tcpmux",
 }
 HELP_OPTION = re.compile(r"(?<![\w-])(--?[A-Za-z][\w-]*)")
 ITEM_OPTION = re.compile(r"\bFl\s+(-?[A-Za-z][\w-]*)")

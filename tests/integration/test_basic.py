@@ -3,6 +3,7 @@
 
 import socket
 import struct
+import subprocess
 import time
 
 import harness
@@ -135,6 +136,98 @@ class Basic(harness.UsherTest):
         client = self.client("time")
         self.start_program(self.usherd, harness.USHER_BASIC)
         self.assertEqual(len(network.read_all(client)), 4)
+
+
+class Datagrams(harness.UsherTest):
+    """The same over UDP, from sockets that usherd lends."""
+
+    def setUp(self):
+        super().setUp()
+        services = "".join(
+            f'service {name} {{ listen = {{"tcp:127.0.0.1:0", "udp:127.0.0.1:0", "udp:[::]:0"}} }}\n'
+            for name in ("echo", "discard", "chargen", "daytime", "time"))
+        self.usherd = self.start_usherd(services)
+        self.basic = self.start_program(self.usherd, harness.USHER_BASIC)
+        for name in ("echo", "discard", "chargen", "daytime", "time"):
+            self.usherd.wait_service(name, n_providers=1, state="serving")
+
+    def port(self, service, listener=1):
+        return int(self.usherd.addresses(service)[listener].rpartition(":")[2])
+
+    def client(self, family=socket.AF_INET):
+        client = self.closing(socket.socket(family, socket.SOCK_DGRAM))
+        client.settimeout(processes.DEADLINE)
+        return client
+
+    def ask(self, service, question, host="127.0.0.1", listener=1):
+        """The answer, which has to come from whom was asked."""
+        address = (host, self.port(service, listener))
+        client = self.client(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        client.sendto(question, address)
+        answer, sender = client.recvfrom(65536)
+        self.assertEqual(sender[:2], address)
+        return answer
+
+    def test_echo(self):
+        for question in (b"hello", b"", bytes(range(256)) * 200):
+            self.assertEqual(self.ask("echo", question), question)
+
+    def test_answer_comes_from_the_address_that_was_asked(self):
+        self.assertEqual(self.ask("echo", b"six", "::1", 2), b"six")
+        self.assertEqual(self.ask("echo", b"mapped", "127.0.0.9", 2), b"mapped")
+
+    def test_daytime_and_time(self):
+        self.assertRegex(self.ask("daytime", b""), rb"\A[\x20-\x7e]+-UTC\r\n\Z")
+        before = second_of_last_tick()
+        seconds = struct.unpack("!I", self.ask("time", b"x"))[0] - SECONDS_FROM_1900_TO_1970
+        self.assertTrue(before <= seconds <= int(time.time()), seconds)
+
+    def test_chargen_is_at_most_512_bytes(self):
+        sizes = [len(self.ask("chargen", b"x")) for _ in range(100)]
+        self.assertLessEqual(max(sizes), 512)
+        self.assertGreater(len(set(sizes)), 10)
+
+    def test_loop_of_two_services_ends_at_once(self):
+        """A datagram to echo whose sender is chargen's own socket: as a forger would send it."""
+        self.check_loop(self.port("chargen"))
+
+    @harness.needs_root
+    def test_loop_with_a_service_of_another_machine_ends_at_once(self):
+        port = next(port for port in range(1023, 600, -1) if self.is_free(port))
+        self.check_loop(port)
+
+    @staticmethod
+    def is_free(port):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind(("127.0.0.2", port))
+            except OSError:
+                return False
+        return True
+
+    def check_loop(self, port):
+        """From another address with this port: no answer, and a client that asks then gets its own."""
+        client = self.client()
+        client.bind(("127.0.0.2", port))
+        client.sendto(b"loop", ("127.0.0.1", self.port("echo")))
+        self.assertEqual(self.ask("echo", b"next"), b"next")
+        client.setblocking(False)
+        with self.assertRaises(BlockingIOError):
+            client.recv(16)
+
+    def test_next_provider_gets_what_waits(self):
+        self.assertEqual(self.ask("echo", b"first"), b"first")
+        self.end_program(self.basic)
+        self.usherd.wait_service("echo", n_providers=0)
+        client = self.client()
+        client.sendto(b"later", ("127.0.0.1", self.port("echo")))
+        self.start_program(self.usherd, harness.USHER_BASIC)
+        self.assertEqual(client.recv(16), b"later")
+
+    def test_netcat(self):
+        result = subprocess.run(["nc", "-u", "-W", "1", "-w", "20", "127.0.0.1", str(self.port("daytime"))],
+                                input=b"\n", capture_output=True, timeout=processes.DEADLINE, check=True)
+        self.assertRegex(result.stdout, rb"-UTC\r\n\Z")
 
 
 class Several(harness.UsherTest):

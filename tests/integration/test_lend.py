@@ -251,7 +251,7 @@ class Changes(LendTest):
     def test_reload_changes_nothing_for_the_borrower(self):
         provider = self.borrower(self.usherd, "one")
         clients = [self.connect(self.address) for _ in range(5)]
-        self.reload("instances = 7")
+        self.reload("socket { backlog = 100 }")
         self.assertFalse(provider.has_message())
         self.check_backlog(clients, provider)
 

@@ -261,8 +261,8 @@ class CheckState(UpgradeTest):
         self.check_refused('{"format": 1', "this is not the state of an usherd")
 
     def test_a_later_format(self):
-        state = self.state() | {"format": 2, "version": "9.9.9"}
-        self.check_refused(state, "the state of usherd 9.9.9 has the format 2, and this one reads 0 to 1")
+        state = self.state() | {"format": 3, "version": "9.9.9"}
+        self.check_refused(state, "the state of usherd 9.9.9 has the format 3, and this one reads 0 to 2")
 
     def test_what_is_wrong_is_named(self):
         self.provider(self.usherd, "one")
@@ -314,7 +314,7 @@ class PreviousFormat(harness.UsherTest):
         """A channel: the provider's end, and usherd's."""
         own, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         provider = protocol.Provider.__new__(protocol.Provider)
-        provider.socket, provider.batches, provider.kept = own, [], []
+        provider.socket, provider.batches, provider.kept, provider.lent = own, [], [], []
         provider.socket.settimeout(processes.DEADLINE)
         return self.closing(provider), self.closing(other)
 

@@ -514,9 +514,9 @@ static void test_max_load(void **state)
 	w.config.max_load_percent = 250;
 	configure(&w);
 	assert_true(admission_asks_load(w.admission));
-	w.load = 249;
-	assert_string_equal(ready(&w), "admitted");
 	w.load = 250;
+	assert_string_equal(ready(&w), "admitted");
+	w.load = 251;
 	assert_string_equal(wait_for(&w, &until_usec), "max_load");
 	assert_int_equal(until_usec, START + SECOND);
 	end(&w);
@@ -606,7 +606,7 @@ static enum admission_reason expected_ready(struct model *m)
 	}
 	if (config->rate.count > 0 && m->rate_level < interval(&config->rate))
 		return ADMISSION_RATE;
-	return config->max_load_percent > 0 && m->w.load >= config->max_load_percent
+	return config->max_load_percent > 0 && m->w.load > config->max_load_percent
 		       ? ADMISSION_MAX_LOAD
 		       : ADMISSION_ADMITTED;
 }

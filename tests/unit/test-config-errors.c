@@ -466,8 +466,8 @@ static void test_no_conflicts(void **state)
 		SERVICE("") "service b { disable = true listen = \"tcp:80\" }\n",
 		SERVICE("socket { v6only = true }") "service b { listen = \"tcp:0.0.0.0:80\" }\n",
 		"service a { listen = {\"tcp:0\", \"tcp:0\", \"tcp:127.0.0.1:0\"} }\n",
-		"service a { listen = {\"tcp:80\", \"udp:80\", \"vsock:80\", \"vsock:1:81\", "
-		"\"vsock:2:81\"} }\n",
+		"service a { listen = {\"tcp:80\", \"udp:80\", \"vsock:80\",\n\"vsock:1:81\"} }\n",
+		"service a { listen = {\"vsock:1:81\", \"vsock:2:81\"} }\n",
 		"service a { listen = {\"tcp:%eth0:80\", \"tcp:%eth1:80\", \"udp:%eth0:80\"} }\n",
 	};
 

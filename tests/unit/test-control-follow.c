@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Followers of the control socket: who asks stays, and hears of each event. The clients live in the
+/* Followers of the control socket, who ask, stay, and hear of each event, and clients who are
+ * answered later. The clients live in the
  * same thread; the event loop turns in between. */
 #include "control.h"
 #include "fd.h"
@@ -21,6 +22,7 @@ struct fixture {
 	char folder[64];
 	char path[128];
 	char text[4096];
+	int client_fd; /* of who has asked "later" */
 };
 
 static json_t *on_request(const char *request, int client_fd, void *userdata)
@@ -29,6 +31,10 @@ static json_t *on_request(const char *request, int client_fd, void *userdata)
 
 	if (strcmp(request, "follow") == 0 && control_follow(fixture->control, client_fd) < 0)
 		return json_pack("{s:s}", "error", "too many");
+	if (strcmp(request, "later") == 0) {
+		fixture->client_fd = client_fd;
+		control_give_away(fixture->control, client_fd);
+	}
 	return json_pack("{s:s}", "asked", request);
 }
 
@@ -246,6 +252,46 @@ static void test_followers_have_a_limit_of_their_own(void **state)
 	end(&fixture);
 }
 
+static void test_a_client_is_answered_later(void **state)
+{
+	struct fixture fixture;
+	int fd;
+
+	(void)state;
+	begin(&fixture);
+	fd = ask(&fixture, "later\n");
+	assert_string_equal(hear(&fixture, fd), ""); /* what was returned is dropped */
+	assert_int_equal(control_answer(fixture.control, fixture.client_fd,
+				 json_pack("{s:s}", "at", "last")),
+		0);
+	turn(&fixture);
+	assert_string_equal(hear(&fixture, fd), "{\"at\":\"last\"}\n");
+	assert_string_equal(hear(&fixture, fd), "END");
+	close(fd);
+	end(&fixture);
+}
+
+static void test_a_client_that_is_answered_later_takes_no_place(void **state)
+{
+	int fds[CONTROL_MAX_CLIENTS + 1], client_fds[CONTROL_MAX_CLIENTS + 1];
+	struct fixture fixture;
+
+	(void)state;
+	begin(&fixture);
+	for (int i = 0; i <= CONTROL_MAX_CLIENTS; i++) {
+		fds[i] = ask(&fixture, "later\n");
+		client_fds[i] = fixture.client_fd;
+	}
+	for (int i = 0; i <= CONTROL_MAX_CLIENTS; i++) {
+		for (int j = 0; j < i; j++)
+			assert_int_not_equal(client_fds[i], client_fds[j]);
+		close_fd(client_fds[i]);
+		assert_string_equal(hear(&fixture, fds[i]), "END");
+		close(fds[i]);
+	}
+	end(&fixture);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -256,6 +302,8 @@ int main(void)
 		check_test(test_a_follower_that_does_not_read_is_ended),
 		check_test(test_no_memory_for_an_event_ends_followers),
 		check_test(test_followers_have_a_limit_of_their_own),
+		check_test(test_a_client_is_answered_later),
+		check_test(test_a_client_that_is_answered_later_takes_no_place),
 	};
 
 	return cmocka_run_group_tests_name("control: followers", tests, NULL, NULL);

@@ -60,7 +60,7 @@ static struct wire_address client(const char *text)
 {
 	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6};
 	struct sockaddr_in in = {.sin_family = AF_INET};
-	struct wire_address address;
+	struct wire_address address = {0};
 
 	if (inet_pton(AF_INET6, text, &in6.sin6_addr) == 1)
 		wire_address_from_sockaddr(&address, (const struct sockaddr *)&in6);

@@ -183,6 +183,13 @@ class Status(Usherctl):
         status = json.loads(self.usherctl("status", "--json", "web").stdout)
         self.assertEqual(status["services"], STATUS["services"][1:])
 
+    def test_who_has_a_listener_that_is_lent(self):
+        status = copy.deepcopy(STATUS)
+        status["services"][0]["listeners"][0] |= {"state": "lent", "lent_to": 3}
+        status["services"][0]["listeners"][1] |= {"lent_to": None}
+        self.usherd(status=status)
+        self.assertIn("  tcp:127.0.0.1:7 (lent to 3), tcp:[::1]:7 (retrying)\n", self.usherctl("status").stdout)
+
     def test_ordinary_rows_fit_80_columns(self):
         ordinary = TABLE.replace(" (retrying)", "")
         self.assertLessEqual(max(map(len, ordinary.splitlines())), 80)

@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Names and domains in only_from and no_access, and warnings: what comes of them.
+ *
+ * getaddrinfo(3) is wrapped: "NAME-N.example" has N addresses, others none.
+ */
+#include "config-files.h"
+#include "config-private.h"
+#include "names.h"
+#include "test.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int __wrap_getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
+	struct addrinfo **result);
+void __wrap_freeaddrinfo(struct addrinfo *result);
+
+struct entry {
+	struct addrinfo info;
+	struct sockaddr_in in;
+};
+
+int __wrap_getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
+	struct addrinfo **result)
+{
+	const char *dash = strchr(node, '-');
+	size_t n = dash ? strtoul(dash + 1, NULL, 10) : 0;
+	struct entry *entries = calloc(n + 1, sizeof(*entries));
+
+	(void)service, (void)hints;
+	if (n == 0 || !entries) {
+		free(entries);
+		return EAI_NONAME;
+	}
+	for (size_t i = 0; i < n; i++) {
+		entries[i].in = (struct sockaddr_in){
+			.sin_family = AF_INET, .sin_addr.s_addr = htonl(0xc0000201 + (uint32_t)i)};
+		entries[i].info.ai_family = AF_INET;
+		entries[i].info.ai_addr = (struct sockaddr *)&entries[i].in;
+		entries[i].info.ai_next = i + 1 < n ? &entries[i + 1].info : NULL;
+	}
+	*result = &entries[0].info;
+	return 0;
+}
+
+void __wrap_freeaddrinfo(struct addrinfo *result)
+{
+	free((void *)result);
+}
+
+/* Load this text, whose names are looked up; the warnings are `expected`. */
+static struct config *load_resolved(const char *text, const char *expected)
+{
+	struct config_errors errors = {0};
+	struct config *config = load_text(text);
+	char *lines = NULL;
+	size_t size;
+	FILE *stream = open_memstream(&lines, &size);
+
+	assert_non_null(stream);
+	assert_int_equal(config_resolve_now(config, &errors), 0);
+	for (size_t i = 0; i < errors.n_warnings; i++)
+		fprintf(stream, "%s\n", errors.warnings[i]);
+	assert_int_equal(fclose(stream), 0);
+	assert_string_equal(lines, expected);
+	assert_int_equal(errors.n_lines, 0);
+	free(lines);
+	config_errors_done(&errors);
+	return config;
+}
+
+static void check_rule(const struct config_rule *rule, bool is_allowed, const char *text,
+	const char *network, int line)
+{
+	char buffer[NETWORK_TEXT_MAX];
+
+	assert_int_equal(rule->is_allowed, is_allowed);
+	assert_string_equal(rule->text, text);
+	assert_string_equal(network_format(&rule->network, buffer), network);
+	assert_int_equal(rule->place.line, line);
+}
+
+static void test_names_become_networks(void **state)
+{
+	struct config *config = load_resolved(
+		"service a { listen = \"tcp:80\"\nonly_from = {\"10.0.0.1\",\n\"two-2.example\"}\n"
+		"no_access = \"one-1.example\" }\n",
+		"");
+	const struct config_admission *admission = &config->services[0]->admission;
+
+	(void)state;
+	assert_int_equal(admission->n_rules, 4);
+	check_rule(&admission->rules[0], true, "10.0.0.1", "10.0.0.1", 2);
+	check_rule(&admission->rules[1], true, "two-2.example", "192.0.2.1", 3);
+	check_rule(&admission->rules[2], true, "two-2.example", "192.0.2.2", 3);
+	check_rule(&admission->rules[3], false, "one-1.example", "192.0.2.1", 4);
+	config_free(config);
+}
+
+/* Also in the defaults of many: said once. */
+static void test_unknown_names_are_nobody(void **state)
+{
+	struct config *config = load_resolved(
+		"defaults {\nonly_from = nosuch.example }\nservice a { listen = \"tcp:80\" }\n"
+		"service b { listen = \"tcp:81\"\nno_access = never.example }\n",
+		"c.conf:2: warning: only_from: the name 'nosuch.example' cannot be looked up: Name "
+		"or service not known; until a reload it admits nobody\n"
+		"c.conf:5: warning: no_access: the name 'never.example' cannot be looked up: Name "
+		"or service not known; until a reload it refuses nobody\n");
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		assert_int_equal(config->services[i]->admission.n_rules, 0);
+		assert_true(config->services[i]->admission.has_only_from);
+	}
+	config_free(config);
+}
+
+static void test_too_many_addresses_are_said(void **state)
+{
+	struct config *config = load_resolved(
+		"service a { listen = \"tcp:80\" only_from = many-17.example }\n",
+		"c.conf:1: warning: only_from: 'many-17.example' has more than 16 addresses, the "
+		"others are left out\n");
+
+	(void)state;
+	assert_int_equal(config->services[0]->admission.n_rules, NAMES_MAX_ADDRESSES);
+	config_free(config);
+}
+
+static void test_names_of_disabled_services_are_not_looked_up(void **state)
+{
+	(void)state;
+	config_free(load_resolved("service a { disable = true listen = \"tcp:80\" only_from = "
+				  "nosuch.example }\n",
+		""));
+}
+
+static void test_too_many_names(void **state)
+{
+	struct config_errors errors = {0};
+	struct config *config;
+	char *text;
+	size_t size;
+	FILE *stream = open_memstream(&text, &size);
+
+	(void)state;
+	assert_non_null(stream);
+	fputs("service a { listen = \"tcp:80\"\nonly_from = {host0", stream);
+	for (int i = 1; i <= NAMES_MAX; i++)
+		fprintf(stream, ",\nhost%d", i);
+	fputs("} }\n", stream);
+	assert_int_equal(fclose(stream), 0);
+	config = load_text(text);
+	assert_int_equal(config_resolve_now(config, &errors), -EINVAL);
+	assert_int_equal(errors.n_lines, 1);
+	assert_string_equal(errors.lines[0],
+		"c.conf:258: 'host256' is one name more than 256 in only_from and no_access of all "
+		"services, expected addresses instead of so many names");
+	config_errors_done(&errors);
+	config_free(config);
+	free(text);
+}
+
+/* Until they are looked up, names are rules that no client is in. */
+static void test_names_that_are_not_looked_up_are_nobody(void **state)
+{
+	struct config *config =
+		load_text("service a { listen = \"tcp:80\" only_from = one-1.example }\n");
+	const struct wire_address client = {.family = AF_INET, .address = {192, 0, 2, 1}};
+
+	(void)state;
+	assert_int_equal(config->services[0]->admission.n_rules, 1);
+	assert_false(network_contains(&config->services[0]->admission.rules[0].network, &client));
+	assert_int_equal(config->services[0]->admission.rules[0].network.family, AF_UNSPEC);
+	config_free(config);
+}
+
+static const struct config_key *find_key(const char *name)
+{
+	for (size_t i = 0; i < CONFIG_N_KEYS; i++)
+		if (!config_keys[i].section && strcmp(config_keys[i].name, name) == 0)
+			return &config_keys[i];
+	fail_msg("no key %s", name);
+	return NULL;
+}
+
+/* A service of a file of another program, with one option. */
+static void make_foreign(struct config_draft *draft, const char *name, const char *text,
+	struct config_errors *errors)
+{
+	const struct config_place place = {.file = "x.conf", .line = 7};
+	const struct config_draft defaults = {0};
+
+	*draft = (struct config_draft){.is_foreign = true};
+	config_draft_take(draft, find_key("listen"), "udp:69", place, false, errors);
+	config_draft_take(draft, find_key(name), text, place, false, errors);
+	config_draft_close(draft, "a", place, errors);
+	config_draft_complete(draft, &defaults, errors);
+	assert_int_equal(errors->n_lines, 0);
+	assert_int_equal(errors->n_warnings, 1);
+}
+
+static void test_domain_of_a_foreign_file_in_only_from_admits_nobody(void **state)
+{
+	struct config_errors errors = {0};
+	struct config_draft draft;
+
+	(void)state;
+	make_foreign(&draft, "only_from", ".example.org", &errors);
+	assert_string_equal(errors.warnings[0],
+		"x.conf:7: warning: only_from: '.example.org' is a domain, which cannot be decided "
+		"without asking DNS for each client; nobody is admitted by it; name its networks "
+		"or its hosts instead");
+	assert_true(draft.service.admission.has_only_from);
+	assert_int_equal(draft.service.admission.n_rules, 0);
+	assert_false(draft.service.is_disabled);
+	config_draft_clear(&draft);
+	config_errors_done(&errors);
+}
+
+static void test_domain_of_a_foreign_file_in_no_access_disables_the_service(void **state)
+{
+	struct config_errors errors = {0};
+	struct config_draft draft;
+
+	(void)state;
+	make_foreign(&draft, "no_access", ".example.org", &errors);
+	assert_string_equal(errors.warnings[0],
+		"x.conf:7: warning: no_access: '.example.org' is a domain, which cannot be decided "
+		"without asking DNS for each client; the service is not run; name its networks or "
+		"its hosts instead");
+	assert_true(draft.service.is_disabled);
+	config_draft_clear(&draft);
+	config_errors_done(&errors);
+}
+
+static void test_misfit_of_a_foreign_file_is_a_warning(void **state)
+{
+	struct config_errors errors = {0};
+	struct config_draft draft;
+
+	(void)state;
+	make_foreign(&draft, "per_source", "3", &errors);
+	assert_string_equal(errors.warnings[0],
+		"x.conf:7: warning: per_source is not carried out, because service 'a' has lent "
+		"sockets only, whose clients usherd does not see");
+	assert_int_equal(draft.service.admission.per_source, 0);
+	config_draft_clear(&draft);
+	config_errors_done(&errors);
+}
+
+static void test_too_many_warnings_are_cut(void **state)
+{
+	struct config_errors errors = {0};
+	const struct config_place place = {.file = "c.conf"};
+
+	(void)state;
+	for (int i = 0; i < 2 * CONFIG_MAX_ERRORS; i++)
+		config_warnings_add(&errors, place, "%d\x1b", i);
+	assert_int_equal(errors.n_warnings, CONFIG_MAX_ERRORS + 1);
+	assert_string_equal(errors.warnings[1], "c.conf: warning: 1?");
+	assert_string_equal(errors.warnings[CONFIG_MAX_ERRORS],
+		"There are more warnings, which are not shown.");
+	assert_int_equal(errors.n_lines, 0);
+	config_errors_done(&errors);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		check_test(test_names_become_networks),
+		check_test(test_unknown_names_are_nobody),
+		check_test(test_too_many_addresses_are_said),
+		check_test(test_names_of_disabled_services_are_not_looked_up),
+		check_test(test_too_many_names),
+		check_test(test_names_that_are_not_looked_up_are_nobody),
+		check_test(test_domain_of_a_foreign_file_in_only_from_admits_nobody),
+		check_test(test_domain_of_a_foreign_file_in_no_access_disables_the_service),
+		check_test(test_misfit_of_a_foreign_file_is_a_warning),
+		check_test(test_too_many_warnings_are_cut),
+	};
+
+	return cmocka_run_group_tests(tests, config_files_begin, config_files_end);
+}
