@@ -233,6 +233,14 @@ class Status(Usherctl):
             standby["state"] = state
             self.assertRegex(self.usherctl("status").stdout, rf"(?m)^   3 +991 +87654321 +- +{shown} ")
 
+    def test_receiver(self):
+        status = copy.deepcopy(STATUS)
+        status["services"][1]["receiver"] = {
+            "path": "/run/web.receiver", "state": "full", "in_flight": 16, "passed": 4711, "unread": 0}
+        self.usherd(status=status)
+        self.assertIn("\n  receiver /run/web.receiver: full, 16 in flight, 4711 passed\n",
+                      self.usherctl("status").stdout)
+
     def test_every_total_is_shown_in_words(self):
         status = copy.deepcopy(STATUS)
         status["services"][0]["totals"] = dict(zip(NO_TOTALS, range(1, 99)))
