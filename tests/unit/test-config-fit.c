@@ -42,6 +42,7 @@ static const struct {
 	{UDP, "", "max_load = 7", "max_load", LENT},
 	{UDP, "", "sensor = true", "sensor", LENT},
 	{UDP, "", "refused_to = b", "refused_to", LENT},
+	{UDP, "providers", "forward = b", "forward", LENT},
 	{UDP, "park", "max = 7", "max", LENT},
 	{UDP, "park", "timeout = 7s", "timeout", LENT},
 	{WAIT, "", "instances = 7", "instances", LENT},
