@@ -103,7 +103,7 @@ const struct config_key config_keys[CONFIG_N_KEYS] = {
 	  .least = 1, .most = 1u << 20, .initial = 1024, NUMBER(number, instances) },
 	{ NULL, "unavailable", .needs = CONFIG_NEEDS_CONNECTIONS,
 	  .choices = unavailable_choices, NUMBER(choice, unavailable) },
-	{ NULL, "claim_timeout", .needs = CONFIG_NEEDS_CONNECTIONS | CONFIG_NEEDS_PROVIDERS,
+	{ NULL, "claim_timeout", .needs = CONFIG_NEEDS_CONNECTIONS,
 	  .least = 100000, .most = HOURS(1), .initial = SECONDS(10),
 	  NUMBER(duration, claim_timeout_usec) },
 	{ NULL, "only_from", .needs = CONFIG_NEEDS_ADDRESSES, .tag = true, RULES,

@@ -270,8 +270,8 @@ struct config_errors {
 	bool is_out_of_memory; /* lines are missing */
 };
 
-/* Append "FILE:LINE: sentence", or the sentence alone if the place has no file; control characters
- * and what is not UTF-8 become '?'. Past CONFIG_MAX_ERRORS only a remark. */
+/* Append "FILE:LINE: sentence"; control characters and what is not UTF-8 become '?'. Past
+ * CONFIG_MAX_ERRORS only a remark. */
 void config_errors_add(struct config_errors *errors, struct config_place place, const char *format,
 	...) __attribute__((format(printf, 3, 4)));
 

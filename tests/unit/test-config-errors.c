@@ -255,10 +255,10 @@ static void test_syntax(void **state)
 			"c.conf:2: unexpected '*', expected quotes around a value that has one\n"},
 		{"log + journal\n",
 			"c.conf:1: unexpected '+', expected quotes around a value that has one\n"},
-		{"include()\n", "c.conf:1: unclear '(', expected include(\"FILE\") or "
-				"include(\"PATTERN\")\n"},
-		{"include(\"a\", \"b\")\n", "c.conf:1: unclear '(', expected include(\"FILE\") or "
-					    "include(\"PATTERN\")\n"},
+		{"include()\n",
+			"c.conf:1: unclear '(', expected a file and ')', as in include(\"FILE\")\n"},
+		{"include(\"a\", \"b\")\n",
+			"c.conf:1: unclear '(', expected a file and ')', as in include(\"FILE\")\n"},
 	};
 
 	(void)state;

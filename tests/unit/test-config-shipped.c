@@ -61,7 +61,8 @@ static void install_shipped_files(bool is_enabled)
 
 static void check_shipped_files(bool is_enabled)
 {
-	static const char *const names[] = {"chargen", "daytime", "discard", "echo", "time"};
+	static const char *const names[] = {
+		"chargen", "daytime", "discard", "echo", "tcpmux", "time"};
 	struct config *config;
 
 	install_shipped_files(is_enabled);
@@ -115,7 +116,7 @@ static void test_examples_of_the_manual(void **state)
 		config_free(load_text(example));
 		n++;
 	}
-	assert_int_equal(n, 11);
+	assert_int_equal(n, 12);
 	free(page);
 }
 
