@@ -3,12 +3,13 @@
  * A service from the inside: for the service*.c files alone, each of which is one part of it.
  *
  * service-settle.c carries out what dispatch decides, service-accept.c decides when connections are
- * accepted and providers listened to, service-admission.c whose, service-providers.c lets providers
- * register and leave, service-lend.c says to whom the sockets are lent, service-pass.c gives
- * connections to a receiver that is no provider, service-parking.c keeps what nobody can take,
- * service-forward.c passes on what providers forward, service-account.c says to the log what
- * becomes of connections, service.c makes, changes and ends the whole, service-save.c and
- * service-restore.c hand it on to the next usherd.
+ * accepted and providers listened to, service-admission.c whose, service-filter.c lets the kernel
+ * decide where sockets are lent, service-providers.c lets providers register and leave,
+ * service-lend.c says to whom the sockets are lent, service-pass.c gives connections to a receiver
+ * that is no provider, service-parking.c keeps what nobody can take, service-forward.c passes on
+ * what providers forward, service-account.c says to the log what becomes of connections, service.c
+ * makes, changes and ends the whole, service-save.c and service-restore.c hand it on to the next
+ * usherd.
  *
  * Invariant: every event, in whatever part, ends in service_settle().
  */
@@ -35,6 +36,7 @@ struct service {
 	struct provider *dirty; /* those with something in the outbox */
 	unsigned int n_providers, n_registered, last_number;
 	struct provider *borrower; /* to whom what is for lending is lent; NULL: nobody */
+	bool is_unfiltered;	   /* what is to be lent lets in whom it must not: nobody gets it */
 	bool is_lending_new;	   /* somebody has to be told something, or may be the borrower */
 
 	bool is_full;	/* as dispatch said */
@@ -148,6 +150,11 @@ void service_admission_done(struct service *s);
 
 /* Take other rules and limits, which must live until the next call; NULL: none. */
 void service_admission_configure(struct service *s, const struct config_admission *config);
+
+/*
+ * Have the kernel carry out the rules for what is lent: after every change of rules or listeners.
+ */
+void service_filter(struct service *s);
 
 /* Count the sources of all connections that there are, instead of those so far. */
 void service_count_sources(struct service *s);

@@ -238,6 +238,7 @@ void service_configure(struct service *s, const struct config_service *config,
 		config->admission.source_bits_v6);
 	service_admission_configure(s, &s->config.admission);
 	are_others = replace_listeners(s, listeners, n_listeners);
+	service_filter(s);
 	is_forward_new = allow_forward(s);
 	if (are_others || is_forward_new || is_delivery_new)
 		service_welcome_again(s);

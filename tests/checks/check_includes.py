@@ -25,7 +25,8 @@ FLOORS = (
     {"acceptor", "closer", "connection", "fdstore", "log", "occupant", "privilege", "unixsocket"},
     {"notify"},
     {"admission", "background", "dispatch"},
-    {"denied", "rules", "sources"},
+    {"denied", "packetfilter", "sources"},
+    {"rules"},
     {"config"},
     {"names", "netmap"},
     {"address", "bucket", "network", "siphash"},
@@ -33,11 +34,13 @@ FLOORS = (
 # Neighbours of one floor of whom the first may know the second.
 NEIGHBOURS = {("provider", "rendezvous")}
 
-# dispatch, and admission with what it is made of, decide; they do not act. These headers are types and memory only.
-PURE_ROOMS = {"dispatch", "admission", "bucket", "denied", "netmap", "rules", "siphash", "sources"}
+# dispatch, and admission with what it is made of, decide; they do not act. These headers are types and
+# memory only.
+PURE_ROOMS = {"dispatch", "admission", "bucket", "denied", "netmap", "packetfilter", "rules", "siphash",
+              "sources"}
 PURE_HEADERS = {
-    "assert.h", "errno.h", "limits.h", "netinet/in.h", "stdbool.h", "stddef.h", "stdint.h",
-    "stdlib.h", "string.h", "sys/socket.h", "sys/types.h",
+    "assert.h", "errno.h", "limits.h", "linux/filter.h", "linux/if_ether.h", "netinet/in.h", "stdbool.h",
+    "stddef.h", "stdint.h", "stdlib.h", "string.h", "sys/socket.h", "sys/types.h",
 }
 # What the daemon may know of the other side of a rendezvous: the protocol, and how descriptors travel.
 PROTOCOL_HEADERS = {"fd.h", "fdpass.h", "wire.h"}
