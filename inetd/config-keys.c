@@ -144,7 +144,7 @@ const struct config_key config_keys[CONFIG_N_KEYS] = {
 	  .choices = balance_choices, NUMBER(choice, providers.balance) },
 	{ "providers", "takeover", .needs = CONFIG_NEEDS_PROVIDERS,
 	  .choices = takeover_choices, NUMBER(choice, providers.takeover) },
-	{ "providers", "forward", .needs = CONFIG_NEEDS_PROVIDERS,
+	{ "providers", "forward", .needs = CONFIG_NEEDS_CONNECTIONS | CONFIG_NEEDS_PROVIDERS,
 	  LIST(texts, providers.forward, providers.n_forward),
 	  .place_offset = offsetof(struct config_service, providers.forward_place) },
 	{ "providers", "set_peer", .needs = CONFIG_NEEDS_PROVIDERS,
