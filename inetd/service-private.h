@@ -4,11 +4,11 @@
  *
  * service-settle.c carries out what dispatch decides, service-accept.c decides when connections are
  * accepted and providers listened to, service-admission.c whose, service-providers.c lets providers
- * register and leave, service-lend.c says to whom the sockets are lent, service-parking.c keeps
- * what nobody can take, service-forward.c passes on what providers forward, service-pass.c gives
- * connections to a receiver that is no provider, service-account.c says to the log what becomes of
- * connections, service.c makes, changes and ends the whole, service-save.c and service-restore.c
- * hand it on to the next usherd.
+ * register and leave, service-lend.c says to whom the sockets are lent, service-pass.c gives
+ * connections to a receiver that is no provider, service-parking.c keeps what nobody can take,
+ * service-forward.c passes on what providers forward, service-account.c says to the log what
+ * becomes of connections, service.c makes, changes and ends the whole, service-save.c and
+ * service-restore.c hand it on to the next usherd.
  *
  * Invariant: every event, in whatever part, ends in service_settle().
  */

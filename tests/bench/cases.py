@@ -15,7 +15,8 @@ import measure
 import packages
 import peers
 from measure import Load
-from servers import Direct, Usher
+from admitting import RememberingUsher, make_rules
+from servers import Direct, Usher, UsherExec
 
 BUSY = Load(clients=64)
 ONE_BY_ONE = Load(clients=1)
@@ -24,6 +25,8 @@ PEER_BURST = Load(burst=2000)  # most of them are slow
 
 N_LISTENERS = (1, 100, 1000, 10_000)
 N_PROVIDERS = (1, 4, 16, 64)
+N_RULES = 10_000
+N_SOURCES = 100_000
 N_PARKED = 10_000
 N_HELD = 15_000
 
@@ -267,6 +270,17 @@ def peer_case(name, *makers):
     return to_peers
 
 
+def programs(bench):
+    """A process for each connection, by usher-exec and by tcpserver, with the same program."""
+    tcpserver = peers.Tcpserver()
+    bench.versions[tcpserver.name] = tcpserver.version()
+    with running("echo", tcpserver, UsherExec()) as both:
+        found = bench.compare("exec", both[0], both[1:], BUSY, bench.n_few_repetitions)
+    ours = found[UsherExec.name]
+    return {"exec": Found(ours.rate, f"{statistics.median(ours.cpu):.3g} of the processor time",
+                          {"servers": describe(found)})}
+
+
 # usher, to itself
 
 
@@ -304,6 +318,26 @@ def providers(bench):
         return {"providers": compare_ushers(bench, "providers", ushers)}
 
 
+def rules(bench):
+    """Rules among which the one that lets the load in is found."""
+    ushers = [Usher(name="no rules"),
+              Usher(name=f"{N_RULES:,} rules", options=f"only_from = {make_rules(N_RULES)}")]
+    with running("echo", *ushers):
+        return {"rules": compare_ushers(bench, "rules", ushers)}
+
+
+def sources(bench):
+    """Clients have come from so many addresses, and how fast each of them came is remembered, for
+    as many as there is room.
+    """
+    with running("echo", Usher(name="no limits"),
+                 RememberingUsher(name=f"{N_SOURCES:,} sources")) as (alone, usher):
+        n_remembered = usher.remember(N_SOURCES)
+        found = compare_ushers(bench, "sources", (alone, usher))
+    found.note = f"{n_remembered:,} of {N_SOURCES:,} that came are remembered, which is the maximum"
+    return {"sources": found}
+
+
 def crowded(bench):
     """Connections by the thousand that wait: of one service parked, of another one in service."""
     crowd.check_descriptors(max(N_PARKED, N_HELD))
@@ -333,7 +367,10 @@ CASES = {
     "tcpserver": peer_case("tcpserver", peers.Tcpserver),
     "s6": peer_case("s6", peers.S6Tcpserver),
     "node": peer_case("node", peers.NodeCluster),
+    "exec": programs,
     "listeners": listeners,
     "providers": providers,
+    "rules": rules,
+    "sources": sources,
     "crowd": crowded,
 }

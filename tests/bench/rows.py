@@ -133,9 +133,6 @@ TABLE = (
 SHORT = ("drained", "busy", "pinned", "single")
 
 ELSEWHERE = {
-    "exec": "with the feature: usher-exec",
-    "rules": "with the feature: admission rules",
-    "sources": "with the feature: admission rules",
     "allocation": "counted by tests/integration/test_allocations.py",
 }
 

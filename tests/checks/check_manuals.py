@@ -19,6 +19,7 @@ PROGRAMS = {
     "usherctl": "inetd/usherctl/usherctl",
     "usher-banner": "services/banner/usher-banner",
     "usher-basic": "services/basic/usher-basic",
+    "usher-exec": "services/exec/usher-exec",
     "usher-redirect": "services/redirect/usher-redirect",
     "usher-tcpmux": "services/tcpmux/usher-tcpmux",
 }

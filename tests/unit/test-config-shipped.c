@@ -61,7 +61,8 @@ static void install_shipped_files(bool is_enabled)
 
 static void check_shipped_files(bool is_enabled)
 {
-	static const char *const names[] = {"chargen", "daytime", "discard", "echo", "time"};
+	static const char *const names[] = {
+		"chargen", "daytime", "discard", "echo", "tcpmux", "time"};
 	struct config *config;
 
 	install_shipped_files(is_enabled);
