@@ -83,7 +83,11 @@ def is_allowed(path, header):
         return there[:2] in (here[:2], COMMON.parts) or header == Path("services/libusher/usher.h")
     if there[0] == "services":
         return here[0] == "inetd" and header.name in PROTOCOL_HEADERS
-    if len(here) > 2 or len(there) > 2:  # inetd/usherctl, inetd/compat: a house of its own
+    if there[1] == "compat":  # below config, and the converter's
+        return here[1] in {"compat", "usherctl"} or (len(here) == 2 and room_of(path) == "config")
+    if here[1] == "compat":
+        return False
+    if len(here) > 2 or len(there) > 2:  # inetd/usherctl: a house of its own
         return here[:2] == there[:2] or (len(there) == 2 and floor_of(room_of(header)) is not None)
     return is_downwards(room_of(path), room_of(header))
 
