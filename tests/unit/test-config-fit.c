@@ -47,7 +47,6 @@ static const struct {
 	{WAIT, "", "instances = 7", "instances", LENT},
 	{WAIT, "", "cps = {7, 1}", "cps", LENT},
 	{PASS, "", "per_source = 7", "per_source", PASSED},
-	{PASS, "", "claim_timeout = 1s", "claim_timeout", PASSED},
 	{PASS, "exec", "program = /p", "program", PASSED},
 	{PASS, "", "sensor = true", "sensor", SERVED},
 	{PASS, "providers", "users = root", "users", PASSED},
