@@ -12,6 +12,7 @@
 #include <linux/close_range.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -43,10 +44,12 @@ struct birth {
 	int error; /* 0: the program runs */
 };
 
-static char *stack;
+struct child_stack {
+	char *memory;
+};
 
 /* Whoever is ignored now is ignored by programs, too. Handlers end with execve(2) by themselves. */
-static void restore_ignored_signals(void)
+void child_init(void)
 {
 	struct sigaction action;
 
@@ -55,22 +58,33 @@ static void restore_ignored_signals(void)
 			(void)signal(number, SIG_DFL);
 }
 
-int child_init(void)
+int child_stack_new(struct child_stack **ret)
 {
-	char *memory = mmap(NULL, GUARD_SIZE + STACK_SIZE, PROT_READ | PROT_WRITE,
+	struct child_stack *stack = malloc(sizeof(*stack));
+	int r = 0;
+
+	if (!stack)
+		return -ENOMEM;
+	stack->memory = mmap(NULL, GUARD_SIZE + STACK_SIZE, PROT_READ | PROT_WRITE,
 		MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
-
-	if (memory == MAP_FAILED)
-		return -errno;
-	if (mprotect(memory, GUARD_SIZE, PROT_NONE) < 0) {
-		int error = -errno;
-
-		(void)munmap(memory, GUARD_SIZE + STACK_SIZE);
-		return error;
+	if (stack->memory == MAP_FAILED) {
+		r = -errno;
+		free(stack);
+		return r;
 	}
-	stack = memory + GUARD_SIZE;
-	restore_ignored_signals();
+	if (mprotect(stack->memory, GUARD_SIZE, PROT_NONE) < 0) {
+		r = -errno;
+		child_stack_free(stack);
+		return r;
+	}
+	*ret = stack;
 	return 0;
+}
+
+void child_stack_free(struct child_stack *stack)
+{
+	(void)munmap(stack->memory, GUARD_SIZE + STACK_SIZE);
+	free(stack);
 }
 
 static const struct {
@@ -165,18 +179,18 @@ in_child static int run_child(void *argument)
 }
 
 /* With every signal blocked: a handler of ours would run in the child, on our memory. */
-static pid_t clone_child(struct birth *birth, int *ret_pidfd)
+static pid_t clone_child(struct child_stack *stack, struct birth *birth, int *ret_pidfd)
 {
 	sigset_t all, before;
 	pid_t pid;
 
 	sigfillset(&all);
-	(void)sigprocmask(SIG_SETMASK, &all, &before);
-	pid = clone(run_child, stack + STACK_SIZE, CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD,
-		birth, ret_pidfd);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
+	pid = clone(run_child, stack->memory + GUARD_SIZE + STACK_SIZE,
+		CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, birth, ret_pidfd);
 	if (pid < 0)
 		birth->error = errno;
-	(void)sigprocmask(SIG_SETMASK, &before, NULL);
+	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return pid;
 }
 
@@ -190,12 +204,12 @@ static void forget_child(pid_t pid, int pidfd)
 		(void)close(pidfd);
 }
 
-int child_spawn(
-	const struct child_plan *plan, pid_t *ret_pid, int *ret_pidfd, enum child_step *ret_step)
+int child_spawn(struct child_stack *stack, const struct child_plan *plan, pid_t *ret_pid,
+	int *ret_pidfd, enum child_step *ret_step)
 {
 	struct birth birth = {.plan = plan, .step = CHILD_CLONE};
 	int pidfd = -EBADF;
-	pid_t pid = clone_child(&birth, &pidfd);
+	pid_t pid = clone_child(stack, &birth, &pidfd);
 
 	if (pid >= 0 && birth.error != 0)
 		forget_child(pid, pidfd);

@@ -20,6 +20,7 @@
 #define NOBODY 65534
 
 static const char *witness; /* its path */
+static struct child_stack *stack;
 static char said[65536];
 
 static char *no_environment[] = {NULL};
@@ -61,7 +62,7 @@ static int run(struct child_plan *plan, int fds[2])
 	enum child_step step;
 	pid_t pid;
 	int pidfd;
-	int r = child_spawn(plan, &pid, &pidfd, &step);
+	int r = child_spawn(stack, plan, &pid, &pidfd, &step);
 
 	if (r < 0)
 		fail_msg("%s: %s", child_step_name(step), strerror(-r));
@@ -161,7 +162,7 @@ static void test_signals_are_as_at_the_beginning(void **state)
 	assert_int_equal(sigprocmask(SIG_BLOCK, &some, &before), 0);
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)signal(SIGCHLD, SIG_IGN);
-	assert_int_equal(child_init(), 0);
+	child_init();
 	witness_with(NULL);
 	assert_string_equal(value_of("signals"), "");
 	assert_int_equal(sigprocmask(SIG_SETMASK, &before, &some), 0);
@@ -298,7 +299,7 @@ static void check_failure(
 	open_pair(fds);
 	plan = make_plan(fds[1]);
 	change(&plan);
-	assert_int_equal(child_spawn(&plan, &pid, &pidfd, &step), -error);
+	assert_int_equal(child_spawn(stack, &plan, &pid, &pidfd, &step), -error);
 	assert_string_equal(child_step_name(step), child_step_name(expected));
 	assert_true(strlen(child_step_remedy(step)) > 0);
 	assert_int_equal(pidfd, -EBADF);
@@ -426,7 +427,7 @@ static void test_no_process_is_a_failure_of_its_own(void **state)
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
 	none = (struct rlimit){.rlim_cur = 1, .rlim_max = old.rlim_max};
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
-	assert_int_equal(child_spawn(&plan, &pid, &pidfd, &step), -EMFILE);
+	assert_int_equal(child_spawn(stack, &plan, &pid, &pidfd, &step), -EMFILE);
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
 	assert_int_equal(step, CHILD_CLONE);
 	assert_false(has_child());
@@ -465,6 +466,6 @@ int main(int argc, char *argv[])
 
 	assert_int_equal(argc, 2);
 	witness = argv[1];
-	assert_int_equal(child_init(), 0);
+	assert_int_equal(child_stack_new(&stack), 0);
 	return cmocka_run_group_tests_name("exec: child", tests, NULL, NULL);
 }
