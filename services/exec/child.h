@@ -73,7 +73,10 @@ void child_init(void);
 /* Where a child is until it is the program: one for each thread that calls child_spawn(). */
 struct child_stack;
 
-/* Returns 0, or the negative errno of mmap(2), or -ENOMEM. */
+/*
+ * Make it early: it takes a place at the beginning of the table of descriptors. Returns 0, or the
+ * negative errno of open(2) or mmap(2), or -ENOMEM.
+ */
 int child_stack_new(struct child_stack **ret);
 
 void child_stack_free(struct child_stack *stack);
