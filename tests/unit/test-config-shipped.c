@@ -115,7 +115,7 @@ static void test_examples_of_the_manual(void **state)
 		config_free(load_text(example));
 		n++;
 	}
-	assert_int_equal(n, 7);
+	assert_int_equal(n, 8);
 	free(page);
 }
 
