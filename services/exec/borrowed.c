@@ -14,6 +14,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* Pauses after programs that fail, ... */
 #define FIRST_PAUSE_MS	 100
@@ -118,13 +119,12 @@ static void go_on(struct borrowed *one, bool was_quick, bool is_success)
 	(void)sd_event_source_set_enabled(one->timer, SD_EVENT_ONESHOT);
 }
 
-static void on_run_ended(struct run *run, bool is_success, void *userdata)
+/* Its program is over, or there was none. */
+static void finish_run(struct borrowed *one, bool was_quick, bool is_success)
 {
-	struct borrowed *one = userdata;
 	struct borrowing *b = one->all;
-	bool was_quick = monotonic_ms() - run->started_ms < BORROWED_QUICK_MS;
 
-	one->run = run_free(run);
+	one->run = run_free(one->run);
 	if (one->fd < 0)
 		borrowed_free(one);
 	else
@@ -133,34 +133,58 @@ static void on_run_ended(struct run *run, bool is_success, void *userdata)
 		b->on_idle(b->userdata);
 }
 
-static void start_program(struct borrowed *one)
+static void on_run_ended(struct run *run, bool is_success, void *userdata)
 {
-	struct borrowing *b = one->all;
-	enum child_step step;
-	int r = run_new(&one->run, b->event, b->command, one->fd, NULL, NULL, &step);
+	finish_run(userdata, monotonic_ms() - run->started_ms < BORROWED_QUICK_MS, is_success);
+}
 
-	(void)sd_event_source_set_enabled(one->io, SD_EVENT_OFF);
-	if (r < 0) {
-		say_once(&b->failed, "%s: cannot run %s: %s: %s: %s", b->command->service,
-			b->command->path, child_step_name(step), strerror(-r),
-			child_step_remedy(step));
-		go_on(one, true, false);
+static void on_run_started(struct run *run, int error, enum child_step step, void *userdata)
+{
+	struct borrowed *one = userdata;
+
+	(void)close(run->connection.fd);
+	if (error == 0)
 		return;
-	}
-	run_set_callback(one->run, on_run_ended, one);
+	say_once(&one->all->failed, "%s: cannot run %s: %s: %s: %s", run->command->service,
+		run->command->path, child_step_name(step), strerror(-error),
+		child_step_remedy(step));
+	finish_run(one, true, false);
+}
+
+/* With a descriptor of its own, because the socket may be taken back before it runs. */
+static int start_program(struct borrowed *one)
+{
+	static const struct run_events events = {on_run_started, on_run_ended};
+	struct borrowing *b = one->all;
+	int fd = fcntl(one->fd, F_DUPFD_CLOEXEC, 0), r;
+
+	if (fd < 0)
+		return -errno;
+	r = run_new(&one->run, b->event, b->spawner, b->command, fd, NULL, &events, one);
+	if (r < 0)
+		(void)close(fd);
+	else
+		one->run->connection.fd = fd;
+	return r;
 }
 
 /* An error of the socket is nothing to start a program for, but has to be taken off. */
 static int on_readable(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
 	struct borrowed *one = userdata;
-	int error;
+	int r, error;
 
-	(void)source;
-	if (events & EPOLLIN)
-		start_program(one);
-	else
+	if (!(events & EPOLLIN)) {
 		(void)getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &(socklen_t){sizeof(error)});
+		return 0;
+	}
+	(void)sd_event_source_set_enabled(source, SD_EVENT_OFF);
+	r = start_program(one);
+	if (r < 0) {
+		say_once(&one->all->failed, "%s: cannot serve a socket that is lent: %s",
+			one->all->command->service, strerror(-r));
+		go_on(one, true, false);
+	}
 	return 0;
 }
 
@@ -249,11 +273,16 @@ static void drop_unlisted(struct borrowing *b)
 	}
 }
 
-void borrowing_init(struct borrowing *b, sd_event *event, struct usher *usher,
-	void (*on_idle)(void *userdata), void *userdata)
+void borrowing_init(struct borrowing *b, sd_event *event, struct spawner *spawner,
+	struct usher *usher, void (*on_idle)(void *userdata), void *userdata)
 {
 	*b = (struct borrowing){
-		.event = event, .usher = usher, .on_idle = on_idle, .userdata = userdata};
+		.event = event,
+		.spawner = spawner,
+		.usher = usher,
+		.on_idle = on_idle,
+		.userdata = userdata,
+	};
 	TAILQ_INIT(&b->sockets);
 }
 

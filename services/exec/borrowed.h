@@ -25,6 +25,7 @@ TAILQ_HEAD(borrowed_list, borrowed);
 
 struct borrowing {
 	sd_event *event;
+	struct spawner *spawner;
 	struct usher *usher;	 /* the owner's */
 	struct command *command; /* for the next program: the owner's, who may change it */
 	struct borrowed_list sockets;
@@ -34,8 +35,8 @@ struct borrowing {
 };
 
 /* on_idle is called when a program has ended and no other one runs. */
-void borrowing_init(struct borrowing *b, sd_event *event, struct usher *usher,
-	void (*on_idle)(void *userdata), void *userdata);
+void borrowing_init(struct borrowing *b, sd_event *event, struct spawner *spawner,
+	struct usher *usher, void (*on_idle)(void *userdata), void *userdata);
 
 /* What is lent has changed: USHER_LENT. Programs that run on what was taken back are left alone. */
 void borrowing_refresh(struct borrowing *b);
@@ -43,7 +44,8 @@ void borrowing_refresh(struct borrowing *b);
 /* Does no program run? */
 bool borrowing_is_idle(const struct borrowing *b);
 
-/* Forget all: programs that run are left alone. To be called before usher_free(). */
+/* Forget all: programs that run are left alone. To be called before usher_free(), and while none is
+ * being started. */
 void borrowing_done(struct borrowing *b);
 
 /*

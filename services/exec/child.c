@@ -12,6 +12,7 @@
 #include <linux/close_range.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -39,38 +40,66 @@
 
 struct birth {
 	const struct child_plan *plan;
+	int fd; /* the socket, at the beginning of the table */
 	enum child_step step;
 	int error; /* 0: the program runs */
 };
 
-static char *stack;
+/*
+ * A child shares our table of descriptors and then takes a copy of its beginning alone: what it
+ * costs does not depend on how many connections there are. So the socket has to be at the
+ * beginning, where each stack has a place. Before Linux 5.9, without close_range(2), it gets all.
+ */
+struct child_stack {
+	char *memory;
+	int fd;	     /* the place: /dev/null, or the socket of the child that is being made */
+	int null_fd; /* /dev/null */
+};
+
+static bool is_table_shared;
 
 /* Whoever is ignored now is ignored by programs, too. Handlers end with execve(2) by themselves. */
-static void restore_ignored_signals(void)
+void child_init(void)
 {
 	struct sigaction action;
 
 	for (int number = 1; number < NSIG; number++)
 		if (sigaction(number, NULL, &action) == 0 && action.sa_handler == SIG_IGN)
 			(void)signal(number, SIG_DFL);
+	is_table_shared = syscall(SYS_close_range, ~0U, ~0U, 0) == 0;
 }
 
-int child_init(void)
+int child_stack_new(struct child_stack **ret)
 {
-	char *memory = mmap(NULL, GUARD_SIZE + STACK_SIZE, PROT_READ | PROT_WRITE,
-		MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+	struct child_stack *stack = malloc(sizeof(*stack));
+	int r = 0;
 
-	if (memory == MAP_FAILED)
-		return -errno;
-	if (mprotect(memory, GUARD_SIZE, PROT_NONE) < 0) {
-		int error = -errno;
+	if (!stack)
+		return -ENOMEM;
+	stack->fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	stack->null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	stack->memory = stack->null_fd < 0
+				? MAP_FAILED
+				: mmap(NULL, GUARD_SIZE + STACK_SIZE, PROT_READ | PROT_WRITE,
+					  MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+	if (stack->memory == MAP_FAILED || mprotect(stack->memory, GUARD_SIZE, PROT_NONE) < 0)
+		r = -errno;
+	if (r < 0)
+		child_stack_free(stack);
+	else
+		*ret = stack;
+	return r;
+}
 
-		(void)munmap(memory, GUARD_SIZE + STACK_SIZE);
-		return error;
-	}
-	stack = memory + GUARD_SIZE;
-	restore_ignored_signals();
-	return 0;
+void child_stack_free(struct child_stack *stack)
+{
+	if (stack->fd >= 0)
+		(void)close(stack->fd);
+	if (stack->null_fd >= 0)
+		(void)close(stack->null_fd);
+	if (stack->memory != MAP_FAILED)
+		(void)munmap(stack->memory, GUARD_SIZE + STACK_SIZE);
+	free(stack);
 }
 
 static const struct {
@@ -107,12 +136,15 @@ in_child static bool prepare_socket(int fd)
 {
 	int flags = fcntl(fd, F_GETFL);
 
+	/* First of all: from here on the table is the child's own. */
+	if (is_table_shared && syscall(SYS_close_range, fd + 1, ~0U, CLOSE_RANGE_UNSHARE) < 0)
+		return false;
 	if (flags < 0 || (flags & O_NONBLOCK && fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0))
 		return false;
 	for (int standard = STDIN_FILENO; standard <= STDERR_FILENO; standard++)
 		if (dup2(fd, standard) < 0)
 			return false;
-	/* Before Linux 5.9 there is no such call: what is ours is close-on-exec anyway. */
+	/* Without close_range(2): what is ours is close-on-exec. */
 	return syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, 0) == 0 || errno == ENOSYS;
 }
 
@@ -125,13 +157,13 @@ in_child static bool set_limits(const struct child_plan *plan)
 }
 
 /* Returns the step that failed, with errno. */
-in_child static enum child_step become_program(const struct child_plan *plan)
+in_child static enum child_step become_program(const struct child_plan *plan, int fd)
 {
 	sigset_t none;
 
 	if (setsid() < 0)
 		return CHILD_SESSION;
-	if (!prepare_socket(plan->fd))
+	if (!prepare_socket(fd))
 		return CHILD_SOCKET;
 	if (!set_limits(plan))
 		return CHILD_LIMITS;
@@ -159,24 +191,26 @@ in_child static int run_child(void *argument)
 {
 	struct birth *birth = argument;
 
-	birth->step = become_program(birth->plan);
+	birth->step = become_program(birth->plan, birth->fd);
 	birth->error = errno;
 	_exit(EXIT_FAILED);
 }
 
 /* With every signal blocked: a handler of ours would run in the child, on our memory. */
-static pid_t clone_child(struct birth *birth, int *ret_pidfd)
+static pid_t clone_child(struct child_stack *stack, struct birth *birth, int *ret_pidfd)
 {
 	sigset_t all, before;
 	pid_t pid;
 
 	sigfillset(&all);
-	(void)sigprocmask(SIG_SETMASK, &all, &before);
-	pid = clone(run_child, stack + STACK_SIZE, CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD,
+	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
+	pid = clone(run_child, stack->memory + GUARD_SIZE + STACK_SIZE,
+		CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD |
+			(is_table_shared ? CLONE_FILES : 0),
 		birth, ret_pidfd);
 	if (pid < 0)
 		birth->error = errno;
-	(void)sigprocmask(SIG_SETMASK, &before, NULL);
+	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return pid;
 }
 
@@ -190,13 +224,25 @@ static void forget_child(pid_t pid, int pidfd)
 		(void)close(pidfd);
 }
 
-int child_spawn(
-	const struct child_plan *plan, pid_t *ret_pid, int *ret_pidfd, enum child_step *ret_step)
+/* The client must see the end when the program closes, and the place must not be anybody else's. */
+static void free_place(struct child_stack *stack)
 {
-	struct birth birth = {.plan = plan, .step = CHILD_CLONE};
-	int pidfd = -EBADF;
-	pid_t pid = clone_child(&birth, &pidfd);
+	(void)dup3(stack->null_fd, stack->fd, O_CLOEXEC);
+}
 
+int child_spawn(struct child_stack *stack, const struct child_plan *plan, pid_t *ret_pid,
+	int *ret_pidfd, enum child_step *ret_step)
+{
+	struct birth birth = {.plan = plan, .fd = stack->fd, .step = CHILD_CLONE};
+	int pidfd = -EBADF;
+	pid_t pid;
+
+	if (dup3(plan->fd, stack->fd, O_CLOEXEC) < 0) {
+		*ret_step = CHILD_SOCKET;
+		return -errno;
+	}
+	pid = clone_child(stack, &birth, &pidfd);
+	free_place(stack);
 	if (pid >= 0 && birth.error != 0)
 		forget_child(pid, pidfd);
 	if (birth.error != 0) {

@@ -2,10 +2,10 @@
 /*
  * A new process that runs a program on one socket.
  *
- * The child shares this process's memory until it executes the program, while this process waits
- * (clone(2) with CLONE_VM and CLONE_VFORK): nothing is copied, so that it takes as long from a
- * large process as from a small one, and what goes wrong in the child is told by writing to memory.
- * posix_spawn(3) does it like this, but knows neither limits nor users nor chroot.
+ * The child shares this process's memory until it executes the program, while the thread that made
+ * it waits (clone(2) with CLONE_VM and CLONE_VFORK): nothing is copied, so that it takes as long
+ * from a large process as from a small one, and what goes wrong in the child is told by writing to
+ * memory. posix_spawn(3) does it like this, but knows neither limits nor users nor chroot.
  *
  * Knows nothing of services. Invariant: in the child only system calls are made; all that would
  * allocate, look up or format was done before.
@@ -65,19 +65,30 @@ const char *child_step_name(enum child_step step);
 const char *child_step_remedy(enum child_step step);
 
 /*
- * Once, before the first child_spawn(): make the stack of the children, and give each signal that
- * this process was started to ignore (nohup(1), SIGCHLD) its default action, because children
- * inherit that. Returns 0 or the negative errno of mmap(2).
+ * Once, before the first child_spawn(): give each signal that this process was started to ignore
+ * (nohup(1), SIGCHLD) its default action, because children inherit that.
  */
-int child_init(void);
+void child_init(void);
+
+/* Where a child is until it is the program: one for each thread that calls child_spawn(). */
+struct child_stack;
+
+/*
+ * Make it early: it takes a place at the beginning of the table of descriptors. Returns 0, or the
+ * negative errno of open(2) or mmap(2), or -ENOMEM.
+ */
+int child_stack_new(struct child_stack **ret);
+
+void child_stack_free(struct child_stack *stack);
 
 /*
  * Run `plan`: in a session of its own, with all signals at their default actions and unblocked, and
- * with no descriptors but 0, 1 and 2. Waits until the program is executed.
+ * with no descriptors but 0, 1 and 2. Waits until the program is executed; other threads go
+ * on.
  *
  * Returns 0 with *ret_pid, a child to be waited for with waitid(2), and *ret_pidfd, which becomes
  * readable when it has ended and is the caller's to close; or a negative errno with *ret_step: then
  * there is no child.
  */
-int child_spawn(
-	const struct child_plan *plan, pid_t *ret_pid, int *ret_pidfd, enum child_step *ret_step);
+int child_spawn(struct child_stack *stack, const struct child_plan *plan, pid_t *ret_pid,
+	int *ret_pidfd, enum child_step *ret_step);

@@ -11,8 +11,6 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-static const char timed_out[] = "it has not taken the banner in time";
-
 /* Sends what fits. Returns 0, 1: there is more, or a negative errno. */
 static int send_banner(struct client *client)
 {
@@ -38,9 +36,9 @@ static void go_on(struct client *client)
 		return;
 	client->io = sd_event_source_disable_unref(client->io);
 	if (r < 0)
-		client->on_failed(client, strerror(-r), client->userdata);
+		client->events->on_failed(client, strerror(-r), client->userdata);
 	else
-		client->on_ready(client, client->userdata);
+		client->events->on_ready(client, client->userdata);
 }
 
 static int on_writable(sd_event_source *source, int fd, uint32_t events, void *userdata)
@@ -53,20 +51,35 @@ static int on_writable(sd_event_source *source, int fd, uint32_t events, void *u
 static int on_time(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct client *client = userdata;
+	bool is_too_late = monotonic_ms() - client->since_ms >= CLIENT_MAX_MS;
 
 	(void)source, (void)usec;
 	if (client->io)
-		client->on_failed(client, timed_out, client->userdata);
+		client->events->on_failed(
+			client, "it has not taken the banner in time", client->userdata);
+	else if (is_too_late)
+		client->events->on_failed(client, "no process could be made", client->userdata);
 	else
-		client->on_ready(client, client->userdata);
+		client->events->on_ready(client, client->userdata);
 	return 0;
 }
 
-int client_new(struct client **ret, sd_event *event, struct command *command,
-	const struct usher_connection *connection,
-	void (*on_ready)(struct client *client, void *userdata),
-	void (*on_failed)(struct client *client, const char *why, void *userdata), void *userdata)
+static int watch(struct client *client, sd_event *event, bool is_new)
 {
+	int r = sd_event_add_time_relative(event, &client->time, CLOCK_MONOTONIC,
+		UINT64_C(1000) * (is_new ? CLIENT_MAX_MS : CLIENT_RETRY_MS), 0, on_time, client);
+
+	if (r >= 0 && is_new)
+		r = sd_event_add_io(
+			event, &client->io, client->connection.fd, EPOLLOUT, on_writable, client);
+	return r;
+}
+
+int client_new(struct client **ret, sd_event *event, struct command *command,
+	const struct usher_connection *connection, int64_t since_ms,
+	const struct client_events *events, void *userdata)
+{
+	bool is_new = since_ms == CLIENT_IS_NEW;
 	struct client *client = malloc(sizeof(*client));
 	int r;
 
@@ -75,32 +88,17 @@ int client_new(struct client **ret, sd_event *event, struct command *command,
 	*client = (struct client){
 		.command = command_ref(command),
 		.connection = *connection,
-		.on_ready = on_ready,
-		.on_failed = on_failed,
+		.events = events,
 		.userdata = userdata,
-		.began_ms = monotonic_ms(),
+		.since_ms = is_new ? monotonic_ms() : since_ms,
 	};
-	r = sd_event_add_time_relative(event, &client->time, CLOCK_MONOTONIC,
-		1000 * (command->banner ? CLIENT_MAX_MS : CLIENT_RETRY_MS), 0, on_time, client);
-	if (r >= 0 && command->banner)
-		r = sd_event_add_io(
-			event, &client->io, connection->fd, EPOLLOUT, on_writable, client);
+	r = watch(client, event, is_new);
 	if (r < 0) {
 		client_free(client);
 		return r;
 	}
 	*ret = client;
 	return 0;
-}
-
-void client_wait(struct client *client)
-{
-	if (monotonic_ms() - client->began_ms >= CLIENT_MAX_MS) {
-		client->on_failed(client, "no process could be made", client->userdata);
-		return;
-	}
-	(void)sd_event_source_set_time_relative(client->time, 1000 * CLIENT_RETRY_MS);
-	(void)sd_event_source_set_enabled(client->time, SD_EVENT_ONESHOT);
 }
 
 struct client *client_free(struct client *client)

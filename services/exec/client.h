@@ -24,36 +24,39 @@
 struct client;
 TAILQ_HEAD(client_list, client);
 
+/* A client that was not tried to be served before. */
+#define CLIENT_IS_NEW (-1)
+
+struct client_events {
+	/* Start its program. */
+	void (*on_ready)(struct client *client, void *userdata);
+	/* End it. `why` is a sentence. */
+	void (*on_failed)(struct client *client, const char *why, void *userdata);
+};
+
 struct client {
 	TAILQ_ENTRY(client) link; /* the owner's */
 	struct command *command;
 	struct usher_connection connection; /* the owner's to close */
-	void (*on_ready)(struct client *client, void *userdata);
-	void (*on_failed)(struct client *client, const char *why, void *userdata);
+	const struct client_events *events;
 	void *userdata;
 	size_t n_sent;	       /* of the banner */
-	sd_event_source *io;   /* while the banner does not fit */
-	sd_event_source *time; /* the deadline, or the next try */
-	bool is_waiting;       /* for a process: the owner's */
-	int64_t began_ms;
+	sd_event_source *io;   /* while there is something to send */
+	sd_event_source *time; /* the end of that, or the next try */
+	int64_t since_ms;      /* when it was first kept */
 };
 
 /*
- * Keep `connection` for `program`. Nothing is called before the loop turns: then on_ready, when the
- * banner is sent, if there is one, and it is time to start the program; or on_failed with a
- * sentence, when it takes too long, or the client is gone. Both must call client_free(), or
- * client_wait() to be asked again.
+ * Keep `connection` for `command`: until its banner is sent, if it is CLIENT_IS_NEW; or, if no
+ * process could be made for one that was first tried at `since_ms` (monotonic_ms()), for
+ * CLIENT_RETRY_MS. Then one of the events is called, from the loop, which must call client_free().
  *
  * Returns 0 or -ENOMEM, or the error of epoll_ctl(2) or timerfd_create(2): the connection is the
  * caller's in any case.
  */
 int client_new(struct client **ret, sd_event *event, struct command *command,
-	const struct usher_connection *connection,
-	void (*on_ready)(struct client *client, void *userdata),
-	void (*on_failed)(struct client *client, const char *why, void *userdata), void *userdata);
-
-/* No process could be made: on_ready is called again after CLIENT_RETRY_MS. */
-void client_wait(struct client *client);
+	const struct usher_connection *connection, int64_t since_ms,
+	const struct client_events *events, void *userdata);
 
 /* The connection stays what it is. Returns NULL. */
 struct client *client_free(struct client *client);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* From JSON to programs: see program.h. Texts stay where they are, in the JSON, of which each
+/* From JSON to programs: see command.h. Texts stay where they are, in the JSON, of which each
  * program holds a reference. */
 #include "command.h"
+
+#include "environment.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -104,7 +106,7 @@ static int take_environment(struct command *command)
 	size_t n = 1 + json_array_size(env) + json_array_size(pass_env);
 	int r;
 
-	command->env = calloc(n + ENVIRONMENT_MAX + 1, sizeof(*command->env));
+	command->env = calloc(n, sizeof(*command->env));
 	if (!command->env)
 		return -ENOMEM;
 	r = set_variable(command, strdup(DEFAULT_PATH));

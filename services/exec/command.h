@@ -3,13 +3,11 @@
  * The programs of the configuration, as values: what `usherd --programs` prints (usherd(8),
  * "Programs"), with all that a connection needs made ready beforehand.
  *
- * Invariant: a program does not change, but for the room at the end of its environment, which
- * belongs to the connection that is being started. Whoever uses one holds a reference.
+ * Invariant: a command does not change. Whoever uses one holds a reference.
  */
 #pragma once
 
 #include "child.h"
-#include "environment.h"
 #include "identity.h"
 
 #include <jansson.h>
@@ -29,7 +27,7 @@ struct command {
 	json_t *json; /* that it was made of, and that the texts below are of */
 	const char *path;
 	const char **argv;
-	char **env; /* n_env of them, then room for ENVIRONMENT_MAX and a NULL */
+	char **env; /* all but the variables of a connection */
 	size_t n_env;
 	struct child_limit *limits;
 	size_t n_limits;

@@ -28,6 +28,8 @@ struct exec {
 	struct follower *follower; /* NULL until the first configuration was read */
 	sd_event_source *deadline; /* after SIGTERM */
 	struct commands commands;  /* as they were read last */
+	struct spawner *spawner;
+	struct service_context context;
 	struct service_list services;
 	bool is_stopping;
 	int status; /* to exit with */
@@ -114,7 +116,7 @@ static void drain_removed(struct exec *exec, const struct commands *commands)
 static void add_service(struct exec *exec, struct command *command)
 {
 	struct service *s;
-	int r = service_new(&s, exec->event, command, command->instances, on_service_changed, exec);
+	int r = service_new(&s, &exec->context, command, command->instances);
 
 	if (r < 0)
 		say("%s: cannot register: %s", command->service, strerror(-r));
@@ -361,19 +363,27 @@ static int start(struct exec *exec)
 	if (r >= 0)
 		r = watch_signals(exec);
 	if (r >= 0)
-		r = child_init();
+		r = spawner_new(&exec->spawner, exec->event, setting->n_threads);
 	if (r >= 0)
 		r = loader_new(&exec->loader, exec->event, setting->usherd, setting->config,
 			on_loaded, exec);
-	if (r >= 0)
-		loader_start(exec->loader);
-	return r;
+	if (r < 0)
+		return r;
+	exec->context = (struct service_context){
+		.event = exec->event,
+		.spawner = exec->spawner,
+		.on_changed = on_service_changed,
+		.userdata = exec,
+	};
+	loader_start(exec->loader);
+	return 0;
 }
 
 static void stop(struct exec *exec)
 {
 	struct service *s;
 
+	exec->spawner = spawner_free(exec->spawner);
 	while ((s = TAILQ_FIRST(&exec->services)))
 		remove_service(exec, s);
 	follower_free(exec->follower);

@@ -22,6 +22,7 @@ struct exec_setting {
 	char **services;	  /* only these; NULL at the end; none: all that have a program */
 	struct child_limit limit; /* of descriptors, for programs: as it was before it was raised */
 	rlim_t n_fds;		  /* how many descriptors there may be now */
+	size_t n_threads;	  /* that start programs */
 	rlim_t n_processes;	  /* the same of processes */
 };
 

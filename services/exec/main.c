@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <linux/close_range.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,6 +52,13 @@ static rlim_t count_processes(void)
 	if (geteuid() == 0 || getrlimit(RLIMIT_NPROC, &limit) < 0)
 		return RLIM_INFINITY;
 	return limit.rlim_cur;
+}
+
+static size_t count_processors(void)
+{
+	cpu_set_t set;
+
+	return sched_getaffinity(0, sizeof(set), &set) < 0 ? 1 : (size_t)CPU_COUNT(&set);
 }
 
 /* Prints for --help and --version; returns the exit status. */
@@ -127,5 +135,7 @@ int main(int argc, char *argv[])
 	(void)syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);
 	raise_descriptor_limit(&setting);
 	setting.n_processes = count_processes();
+	setting.n_threads = count_processors();
+	child_init();
 	return exec_run(&setting);
 }

@@ -5,12 +5,23 @@
 #include "loop.h"
 #include "say.h"
 
+#include <assert.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+/* What is needed until it runs. */
+struct launch {
+	struct spawn_job job;
+	struct environment environment;
+	char from[ENVIRONMENT_TEXT_SIZE]; /* "": no client */
+	char *envp[];
+};
 
 /* " exit=0 duration=0.123s", as the service wants it. */
 static void report_end(const struct run *run, const siginfo_t *info)
@@ -30,10 +41,11 @@ static void report_end(const struct run *run, const siginfo_t *info)
 	say("%s: ended pid=%d%s%s", command->service, run->pid, how, duration);
 }
 
-static void report_start(const struct run *run, const char *from)
+static void report_start(const struct run *run)
 {
 	const struct command *command = run->command;
-	bool is_from = command->is_host_logged && from;
+	const char *from = run->launch->from;
+	bool is_from = command->is_host_logged && from[0] != '\0';
 
 	if (command->is_pid_logged || is_from)
 		say("%s: started pid=%d%s%s", command->service, run->pid, is_from ? " from=" : "",
@@ -49,11 +61,13 @@ static int on_pidfd(sd_event_source *source, int fd, uint32_t events, void *user
 	if (waitid(P_PID, (id_t)run->pid, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0)
 		return 0;
 	report_end(run, &info);
-	run->on_ended(run, info.si_code == CLD_EXITED && info.si_status == 0, run->userdata);
+	run->events->on_ended(
+		run, info.si_code == CLD_EXITED && info.si_status == 0, run->userdata);
 	return 0;
 }
 
-static void fill_plan(struct child_plan *plan, const struct command *command, int fd)
+static void fill_plan(
+	struct child_plan *plan, const struct command *command, char *const *envp, int fd)
 {
 	union {
 		const char **from;
@@ -63,7 +77,7 @@ static void fill_plan(struct child_plan *plan, const struct command *command, in
 	*plan = (struct child_plan){
 		.path = command->path,
 		.argv = argv.to,
-		.envp = command->env,
+		.envp = envp,
 		.fd = fd,
 		.limits = command->limits,
 		.n_limits = command->n_limits,
@@ -81,19 +95,6 @@ static void fill_plan(struct child_plan *plan, const struct command *command, in
 	};
 }
 
-static int start(struct run *run, int fd, char *const *variables, enum child_step *ret_step)
-{
-	struct command *command = run->command;
-	struct child_plan plan;
-	size_t n = command->n_env;
-
-	for (size_t i = 0; variables && variables[i]; i++)
-		command->env[n++] = variables[i];
-	command->env[n] = NULL;
-	fill_plan(&plan, command, fd);
-	return child_spawn(&plan, &run->pid, &run->pidfd, ret_step);
-}
-
 /* A child whose end could not be waited for must not be there. */
 static void end_child(const struct run *run)
 {
@@ -104,41 +105,74 @@ static void end_child(const struct run *run)
 		;
 }
 
-int run_new(struct run **ret, sd_event *event, struct command *command, int fd,
-	char *const *variables, const char *from, enum child_step *ret_step)
+static void on_spawned(struct spawn_job *job, void *userdata)
 {
-	struct run *run = malloc(sizeof(*run));
-	int r;
+	struct run *run = userdata;
+	int r = job->error;
+	enum child_step step = r < 0 ? job->step : CHILD_CLONE;
 
-	*ret_step = CHILD_CLONE;
-	if (!run)
-		return -ENOMEM;
-	*run = (struct run){
-		.command = command_ref(command), .pidfd = -EBADF, .started_ms = monotonic_ms()};
-	r = start(run, fd, variables, ret_step);
 	if (r >= 0) {
-		r = sd_event_add_io(event, &run->io, run->pidfd, EPOLLIN, on_pidfd, run);
+		run->pid = job->pid;
+		run->pidfd = job->pidfd;
+		r = sd_event_add_io(run->event, &run->io, run->pidfd, EPOLLIN, on_pidfd, run);
 		if (r < 0)
 			end_child(run);
+		else
+			report_start(run);
 	}
-	if (r < 0) {
-		run_free(run);
-		return r;
+	free(run->launch);
+	run->launch = NULL;
+	run->events->on_started(run, r < 0 ? r : 0, step, run->userdata);
+}
+
+/* Several may be started at once: each has its own variables. */
+static struct launch *launch_new(const struct command *command, int fd, const struct run_ends *ends)
+{
+	size_t room = command->n_env + ENVIRONMENT_MAX + 1;
+	struct launch *launch = calloc(1, sizeof(*launch) + room * sizeof(launch->envp[0]));
+
+	if (!launch)
+		return NULL;
+	memcpy(launch->envp, command->env, command->n_env * sizeof(launch->envp[0]));
+	if (ends) {
+		(void)environment_make(&launch->environment, launch->envp + command->n_env,
+			ends->remote, ends->local);
+		(void)endpoint_format(ends->remote, launch->from);
 	}
-	report_start(run, from);
+	fill_plan(&launch->job.plan, command, launch->envp, fd);
+	return launch;
+}
+
+int run_new(struct run **ret, sd_event *event, struct spawner *spawner, struct command *command,
+	int fd, const struct run_ends *ends, const struct run_events *events, void *userdata)
+{
+	struct launch *launch = launch_new(command, fd, ends);
+	struct run *run = malloc(sizeof(*run));
+
+	if (!launch || !run) {
+		free(launch);
+		free(run);
+		return -ENOMEM;
+	}
+	*run = (struct run){
+		.command = command_ref(command),
+		.event = event,
+		.events = events,
+		.userdata = userdata,
+		.launch = launch,
+		.pidfd = -EBADF,
+		.started_ms = monotonic_ms(),
+	};
+	launch->job.on_done = on_spawned;
+	launch->job.userdata = run;
+	spawner_submit(spawner, &launch->job);
 	*ret = run;
 	return 0;
 }
 
-void run_set_callback(struct run *run,
-	void (*on_ended)(struct run *run, bool is_success, void *userdata), void *userdata)
-{
-	run->on_ended = on_ended;
-	run->userdata = userdata;
-}
-
 struct run *run_free(struct run *run)
 {
+	assert(!run->launch);
 	sd_event_source_disable_unref(run->io);
 	if (run->pidfd >= 0)
 		(void)close(run->pidfd);

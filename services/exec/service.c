@@ -26,32 +26,16 @@ const char *service_name(const struct service *s)
 static void tell_change(struct service *s)
 {
 	if (s->is_over)
-		s->on_changed(s, s->userdata);
+		s->context->on_changed(s, s->context->userdata);
 }
 
 /* While no process can be made, clients are better off in the backlog. */
-static void apply_credit(struct service *s)
+static void set_short(struct service *s, bool is_short)
 {
-	(void)usher_set_credit(s->usher, s->n_waiting > 0 ? 0 : s->credit);
-}
-
-static void remove_client(struct service *s, struct client *client)
-{
-	TAILQ_REMOVE(&s->clients, client, link);
-	if (client->is_waiting && --s->n_waiting == 0)
-		apply_credit(s);
-	client_free(client);
-}
-
-static void on_run_ended(struct run *run, bool is_success, void *userdata)
-{
-	struct service *s = userdata;
-
-	(void)is_success;
-	(void)usher_release(s->usher, run->id);
-	TAILQ_REMOVE(&s->runs, run, link);
-	run_free(run);
-	tell_change(s);
+	if (is_short == s->is_short)
+		return;
+	s->is_short = is_short;
+	(void)usher_set_credit(s->usher, is_short ? 0 : s->credit);
 }
 
 /* A process or its memory is lacking, which may end by itself. */
@@ -61,71 +45,90 @@ static bool is_shortage(int error, enum child_step step)
 	       (step == CHILD_CLONE && (error == -ENOMEM || error == -EMFILE || error == -ENFILE));
 }
 
-static void report_failure(
-	struct service *s, const struct command *command, int error, enum child_step step)
+static void end_connection(struct service *s, struct usher_connection *connection, int error)
 {
-	say_once(&s->failed, "%s: cannot run %s: %s: %s: %s", service_name(s), command->path,
-		child_step_name(step), strerror(-error), child_step_remedy(step));
+	if (error < 0)
+		say_once(&s->failed, "%s: cannot serve a client: %s", service_name(s),
+			strerror(-error));
+	(void)usher_close(s->usher, connection);
 }
 
-/* Returns 0: it runs and has the connection; or a negative errno, and the connection is as before.
- */
-static int start_program(struct service *s, struct command *command,
-	struct usher_connection *connection, enum child_step *ret_step)
+static void keep_client(struct service *s, struct command *command,
+	struct usher_connection *connection, int64_t since_ms);
+
+/* The program has the connection now; or it cannot, and what failed may go on to fail or not. */
+static void on_run_started(struct run *run, int error, enum child_step step, void *userdata)
 {
+	struct service *s = userdata;
+
+	if (error == 0) {
+		(void)close(run->connection.fd);
+		set_short(s, false);
+		return;
+	}
+	say_once(&s->failed, "%s: cannot run %s: %s: %s: %s", service_name(s), run->command->path,
+		child_step_name(step), strerror(-error), child_step_remedy(step));
+	if (is_shortage(error, step)) {
+		keep_client(s, run->command, &run->connection, run->since_ms);
+		set_short(s, true);
+	} else {
+		end_connection(s, &run->connection, 0);
+	}
+	TAILQ_REMOVE(&s->runs, run, link);
+	run_free(run);
+	tell_change(s);
+}
+
+static void on_run_ended(struct run *run, bool is_success, void *userdata)
+{
+	struct service *s = userdata;
+
+	(void)is_success;
+	(void)usher_release(s->usher, run->connection.id);
+	TAILQ_REMOVE(&s->runs, run, link);
+	run_free(run);
+	tell_change(s);
+}
+
+/* `since_ms`: when it was tried for the first time. Takes the connection. */
+static void start_program(struct service *s, struct command *command,
+	struct usher_connection *connection, int64_t since_ms)
+{
+	static const struct run_events events = {on_run_started, on_run_ended};
 	struct sockaddr_storage local = {0};
-	socklen_t length = sizeof(local);
-	char *variables[ENVIRONMENT_MAX + 1], from[ENVIRONMENT_TEXT_SIZE];
-	struct endpoint remote = {&connection->peer, connection->peer_length};
-	struct environment environment;
+	struct run_ends ends = {
+		.remote = {&connection->peer, connection->peer_length},
+		.local = {&local, sizeof(local)},
+	};
 	struct run *run;
 	int r;
 
-	if (getsockname(connection->fd, (struct sockaddr *)&local, &length) < 0)
-		length = 0;
-	(void)environment_make(&environment, variables, remote, (struct endpoint){&local, length});
-	r = run_new(&run, s->event, command, connection->fd, variables,
-		endpoint_format(remote, from), ret_step);
-	if (r < 0)
-		return r;
-	run_set_callback(run, on_run_ended, s);
-	run->id = connection->id;
+	if (getsockname(connection->fd, (struct sockaddr *)&local, &ends.local.length) < 0)
+		ends.local.length = 0;
+	r = run_new(&run, s->context->event, s->context->spawner, command, connection->fd, &ends,
+		&events, s);
+	if (r < 0) {
+		end_connection(s, connection, r);
+		return;
+	}
+	run->connection = *connection;
+	run->since_ms = since_ms;
 	TAILQ_INSERT_TAIL(&s->runs, run, link);
-	(void)close(connection->fd); /* it is the program's now */
-	return 0;
 }
 
-/* Returns false if it has to be tried again. */
-static bool start_or_end(
-	struct service *s, struct command *command, struct usher_connection *connection)
+static void remove_client(struct service *s, struct client *client)
 {
-	enum child_step step;
-	int r = start_program(s, command, connection, &step);
-
-	if (r < 0)
-		report_failure(s, command, r, step);
-	if (r < 0 && is_shortage(r, step))
-		return false;
-	if (r < 0)
-		(void)usher_close(s->usher, connection);
-	return true;
+	TAILQ_REMOVE(&s->clients, client, link);
+	client_free(client);
 }
 
 static void on_client_ready(struct client *client, void *userdata)
 {
 	struct service *s = userdata;
 
-	if (start_or_end(s, client->command, &client->connection)) {
-		remove_client(s, client);
-		tell_change(s);
-		return;
-	}
-	if (!client->is_waiting) {
-		client->is_waiting = true;
-		s->n_waiting++;
-		apply_credit(s);
-	}
-	client_wait(client);
+	start_program(s, client->command, &client->connection, client->since_ms);
+	remove_client(s, client);
+	tell_change(s);
 }
 
 static void on_client_failed(struct client *client, const char *why, void *userdata)
@@ -138,28 +141,26 @@ static void on_client_failed(struct client *client, const char *why, void *userd
 			(struct endpoint){&client->connection.peer, client->connection.peer_length},
 			from);
 	say_once(&s->failed, "%s: no program was run for %s: %s", service_name(s), from, why);
-	(void)usher_close(s->usher, &client->connection);
+	end_connection(s, &client->connection, 0);
 	remove_client(s, client);
+	if (TAILQ_EMPTY(&s->clients))
+		set_short(s, false); /* the next one has to find out */
 	tell_change(s);
 }
 
-/* It waits for a process, or for its banner to be sent. */
-static void keep_client(struct service *s, struct usher_connection *connection, bool is_waiting)
+/* For its banner to be sent, or, with `since_ms`, until it is tried again to start its program.
+ * Takes the connection. */
+static void keep_client(struct service *s, struct command *command,
+	struct usher_connection *connection, int64_t since_ms)
 {
+	static const struct client_events events = {on_client_ready, on_client_failed};
 	struct client *client;
-	int r = client_new(
-		&client, s->event, s->command, connection, on_client_ready, on_client_failed, s);
+	int r = client_new(&client, s->context->event, command, connection, since_ms, &events, s);
 
-	if (r < 0) {
-		say_once(
-			&s->failed, "%s: cannot serve a client: %s", service_name(s), strerror(-r));
-		(void)usher_close(s->usher, connection);
-		return;
-	}
-	TAILQ_INSERT_TAIL(&s->clients, client, link);
-	client->is_waiting = is_waiting;
-	if (is_waiting && s->n_waiting++ == 0)
-		apply_credit(s);
+	if (r < 0)
+		end_connection(s, connection, r);
+	else
+		TAILQ_INSERT_TAIL(&s->clients, client, link);
 }
 
 /* A program reads from the socket: there is no way to give it what somebody has read before. */
@@ -177,9 +178,9 @@ static void take_connection(struct service *s, struct usher_connection *connecti
 	if (connection->data_size > 0)
 		refuse_data(s, connection);
 	else if (s->command->banner)
-		keep_client(s, connection, false);
-	else if (!start_or_end(s, s->command, connection))
-		keep_client(s, connection, true);
+		keep_client(s, s->command, connection, CLIENT_IS_NEW);
+	else
+		start_program(s, s->command, connection, monotonic_ms());
 }
 
 /* usherd's absence is no error, but somebody who mistyped a name wants to know. */
@@ -265,13 +266,14 @@ static int open_registration(struct service *s)
 
 	if (r < 0)
 		return r;
-	borrowing_init(&s->borrowing, s->event, s->usher, on_idle, s);
+	borrowing_init(&s->borrowing, s->context->event, s->context->spawner, s->usher, on_idle, s);
 	s->borrowing.command = s->command;
-	return sd_event_add_io(s->event, &s->io, usher_fd(s->usher), EPOLLIN, on_readable, s);
+	return sd_event_add_io(
+		s->context->event, &s->io, usher_fd(s->usher), EPOLLIN, on_readable, s);
 }
 
-int service_new(struct service **ret, sd_event *event, struct command *command, uint32_t credit,
-	void (*on_changed)(struct service *s, void *userdata), void *userdata)
+int service_new(struct service **ret, const struct service_context *context,
+	struct command *command, uint32_t credit)
 {
 	struct service *s = malloc(sizeof(*s));
 	int r;
@@ -279,11 +281,9 @@ int service_new(struct service **ret, sd_event *event, struct command *command, 
 	if (!s)
 		return -ENOMEM;
 	*s = (struct service){
-		.event = event,
+		.context = context,
 		.command = command_ref(command),
 		.credit = credit,
-		.on_changed = on_changed,
-		.userdata = userdata,
 	};
 	TAILQ_INIT(&s->runs);
 	TAILQ_INIT(&s->clients);
@@ -314,7 +314,8 @@ void service_set_command(struct service *s, struct command *command)
 void service_set_credit(struct service *s, uint32_t credit)
 {
 	s->credit = credit;
-	apply_credit(s);
+	if (!s->is_short)
+		(void)usher_set_credit(s->usher, credit);
 }
 
 void service_drain(struct service *s)

@@ -25,9 +25,19 @@
 struct service;
 TAILQ_HEAD(service_list, service);
 
+/* What all services have in common. */
+struct service_context {
+	sd_event *event;
+	struct spawner *spawner;
+	/* service_is_over() or service_is_finished() may have become true: may call service_free()
+	 */
+	void (*on_changed)(struct service *s, void *userdata);
+	void *userdata;
+};
+
 struct service {
 	TAILQ_ENTRY(service) link; /* the owner's */
-	sd_event *event;
+	const struct service_context *context;
 	struct command *command; /* for the next connection */
 	struct usher *usher;
 	sd_event_source *io;
@@ -36,23 +46,21 @@ struct service {
 	struct borrowing borrowing; /* of its lent sockets */
 	unsigned int n_waiting;	    /* clients for whom no process could be made */
 	uint32_t credit;	    /* the share of this service */
+	bool is_short;		    /* no process could be made the last time */
 	bool is_registered;	    /* as it was last seen */
 	bool is_draining;	    /* service_drain() was called */
 	bool is_over;		    /* no more connections will come */
 	struct said said, failed;
-	void (*on_changed)(struct service *s, void *userdata);
-	void *userdata;
 };
 
 /*
- * Register for the service of `program`, to hold `credit` connections at most, and run it for each.
- * on_changed is called when service_is_over() or service_is_finished() may have become true; it may
- * call service_free(). Neither waits nor needs usherd.
+ * Register for the service of `command`, to hold `credit` connections at most, and run it for each.
+ * `context` is borrowed. Neither waits nor needs usherd.
  *
  * Returns 0, or the error of usher_new() or epoll_ctl(2).
  */
-int service_new(struct service **ret, sd_event *event, struct command *command, uint32_t credit,
-	void (*on_changed)(struct service *s, void *userdata), void *userdata);
+int service_new(struct service **ret, const struct service_context *context,
+	struct command *command, uint32_t credit);
 
 /* Whose it is. */
 const char *service_name(const struct service *s);
@@ -75,6 +83,6 @@ bool service_is_over(const struct service *s);
 /* And nothing of it runs any more. */
 bool service_is_finished(const struct service *s);
 
-/* Leave: programs that run are left alone, clients without one are ended. NULL is allowed. Returns
- * NULL. */
+/* Leave: programs that run are left alone, clients without one are ended. No program may be being
+ * started: spawner_free(), or service_is_finished(). NULL is allowed. Returns NULL. */
 struct service *service_free(struct service *s);

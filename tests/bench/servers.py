@@ -254,12 +254,14 @@ class Usher(Server):
         self.usherd.wait_notification("READY", "1")
         self.start_seconds = time.monotonic() - begin
         self.addresses = [f"{self.network}.0:{FIRST_PORT + n}" for n in range(self.n_used)]
+        self.start_providers(work, self.provider_cpus or cpus)
+        self.usherd.wait_service("bench", n_providers=self.n_providers)
+
+    def start_providers(self, work, cpus):
         for service in ["bench"] * self.n_providers + list(self.idle):
             mode = ["-l"] if self.lends else []
-            self.run([*self.wrapper, PROGRAMS / "bench-provider", *mode, "-w", work, service],
-                     self.provider_cpus or cpus,
+            self.run([*self.wrapper, PROGRAMS / "bench-provider", *mode, "-w", work, service], cpus,
                      env={**os.environ, "USHER_RUN_DIR": str(self.usherd.run_dir)})
-        self.usherd.wait_service("bench", n_providers=self.n_providers)
 
     @property
     def usherd_pid(self):

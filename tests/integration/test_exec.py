@@ -3,6 +3,7 @@
 
 import contextlib
 import grp
+import json
 import os
 import pwd
 import re
@@ -517,6 +518,56 @@ class Wait(Exec):
             client = self.client("tcp")
             client.sendall(b"hello")
             self.assertEqual(network.read_exactly(client, 5), b"hello")
+
+
+class Printed(harness.UsherTest):
+    """What usherd --programs prints."""
+
+    def print_programs(self, services):
+        usherd = self.make_usherd(services)
+        return self.run_usherd("--programs", "-c", usherd.config)
+
+    def test_every_member(self):
+        limits = {"as": 1024, "core": 2, "cpu": 3, "data": 4, "fsize": 5, "memlock": 6, "nofile": 7, "nproc": 8,
+                  "rss": 9, "stack": "unlimited"}
+        written = " ".join(f'{name} = "{value}"' for name, value in limits.items())
+        result = self.print_programs(service(
+            "one", 'program = "/bin/x" name = "y" args = {"a", "b c"} env = {"E=f"} pass_env = {"HOME"}'
+            ' user = "games" group = "tty" groups = false umask = 027 nice = -3 chroot = "/srv"'
+            f' directory = "/d" banner = "/etc/issue" rlimit {{ {written} }}',
+            listen='tcp:127.0.0.1:1", "udp:127.0.0.1:2', more='instances = 9 log_address = "hash"'
+            ' log_on_success = {"exit", "pid"}'))
+        self.assertEqual(result.returncode, 0, result.stderr)
+        printed = json.loads(result.stdout)
+        self.assertEqual(printed["run_dir"], str(self.usherds[0].run_dir))
+        self.assertEqual(printed["services"], {"one": {
+            "program": "/bin/x", "name": "y", "args": ["a", "b c"], "env": ["E=f"], "pass_env": ["HOME"],
+            "user": "games", "group": "tty", "groups": False, "umask": 0o27, "nice": -3,
+            "chroot": "/srv", "directory": "/d", "banner": "/etc/issue", "rlimits": limits,
+            "listeners": [{"address": "tcp:127.0.0.1:1", "lent": False},
+                          {"address": "udp:127.0.0.1:2", "lent": True}],
+            "deliver": "connection", "instances": 9, "log_on_success": ["pid", "exit"],
+            "log_address": "hash"}})
+
+    def test_defaults(self):
+        result = self.print_programs(
+            service("one", 'program = "/bin/x"', listen="unix:/tmp/x", more='deliver = "listener"')
+            + service("off", 'program = "/bin/x"', more="disable = true")
+            + 'service none { listen = {"tcp:127.0.0.1:0"} }\n')
+        printed = json.loads(result.stdout)["services"]
+        self.assertEqual(list(printed), ["one"])
+        expected = {"name": "x", "args": [], "env": [], "pass_env": [], "user": None, "group": None,
+                    "groups": True, "umask": None, "nice": 0, "chroot": None, "directory": "/",
+                    "banner": None, "rlimits": {}, "deliver": "listener",
+                    "listeners": [{"address": "unix:/tmp/x", "lent": True}]}
+        self.assertEqual({name: printed["one"][name] for name in expected}, expected)
+
+    def test_errors_are_those_of_check(self):
+        usherd = self.make_usherd("service one { nothing = 1 }\n")
+        printed = self.run_usherd("--programs", "-c", usherd.config)
+        checked = self.run_usherd("--check", usherd.config)
+        self.assertEqual((printed.returncode, printed.stdout), (78, ""))
+        self.assertEqual(printed.stderr, checked.stderr)
 
 
 class Arguments(Exec):

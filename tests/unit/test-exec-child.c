@@ -20,6 +20,7 @@
 #define NOBODY 65534
 
 static const char *witness; /* its path */
+static struct child_stack *stack;
 static char said[65536];
 
 static char *no_environment[] = {NULL};
@@ -61,7 +62,7 @@ static int run(struct child_plan *plan, int fds[2])
 	enum child_step step;
 	pid_t pid;
 	int pidfd;
-	int r = child_spawn(plan, &pid, &pidfd, &step);
+	int r = child_spawn(stack, plan, &pid, &pidfd, &step);
 
 	if (r < 0)
 		fail_msg("%s: %s", child_step_name(step), strerror(-r));
@@ -161,7 +162,7 @@ static void test_signals_are_as_at_the_beginning(void **state)
 	assert_int_equal(sigprocmask(SIG_BLOCK, &some, &before), 0);
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)signal(SIGCHLD, SIG_IGN);
-	assert_int_equal(child_init(), 0);
+	child_init();
 	witness_with(NULL);
 	assert_string_equal(value_of("signals"), "");
 	assert_int_equal(sigprocmask(SIG_SETMASK, &before, &some), 0);
@@ -298,7 +299,7 @@ static void check_failure(
 	open_pair(fds);
 	plan = make_plan(fds[1]);
 	change(&plan);
-	assert_int_equal(child_spawn(&plan, &pid, &pidfd, &step), -error);
+	assert_int_equal(child_spawn(stack, &plan, &pid, &pidfd, &step), -error);
 	assert_string_equal(child_step_name(step), child_step_name(expected));
 	assert_true(strlen(child_step_remedy(step)) > 0);
 	assert_int_equal(pidfd, -EBADF);
@@ -424,14 +425,29 @@ static void test_no_process_is_a_failure_of_its_own(void **state)
 	open_pair(fds);
 	plan = make_plan(fds[1]);
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
-	none = (struct rlimit){.rlim_cur = 1, .rlim_max = old.rlim_max};
+	none = (struct rlimit){.rlim_cur = (rlim_t)fds[1] + 1, .rlim_max = old.rlim_max};
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
-	assert_int_equal(child_spawn(&plan, &pid, &pidfd, &step), -EMFILE);
+	assert_int_equal(child_spawn(stack, &plan, &pid, &pidfd, &step), -EMFILE);
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
 	assert_int_equal(step, CHILD_CLONE);
 	assert_false(has_child());
 	close(fds[0]);
 	close(fds[1]);
+}
+
+/* Our own table is untouched, and its size does not matter to the child. */
+static void test_a_large_table_is_left_alone(void **state)
+{
+	int fds[200];
+
+	(void)state;
+	for (size_t i = 0; i < 200; i++)
+		fds[i] = open("/dev/null", O_RDONLY);
+	witness_with(NULL);
+	assert_string_equal(value_of("fds"), "0 1 2 ");
+	for (size_t i = 0; i < 200; i++)
+		assert_int_equal(close(fds[i]), 0);
+	assert_true(fcntl(STDERR_FILENO, F_GETFD) >= 0);
 }
 
 static void test_a_thousand_leave_nothing(void **state)
@@ -460,11 +476,13 @@ int main(int argc, char *argv[])
 		check_test_if(test_is_root(), test_each_failure_of_root_has_its_step),
 		check_test_if(test_is_root(), test_each_failure_without_rights_has_its_step),
 		check_test(test_no_process_is_a_failure_of_its_own),
+		check_test(test_a_large_table_is_left_alone),
 		check_test(test_a_thousand_leave_nothing),
 	};
 
 	assert_int_equal(argc, 2);
 	witness = argv[1];
-	assert_int_equal(child_init(), 0);
+	child_init();
+	assert_int_equal(child_stack_new(&stack), 0);
 	return cmocka_run_group_tests_name("exec: child", tests, NULL, NULL);
 }
