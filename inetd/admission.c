@@ -3,7 +3,6 @@
 #include "admission.h"
 
 #include "bucket.h"
-#include "rules.h"
 #include "sources.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -249,6 +248,11 @@ const struct config_rule *admission_rule(
 	const struct wire_address address = plain(peer);
 
 	return is_inet(&address) ? rules_find(&admission->rules, &address) : NULL;
+}
+
+const struct rules *admission_rules(const struct admission *admission)
+{
+	return &admission->rules;
 }
 
 uint32_t admission_count(

@@ -17,6 +17,7 @@
 
 #include "config.h"
 #include "denied.h"
+#include "rules.h"
 #include "siphash.h"
 #include "wire.h"
 #include <stdbool.h>
@@ -92,6 +93,9 @@ bool admission_asks_minute(const struct admission *admission);
 /* The rule that admission_ask() would go by; NULL: none matches. */
 const struct config_rule *admission_rule(
 	const struct admission *admission, const struct wire_address *peer);
+
+/* All rules, for packetfilter_make(). */
+const struct rules *admission_rules(const struct admission *admission);
 
 /*
  * Count a connection without asking: it was admitted earlier. Returns its source, 0: it is not

@@ -11,6 +11,44 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What was said, behind "FILE:LINE: ", and the place. Files have names that begin alike. */
+static struct config_place split_line(
+	const struct config *config, const char *line, const char **ret_sentence)
+{
+	static const char warning[] = "warning: ";
+	struct config_place place = {.file = config->files[0]};
+	size_t longest = 0;
+
+	*ret_sentence = line;
+	for (size_t i = 0; i < config->n_files; i++) {
+		size_t length = strlen(config->files[i]);
+		int number = 0, n = 0;
+
+		if (length <= longest || strncmp(line, config->files[i], length) != 0 ||
+			sscanf(line + length, ":%d: %n", &number, &n) < 1 || n == 0)
+			continue;
+		longest = length;
+		place = (struct config_place){config->files[i], number};
+		*ret_sentence = line + length + n;
+	}
+	if (strncmp(*ret_sentence, warning, strlen(warning)) == 0)
+		*ret_sentence += strlen(warning);
+	return place;
+}
+
+void config_foreign_warn(const struct config *config, const char *line, const char *left_out,
+	struct config_errors *errors)
+{
+	const char *sentence;
+	struct config_place place = split_line(config, line, &sentence);
+
+	if (left_out)
+		config_warnings_add(
+			errors, place, "%s; service '%s' is left out", sentence, left_out);
+	else
+		config_warnings_add(errors, place, "%s", sentence);
+}
+
 /* Does an error, "FILE:LINE: ...", speak of that place? */
 static bool is_about(const char *line, const char *file, int number)
 {
@@ -55,14 +93,13 @@ static void forget_name(const struct config_foreign *foreign, const char *name)
 }
 
 /* Leave the service with this number out, because of an error. A disabled one is not missed. */
-static void leave_out(struct config_foreign *foreign, size_t number, const char *line,
-	struct config_errors *errors)
+static void leave_out(struct config_foreign *foreign, size_t number, const struct config *config,
+	const char *line, struct config_errors *errors)
 {
 	struct config_service *service = foreign->services[number];
 
 	if (!service->is_disabled)
-		config_warnings_add(errors, (struct config_place){0},
-			"%s; service '%s' is left out", line, service->name);
+		config_foreign_warn(config, line, service->name, errors);
 	foreign->n_services--;
 	memmove(foreign->services + number, foreign->services + number + 1,
 		(foreign->n_services - number) * sizeof(struct config_service *));
@@ -72,14 +109,14 @@ static void leave_out(struct config_foreign *foreign, size_t number, const char 
 }
 
 /* Leave out the first service that an error is about. Returns whether there was one. */
-static bool leave_one_out(struct config_foreign *foreign, const struct config_errors *found,
-	struct config_errors *errors)
+static bool leave_one_out(struct config_foreign *foreign, const struct config *config,
+	const struct config_errors *found, struct config_errors *errors)
 {
 	for (size_t i = 0; i < found->n_lines; i++)
 		for (size_t j = 0; j < foreign->n_services; j++) {
 			if (!is_about_service(found->lines[i], foreign->services[j]))
 				continue;
-			leave_out(foreign, j, found->lines[i], errors);
+			leave_out(foreign, j, config, found->lines[i], errors);
 			return true;
 		}
 	return false;
@@ -95,8 +132,8 @@ static const struct config_service *find_name(
 }
 
 /* Leave out those whose name is taken: config_check() would not know who had it first. */
-static void leave_twins_out(struct config_foreign *foreign, struct config_service *const *own,
-	size_t n_own, struct config_errors *errors)
+static void leave_twins_out(struct config_foreign *foreign, const struct config *config,
+	struct config_service *const *own, size_t n_own, struct config_errors *errors)
 {
 	for (size_t i = 0; i < foreign->n_services;) {
 		const struct config_service *service = foreign->services[i];
@@ -112,7 +149,7 @@ static void leave_twins_out(struct config_foreign *foreign, struct config_servic
 			errors->is_out_of_memory = true;
 			return;
 		} else {
-			leave_out(foreign, i, line, errors);
+			leave_out(foreign, i, config, line, errors);
 			free(line);
 		}
 	}
@@ -143,32 +180,33 @@ static void hand_over(struct config_foreign *foreign)
 	foreign->n_services = 0;
 }
 
-/* What was found stays an error. */
-static void move_errors(struct config_errors *errors, struct config_errors *found)
+/* Check it as it would be. Returns whether it is to be checked again, because a service is left out
+ * now. */
+static bool try_out(struct config_foreign *foreign, struct config *config, uint64_t fd_limit,
+	struct config_errors *errors)
 {
-	for (size_t i = 0; i < found->n_lines; i++)
-		config_errors_add(errors, (struct config_place){0}, "%s", found->lines[i]);
-	for (size_t i = 0; i < found->n_warnings; i++)
-		config_warnings_add(errors, (struct config_place){0}, "%s", found->warnings[i]);
-	errors->is_out_of_memory |= found->is_out_of_memory;
+	struct config_errors found = {0};
+	bool is_changed;
+
+	config_check(config, fd_limit, &found);
+	is_changed = !found.is_out_of_memory && leave_one_out(foreign, config, &found, errors);
+	config_errors_done(&found);
+	return is_changed;
 }
 
-static void join(struct config_foreign *foreign, struct config *config, uint64_t fd_limit,
+/* Returns whether there was memory for a list of all services. */
+static bool join(struct config_foreign *foreign, struct config *config, uint64_t fd_limit,
 	struct config_service *const *own, size_t n_own, struct config_errors *errors)
 {
-	for (bool is_settled = false; !is_settled;) {
-		struct config_errors found = {0};
-
-		if (!put_together(config, own, n_own, foreign)) {
-			errors->is_out_of_memory = true;
-			return;
-		}
-		config_check(config, fd_limit, &found);
-		is_settled = found.is_out_of_memory || !leave_one_out(foreign, &found, errors);
-		if (is_settled)
-			move_errors(errors, &found);
-		config_errors_done(&found);
-	}
+	do
+		if (!put_together(config, own, n_own, foreign))
+			return false;
+	while (try_out(foreign, config, fd_limit, errors));
+	/* What is wrong now is wrong. */
+	if (!put_together(config, own, n_own, foreign))
+		return false;
+	config_check(config, fd_limit, errors);
+	return true;
 }
 
 void config_foreign_join(struct config_foreign *foreign, struct config *config, uint64_t fd_limit,
@@ -182,12 +220,14 @@ void config_foreign_join(struct config_foreign *foreign, struct config *config, 
 		return;
 	}
 	config->services = NULL;
-	leave_twins_out(foreign, own, n_own, errors);
-	join(foreign, config, fd_limit, own, n_own, errors);
-	if (config->services) {
+	leave_twins_out(foreign, config, own, n_own, errors);
+	if (join(foreign, config, fd_limit, own, n_own, errors)) {
 		hand_over(foreign);
 		free(own);
-	} else {
-		config->services = own;
+		return;
 	}
+	errors->is_out_of_memory = true;
+	free(config->services);
+	config->services = own;
+	config->n_services = n_own;
 }

@@ -140,15 +140,14 @@ static void take_assignment(const struct config *config, struct config_draft *dr
 }
 
 /* Warn of what were errors, had they been in usher.conf; warnings stay such. */
-static void soften(
-	struct config_errors *errors, const struct config_errors *found, const char *name)
+static void soften(const struct config *config, struct config_errors *errors,
+	const struct config_errors *found, const char *name)
 {
 	errors->is_out_of_memory |= found->is_out_of_memory;
 	for (size_t i = 0; i < found->n_warnings; i++)
-		config_warnings_add(errors, (struct config_place){0}, "%s", found->warnings[i]);
+		config_foreign_warn(config, found->warnings[i], NULL, errors);
 	for (size_t i = 0; i < found->n_lines; i++)
-		config_warnings_add(errors, (struct config_place){0},
-			"%s; service '%s' is left out", found->lines[i], name);
+		config_foreign_warn(config, found->lines[i], name, errors);
 }
 
 static void keep_service(
@@ -183,7 +182,7 @@ static void add_service(struct config_foreign *foreign, const struct config *con
 	if (found.n_lines == 0 && !found.is_out_of_memory)
 		keep_service(foreign, &draft, errors);
 	if (!service->is_disabled || found.is_out_of_memory)
-		soften(errors, &found, service->name);
+		soften(config, errors, &found, service->name);
 	config_errors_done(&found);
 	config_draft_clear(&draft);
 }

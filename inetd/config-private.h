@@ -326,6 +326,11 @@ void config_foreign_join(struct config_foreign *foreign, struct config *config, 
 
 void config_foreign_done(struct config_foreign *foreign);
 
+/* Add a line that was said of a place, "FILE:LINE: ...", as a warning, and that the service
+ * `left_out`, if it is not NULL, is left out because of it. */
+void config_foreign_warn(const struct config *config, const char *line, const char *left_out,
+	struct config_errors *errors);
+
 /* Read `path` and what it includes into `config`, whose services are then in the order of reading.
  */
 void config_parse(const char *path, struct config *config, struct config_foreign *foreign,

@@ -145,7 +145,7 @@ static void skip_call(struct scan *scan)
 	else
 		skip_word(scan);
 	if (scan->at == first || scan->at[strspn(scan->at, blanks)] != ')')
-		scan_error(scan, "unclear '(', expected include(\"FILE\") or include(\"PATTERN\")");
+		scan_error(scan, "unclear '(', expected a file and ')', as in include(\"FILE\")");
 }
 
 static void open_brace(struct scan *scan)

@@ -48,18 +48,36 @@ static void replace_unprintable(char *text)
 	}
 }
 
-__attribute__((format(printf, 3, 0))) static char *format_line(
-	struct config_place place, const char *kind, const char *format, va_list args)
+/* A whole line of errors or warnings that were collected elsewhere, as a warning, is one. Takes
+ * `line`. NULL: no memory. */
+static char *mark_warning(char *line)
 {
+	static const char mark[] = "warning: ";
+	const char *sentence = strstr(line, ": ");
+	char *marked;
+	int r;
+
+	if (!sentence || strncmp(sentence + 2, mark, strlen(mark)) == 0)
+		return line;
+	sentence += 2;
+	r = asprintf(&marked, "%.*s%s%s", (int)(sentence - line), line, mark, sentence);
+	free(line);
+	return r < 0 ? NULL : marked;
+}
+
+__attribute__((format(printf, 2, 0))) static char *format_line(
+	struct config_place place, const char *format, va_list args, bool is_warning)
+{
+	const char *mark = is_warning ? "warning: " : "";
 	char *sentence, *line;
 	int r = vasprintf(&sentence, format, args);
 
 	if (r < 0)
 		return NULL;
 	if (!place.file)
-		return sentence;
-	r = place.line > 0 ? asprintf(&line, "%s:%d: %s%s", place.file, place.line, kind, sentence)
-			   : asprintf(&line, "%s: %s%s", place.file, kind, sentence);
+		return is_warning ? mark_warning(sentence) : sentence;
+	r = place.line > 0 ? asprintf(&line, "%s:%d: %s%s", place.file, place.line, mark, sentence)
+			   : asprintf(&line, "%s: %s%s", place.file, mark, sentence);
 	free(sentence);
 	return r < 0 ? NULL : line;
 }
@@ -80,7 +98,7 @@ __attribute__((format(printf, 3, 0))) static void add_line(struct config_errors 
 		*line = strdup(is_warning ? "There are more warnings, which are not shown."
 					  : "There are more errors, which are not shown.");
 	else
-		*line = format_line(place, is_warning ? "warning: " : "", format, args);
+		*line = format_line(place, format, args, is_warning);
 	if (*line) {
 		replace_unprintable(*line);
 	} else {

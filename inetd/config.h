@@ -270,13 +270,13 @@ struct config_errors {
 	bool is_out_of_memory; /* lines are missing */
 };
 
-/* Append "FILE:LINE: sentence", or the sentence alone if the place has no file; control characters
- * and what is not UTF-8 become '?'. Past CONFIG_MAX_ERRORS only a remark. */
+/* Append "FILE:LINE: sentence"; control characters and what is not UTF-8 become '?'. Past
+ * CONFIG_MAX_ERRORS only a remark. */
 void config_errors_add(struct config_errors *errors, struct config_place place, const char *format,
 	...) __attribute__((format(printf, 3, 4)));
 
 /* The same for "FILE:LINE: warning: sentence": what of a file is not carried out, and what to do
- * about it. */
+ * about it. Without a file the sentence is a line that was collected elsewhere. */
 void config_warnings_add(struct config_errors *errors, struct config_place place,
 	const char *format, ...) __attribute__((format(printf, 3, 4)));
 

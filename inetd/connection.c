@@ -96,14 +96,20 @@ bool connection_is_untouched(int fd, const struct connection_mark *mark)
 	return measure(fd, &now) && now.n_read == mark->n_read && now.n_written == mark->n_written;
 }
 
+/* Of a family whose stream sockets are connections between a client and us. */
+static bool is_of_a_client(int fd)
+{
+	int domain = get_option(fd, SO_DOMAIN);
+
+	return domain == AF_UNIX || domain == AF_VSOCK || is_tcp(fd) ||
+	       get_option(fd, SO_PROTOCOL) == IPPROTO_MPTCP;
+}
+
 bool connection_is_stream(int fd)
 {
 	struct sockaddr_storage peer;
 	socklen_t size = sizeof(peer);
 
-	if (get_option(fd, SO_TYPE) != SOCK_STREAM)
-		return false;
-	if (get_option(fd, SO_DOMAIN) != AF_UNIX && !is_tcp(fd))
-		return false;
-	return getpeername(fd, (struct sockaddr *)&peer, &size) == 0;
+	return get_option(fd, SO_TYPE) == SOCK_STREAM && is_of_a_client(fd) &&
+	       getpeername(fd, (struct sockaddr *)&peer, &size) == 0;
 }

@@ -33,7 +33,7 @@ struct connection_mark connection_mark(int fd);
 bool connection_is_untouched(int fd, const struct connection_mark *mark);
 
 /*
- * Is it a connected stream socket, TCP or AF_UNIX, as a provider may forward? Others could be a
- * channel to usherd, or a socket that nobody will ever close.
+ * Is it a connected stream socket, TCP, MPTCP, AF_UNIX or AF_VSOCK, as a provider may forward?
+ * Others could be a channel to usherd, or a socket that nobody will ever close.
  */
 bool connection_is_stream(int fd);

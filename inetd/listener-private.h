@@ -24,7 +24,7 @@ int listener_set_option(int fd, int level, int name, int value);
 /* The path of an AF_UNIX address. */
 const char *listener_unix_path(const struct address *address);
 
-/* O_NONBLOCK and nothing else; no filter, no linger, no time-outs. */
+/* O_NONBLOCK and nothing else; no linger, no time-outs. */
 void listener_reset_options(int fd);
 
 /*

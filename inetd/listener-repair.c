@@ -23,7 +23,6 @@ void listener_reset_options(int fd)
 	static const struct timeval no_timeout;
 
 	(void)fcntl(fd, F_SETFL, O_NONBLOCK);
-	(void)listener_set_option(fd, SOL_SOCKET, SO_DETACH_FILTER, 0);
 	(void)listener_set_option(fd, SOL_SOCKET, SO_RCVLOWAT, 1);
 	(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &no_linger, sizeof(no_linger));
 	(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &no_timeout, sizeof(no_timeout));

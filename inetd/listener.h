@@ -20,6 +20,7 @@
 #define LISTENER_FD_RESERVE 64
 
 struct listener;
+struct sock_filter;
 
 enum listener_state {
 	LISTENER_PAUSED,   /* clients, or datagrams, wait in the kernel */
@@ -92,6 +93,13 @@ void listener_set_owner(
 int listener_set_options(struct listener *l, const struct config_socket *options);
 
 /*
+ * Have the kernel ask this program about each packet to the socket, also after a borrower has set
+ * another one (listener_repair()). `n` 0: about none. Not for AF_UNIX. Returns 0, -ENOMEM, or the
+ * negative errno of setsockopt(2).
+ */
+int listener_set_filter(struct listener *l, const struct sock_filter *program, size_t n);
+
+/*
  * Accept one connection, not of datagrams: acceptor_accept() and its errors, with the client's
  * address in the form of the wire.
  *
@@ -127,9 +135,10 @@ enum listener_damage {
 
 /*
  * Undo what a provider that had the socket may have done to it: it is non-blocking, and listens or
- * takes datagrams from everybody, without filters, time-outs and other options of socket(7) that
- * the next one would not expect. Those of the configuration: listener_set_options(). Returns an
- * enum listener_damage, or the negative errno of listen(2) or connect(2).
+ * takes datagrams from everybody, with no filter but its own, without time-outs and other options
+ * of socket(7) that the next one would not expect. Those of the configuration:
+ * listener_set_options(). Returns an enum listener_damage, or the negative errno of listen(2) or
+ * connect(2).
  */
 int listener_repair(struct listener *l);
 

@@ -35,8 +35,22 @@ void privilege_lower(void)
 	assert(r == 0); /* the real user id may always be taken */
 }
 
-/* Those that may be kept. */
-static const cap_value_t net_bind = CAP_NET_BIND_SERVICE, net_raw = CAP_NET_RAW;
+/* The right that is always kept has no name in enum privilege: 0. */
+static const struct {
+	unsigned int kept;
+	cap_value_t capability;
+} rights[] = {
+	{0, CAP_NET_BIND_SERVICE},
+	{PRIVILEGE_NET_RAW, CAP_NET_RAW},
+	{PRIVILEGE_NET_ADMIN, CAP_NET_ADMIN},
+};
+
+#define N_RIGHTS (sizeof(rights) / sizeof(rights[0]))
+
+static bool is_kept(size_t i, unsigned int kept)
+{
+	return rights[i].kept == 0 || rights[i].kept & kept;
+}
 
 static int permit(cap_t capabilities, cap_value_t capability)
 {
@@ -48,16 +62,16 @@ static int permit(cap_t capabilities, cap_value_t capability)
 }
 
 /* Have exactly these. */
-static int keep_capabilities(bool keep_net_raw)
+static int keep_capabilities(unsigned int kept)
 {
 	cap_t capabilities = cap_init();
-	int r;
+	int r = 0;
 
 	if (!capabilities)
 		return -errno;
-	r = permit(capabilities, net_bind);
-	if (r >= 0 && keep_net_raw)
-		r = permit(capabilities, net_raw);
+	for (size_t i = 0; i < N_RIGHTS && r >= 0; i++)
+		if (is_kept(i, kept))
+			r = permit(capabilities, rights[i].capability);
 	if (r >= 0 && cap_set_proc(capabilities) < 0)
 		r = -errno;
 	cap_free(capabilities);
@@ -68,14 +82,19 @@ static int keep_capabilities(bool keep_net_raw)
  * A container may have taken CAP_SETPCAP from root: then PR_SET_NO_NEW_PRIVS must do. What
  * privilege_keep_over_exec() makes inheritable has to be in the set (capabilities(7)).
  */
-static void reduce_bounding_set(bool keep_net_raw)
+static void reduce_bounding_set(unsigned int kept)
 {
-	for (cap_value_t capability = 0; cap_get_bound(capability) >= 0; capability++)
-		if (capability != net_bind && !(capability == net_raw && keep_net_raw))
+	for (cap_value_t capability = 0; cap_get_bound(capability) >= 0; capability++) {
+		bool is_wanted = false;
+
+		for (size_t i = 0; i < N_RIGHTS; i++)
+			is_wanted |= rights[i].capability == capability && is_kept(i, kept);
+		if (!is_wanted)
 			(void)cap_drop_bound(capability);
+	}
 }
 
-int privilege_drop(bool keep_net_raw)
+int privilege_drop(unsigned int kept)
 {
 	uid_t uid = getuid();
 	int r;
@@ -83,12 +102,12 @@ int privilege_drop(bool keep_net_raw)
 	if (!can_raise)
 		return 0;
 	privilege_raise();
-	reduce_bounding_set(keep_net_raw);
+	reduce_bounding_set(kept);
 	/* The permitted set survives the change of user only if asked for (prctl(2)). */
 	if (prctl(PR_SET_KEEPCAPS, 1L, 0L, 0L, 0L) < 0 || setresuid(uid, uid, uid) < 0)
 		return -errno;
 	can_raise = false;
-	r = keep_capabilities(keep_net_raw);
+	r = keep_capabilities(kept);
 	privilege_harden(); /* once more: the change of user has undone it */
 	return r;
 }
@@ -109,13 +128,12 @@ static int keep_one_over_exec(cap_t capabilities, cap_value_t capability)
 int privilege_keep_over_exec(void)
 {
 	cap_t capabilities = cap_get_proc();
-	int r;
+	int r = 0;
 
 	if (!capabilities)
 		return -errno;
-	r = keep_one_over_exec(capabilities, net_bind);
-	if (r >= 0)
-		r = keep_one_over_exec(capabilities, net_raw);
+	for (size_t i = 0; i < N_RIGHTS && r >= 0; i++)
+		r = keep_one_over_exec(capabilities, rights[i].capability);
 	cap_free(capabilities);
 	return r;
 }

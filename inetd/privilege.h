@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * From root to an ordinary user with one right left, to bind ports below 1024 (and another one for
- * who listens transparently), and a process that no other one of that user can look into.
+ * From root to an ordinary user with one right left, to bind ports below 1024 (and others for who
+ * listens transparently, or filters what it lends), and a process that no other one of that user
+ * can look into.
  *
  * In two steps. From privilege_begin() on usherd acts as that user already, so that what it makes
  * in the user's folders is the user's, and no file of the user can lead root astray; it is root
@@ -25,19 +26,26 @@ int privilege_begin(const char *user, uid_t uid, gid_t gid);
 void privilege_raise(void);
 void privilege_lower(void);
 
-/*
- * Be the user of privilege_begin() for good (without it nothing happens), and keep no capability
- * but CAP_NET_BIND_SERVICE (capabilities(7)), so that a reload can open what the start could; and
- * with `keep_net_raw` CAP_NET_RAW, the least that IP_TRANSPARENT needs.
- * Returns 0 or a negative errno; the process must not go on then.
- */
-int privilege_drop(bool keep_net_raw);
+/* Rights that are kept only where the configuration needs them. */
+enum privilege {
+	PRIVILEGE_NET_RAW = 1 << 0,   /* CAP_NET_RAW: the least that IP_TRANSPARENT needs */
+	PRIVILEGE_NET_ADMIN = 1 << 1, /* CAP_NET_ADMIN: SO_ATTACH_FILTER on a TCP socket (Linux 6.18
+					 asks for it, 6.1 does not) */
+};
 
 /*
- * Let the program that this process is about to execute have CAP_NET_BIND_SERVICE and CAP_NET_RAW,
- * those of them that this process has: by the ambient set, which is all that execve(2) leaves to an
- * ordinary user without the help of the file (capabilities(7)). It stays so if execve(2) fails:
- * usherd executes nothing else. Returns 0 or a negative errno.
+ * Be the user of privilege_begin() for good (without it nothing happens), and keep no capability
+ * but CAP_NET_BIND_SERVICE (capabilities(7)), so that a reload can open what the start could, and
+ * those of `kept`, a set of enum privilege. Returns 0 or a negative errno; the process must not go
+ * on then.
+ */
+int privilege_drop(unsigned int kept);
+
+/*
+ * Let the program that this process is about to execute have CAP_NET_BIND_SERVICE and those of enum
+ * privilege, as far as this process has them: by the ambient set, which is all that execve(2)
+ * leaves to an ordinary user without the help of the file (capabilities(7)). It stays so if
+ * execve(2) fails: usherd executes nothing else. Returns 0 or a negative errno.
  */
 int privilege_keep_over_exec(void);
 

@@ -232,18 +232,32 @@ json_t *server_reload(struct server *server, int client_fd, bool is_upgrade)
 		"a reload waits for the addresses of names, ask again in a few seconds");
 }
 
-/* A reload may open such listeners again. */
-static bool has_transparent_listeners(const struct config *config)
+/* Does it lend TCP sockets, and the kernel has to know to whom they answer? */
+static bool filters_streams(const struct config_service *service)
 {
-	for (size_t i = 0; i < config->n_services; i++)
-		if (!config->services[i]->is_disabled && config->services[i]->socket.transparent)
-			return true;
-	return false;
+	return service->deliver == CONFIG_DELIVER_LISTENER &&
+	       (service->admission.has_only_from || service->admission.n_rules > 0);
+}
+
+/* What a reload may have to do again. */
+static unsigned int needed_rights(const struct config *config)
+{
+	unsigned int rights = 0;
+
+	for (size_t i = 0; i < config->n_services; i++) {
+		const struct config_service *service = config->services[i];
+
+		if (!service->is_disabled && service->socket.transparent)
+			rights |= PRIVILEGE_NET_RAW;
+		if (!service->is_disabled && filters_streams(service))
+			rights |= PRIVILEGE_NET_ADMIN;
+	}
+	return rights;
 }
 
 static int become_user(const struct server *server)
 {
-	int r = privilege_drop(has_transparent_listeners(server->config));
+	int r = privilege_drop(needed_rights(server->config));
 
 	if (r < 0)
 		log_write(LOG_ERR, NULL, "cannot become user '%s' alone: %s", server->config->user,

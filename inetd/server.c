@@ -313,7 +313,7 @@ int server_run(struct config *config, const struct server_setting *setting)
 	if (r >= 0)
 		r = serve(&server);
 	else
-		(void)privilege_drop(false); /* what is to be undone needs no root */
+		(void)privilege_drop(0); /* what is to be undone needs no root */
 	stop(&server);
 	server.dump = dump_free(server.dump, STOP_USEC);
 	(void)closer_stop(STOP_USEC);

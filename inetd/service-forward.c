@@ -24,6 +24,8 @@ static int take(struct service *s, struct handoff *h)
 {
 	struct handoff *taken;
 
+	if (service_is_passing(s) && h->forwarded->size > 0)
+		return -EOPNOTSUPP; /* a receiver gets a descriptor, and nothing that was read */
 	if (s->n_forwarded_bytes + parking_n_bytes(s->parking) + h->forwarded->size > MAX_BYTES)
 		return -ENOBUFS;
 	taken = dispatch_take_over(s->dispatch, service_now(s));

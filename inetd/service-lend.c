@@ -35,7 +35,7 @@ static struct provider *choose_borrower(const struct service *s)
 {
 	struct provider *first = NULL;
 
-	if (s->is_paused || s->is_ending || intake_n_lent(s->intake) == 0)
+	if (s->is_paused || s->is_ending || s->is_unfiltered || intake_n_lent(s->intake) == 0)
 		return NULL;
 	for (struct provider *p = s->providers; p; p = p->next)
 		if (can_borrow(p) && is_before(p, first))
@@ -166,7 +166,8 @@ static void change_borrower(struct service *s, struct provider *p)
 static bool is_due(const struct service *s)
 {
 	return s->is_lending_new ||
-	       (s->borrower && (s->is_paused || s->is_ending || !can_borrow(s->borrower)));
+	       (s->borrower && (s->is_paused || s->is_ending || s->is_unfiltered ||
+				       !can_borrow(s->borrower)));
 }
 
 static enum intake_state wanted_lending(const struct service *s)

@@ -3,11 +3,13 @@
  * A service from the inside: for the service*.c files alone, each of which is one part of it.
  *
  * service-settle.c carries out what dispatch decides, service-accept.c decides when connections are
- * accepted and providers listened to, service-admission.c whose, service-providers.c lets providers
- * register and leave, service-lend.c says to whom the sockets are lent, service-parking.c keeps
- * what nobody can take, service-forward.c passes on what providers forward, service-account.c says
- * to the log what becomes of connections, service.c makes, changes and ends the whole,
- * service-save.c and service-restore.c hand it on to the next usherd.
+ * accepted and providers listened to, service-admission.c whose, service-filter.c lets the kernel
+ * decide where sockets are lent, service-providers.c lets providers register and leave,
+ * service-lend.c says to whom the sockets are lent, service-pass.c gives connections to a receiver
+ * that is no provider, service-parking.c keeps what nobody can take, service-forward.c passes on
+ * what providers forward, service-account.c says to the log what becomes of connections, service.c
+ * makes, changes and ends the whole, service-save.c and service-restore.c hand it on to the next
+ * usherd.
  *
  * Invariant: every event, in whatever part, ends in service_settle().
  */
@@ -34,6 +36,7 @@ struct service {
 	struct provider *dirty; /* those with something in the outbox */
 	unsigned int n_providers, n_registered, last_number;
 	struct provider *borrower; /* to whom what is for lending is lent; NULL: nobody */
+	bool is_unfiltered;	   /* what is to be lent lets in whom it must not: nobody gets it */
 	bool is_lending_new;	   /* somebody has to be told something, or may be the borrower */
 
 	bool is_full;	/* as dispatch said */
@@ -79,6 +82,8 @@ struct service {
 
 	size_t n_forwarded_bytes; /* of connections that wait or are unclaimed */
 	uint64_t n_forwards_refused;
+
+	struct service_pass *pass; /* see service-pass.c; NULL: it never passed anything */
 
 	const struct service_events *events;
 	void *userdata;
@@ -146,6 +151,11 @@ void service_admission_done(struct service *s);
 /* Take other rules and limits, which must live until the next call; NULL: none. */
 void service_admission_configure(struct service *s, const struct config_admission *config);
 
+/*
+ * Have the kernel carry out the rules for what is lent: after every change of rules or listeners.
+ */
+void service_filter(struct service *s);
+
 /* Count the sources of all connections that there are, instead of those so far. */
 void service_count_sources(struct service *s);
 
@@ -204,3 +214,46 @@ void service_on_reset(struct listener *l, const struct wire_address *peer, void 
 /* For struct provider_events. */
 void service_on_forward(struct provider *p, const struct wire_forward *forward, size_t n_bytes,
 	struct handoff *h, void *userdata);
+
+/*
+ * Passing (deliver = "pass"). service_pass_configure() takes s->config: begins with a receiver,
+ * goes on, or ends with it, when those that are under way are read. Returns 0 or -ENOMEM.
+ * service_pass_open() has the receiver get connections, if that is new: at the beginning of
+ * settling.
+ */
+int service_pass_configure(struct service *s);
+void service_pass_open(struct service *s);
+
+/* Does it pass connections now? Then no process may register. */
+bool service_is_passing(const struct service *s);
+
+/* Send a connection that was given to the receiver: to a dispatch_provider without userdata. */
+void service_pass_give(struct service *s, struct handoff *h);
+
+/* Take back what could not be sent. Returns whether there was any. */
+bool service_pass_flush(struct service *s);
+
+/* Log once that the receiver reads nothing for longer than the claim timeout. */
+void service_pass_check(struct service *s, uint64_t usec);
+
+/*
+ * Write down a list of connections, which begins with `first` and has `n`, into *ret (malloc); as
+ * many as could be saved are there, also on failure. Returns 0 or -ENOMEM.
+ */
+int service_save_handoffs(
+	const struct handoff *first, uint32_t n, struct saved_handoff **ret, size_t *ret_n);
+
+/*
+ * For an upgrade in place: those that are under way, each as a provider of its own, of which there
+ * are service_pass_n(); ret[0] to ret[*ret_n - 1] are filled, also on failure. Returns 0 or
+ * -ENOMEM. service_pass_restore() takes up such a one; its connection is then to be restored and
+ * told to service_pass_restored(). Returns 0 with *ret, or a negative errno.
+ */
+size_t service_pass_n(const struct service *s);
+int service_pass_save(const struct service *s, struct saved_provider *ret, size_t *ret_n);
+int service_pass_restore(
+	struct service *s, struct saved_provider *saved, struct dispatch_provider **ret);
+void service_pass_restored(struct service *s, struct dispatch_provider *record);
+
+/* At the end of the service, as it leaves its providers. */
+void service_pass_abandon(struct service *s);

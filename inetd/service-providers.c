@@ -155,6 +155,12 @@ static int find_refusal(const struct service *s, const struct provider *p,
 			reason, WIRE_REASON_SIZE, "the service was removed from the configuration");
 		return ESHUTDOWN;
 	}
+	if (service_is_passing(s)) {
+		(void)snprintf(reason, WIRE_REASON_SIZE,
+			"the service passes its connections to a receiver, see deliver in "
+			"usher.conf(5)");
+		return EOPNOTSUPP;
+	}
 	if (s->n_registered >= s->config.providers.max)
 		return refuse_too_many(s, p, reason);
 	if (!(hello->header.flags & WIRE_HELLO_TAKES_LISTENERS) && service_only_lends(s))

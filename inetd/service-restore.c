@@ -123,6 +123,20 @@ static void add_provider(struct service *s, struct provider *p)
 	s->n_providers++;
 }
 
+/* A receiver's place has exactly the connection that was sent to it. */
+static int restore_pass(struct service *s, struct saved_provider *saved)
+{
+	struct dispatch_provider *record;
+	int r;
+
+	r = service_pass_restore(s, saved, &record);
+	if (r < 0)
+		return r;
+	r = restore_handoffs(s, record, saved->unclaimed, saved->n_unclaimed);
+	service_pass_restored(s, record);
+	return r;
+}
+
 static int restore_provider(struct service *s, struct saved_provider *saved)
 {
 	struct provider *p;
@@ -161,7 +175,8 @@ static int restore_dispatch(struct service *s, struct saved_service *saved)
 	int r = dispatch_restore(s->dispatch, &saved->totals, saved->id_limit);
 
 	for (size_t i = 0; i < saved->n_providers && r >= 0; i++)
-		r = restore_provider(s, &saved->providers[i]);
+		r = saved->providers[i].is_pass ? restore_pass(s, &saved->providers[i])
+						: restore_provider(s, &saved->providers[i]);
 	if (r >= 0)
 		r = restore_handoffs(s, NULL, saved->waiting, saved->n_waiting);
 	if (r >= 0)
@@ -217,6 +232,8 @@ static int check_provider(
 	const struct dispatch_provider record = provider_record_of(saved);
 	int r;
 
+	if (saved->is_pass && (saved->n_unclaimed != 1 || saved->n_claimed != 0))
+		return -EINVAL;
 	*ret = dispatch_restore_provider(d, &record, NULL);
 	if (!*ret)
 		return -EINVAL;

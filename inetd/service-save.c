@@ -63,8 +63,7 @@ static int save_forwarded(const struct forwarded *forwarded, struct saved_handof
 	return 0;
 }
 
-/* As much as could be saved is in the list, also on failure. */
-static int save_handoffs(
+int service_save_handoffs(
 	const struct handoff *first, uint32_t n, struct saved_handoff **ret, size_t *ret_n)
 {
 	struct saved_handoff *saved = calloc((size_t)n + 1, sizeof(*saved));
@@ -138,7 +137,7 @@ static int save_provider(
 	};
 	memcpy(ret->name, p->name, sizeof(ret->name));
 	memcpy(ret->status, p->status, sizeof(ret->status));
-	r = save_handoffs(
+	r = service_save_handoffs(
 		record->unclaimed.first, record->unclaimed.n, &ret->unclaimed, &ret->n_unclaimed);
 	return r < 0 ? r : save_claims(&record->claimed, ret);
 }
@@ -164,7 +163,7 @@ static int save_providers(const struct service *s, struct saved_service *ret)
 {
 	int r = 0;
 
-	ret->providers = calloc(s->n_providers + 1, sizeof(*ret->providers));
+	ret->providers = calloc(s->n_providers + service_pass_n(s) + 1, sizeof(*ret->providers));
 	ret->strangers = calloc(s->n_providers + 1, sizeof(*ret->strangers));
 	if (!ret->providers || !ret->strangers)
 		return -ENOMEM;
@@ -174,6 +173,8 @@ static int save_providers(const struct service *s, struct saved_service *ret)
 		else
 			ret->strangers[ret->n_strangers++] = stranger_of(p);
 	}
+	if (r >= 0)
+		r = service_pass_save(s, ret->providers, &ret->n_providers);
 	/* The list is in the order in which they connected. */
 	qsort(ret->providers, ret->n_providers, sizeof(*ret->providers), compare_numbers);
 	return r;
@@ -207,7 +208,7 @@ int service_save(const struct service *s, struct saved_service *ret)
 	if (r >= 0)
 		r = save_providers(s, ret);
 	if (r >= 0)
-		r = save_handoffs(dispatch_oldest_waiting(s->dispatch),
+		r = service_save_handoffs(dispatch_oldest_waiting(s->dispatch),
 			dispatch_n_waiting(s->dispatch), &ret->waiting, &ret->n_waiting);
 	return r;
 }

@@ -51,6 +51,10 @@ static void give(struct service *s, struct handoff *h)
 {
 	struct provider *p = h->provider->userdata;
 
+	if (!p) {
+		service_pass_give(s, h);
+		return;
+	}
 	if (!p->is_dirty) {
 		p->is_dirty = true;
 		p->dirty_next = s->dirty;
@@ -100,6 +104,14 @@ static bool flush_one(struct service *s)
 	return n_unsent > 0;
 }
 
+/* Send what was given. Returns whether there is more to do. */
+static bool send_given(struct service *s)
+{
+	if (s->dirty && (flush_one(s) || s->dirty))
+		return true;
+	return service_pass_flush(s);
+}
+
 static int on_claim_timer(sd_event_source *source, uint64_t usec, void *userdata);
 
 /* One timer for the service, running while anything is unclaimed: cheaper than one for each. */
@@ -141,7 +153,7 @@ static void settle_once(struct service *s)
 	service_lend(s);
 	do
 		service_carry_out(s);
-	while (s->dirty && (flush_one(s) || s->dirty));
+	while (send_given(s));
 	service_park(s);
 	service_watch_parking(s);
 	intake_set_state(s->intake, wanted_intake(s));
@@ -154,6 +166,7 @@ void service_settle(struct service *s)
 	if (s->is_settling)
 		return;
 	s->is_settling = true;
+	service_pass_open(s);
 	settle_once(s);
 	if (service_accept_deferred(s))
 		settle_once(s); /* and no more: others wait for their turn, too */
@@ -170,6 +183,7 @@ static int on_claim_timer(sd_event_source *source, uint64_t usec, void *userdata
 
 	(void)source;
 	s->claim_timer = sd_event_source_disable_unref(s->claim_timer);
+	service_pass_check(s, usec);
 	for (struct provider *p = s->providers; p; p = p->next) {
 		const struct dispatch_provider *record = p->record;
 

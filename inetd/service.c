@@ -134,6 +134,7 @@ static void abandon(struct service *s)
 	for (struct provider *p = s->providers; p; p = p->next)
 		if (p->record)
 			dispatch_set_state(s->dispatch, p->record, PROVIDER_QUARANTINED, 0);
+	service_pass_abandon(s);
 	while (s->providers) {
 		struct provider *p = s->providers;
 
@@ -210,6 +211,22 @@ static bool allow_forward(struct service *s)
 	return is_new;
 }
 
+/* Who serves: processes that register, or a receiver. */
+static void set_receiver(struct service *s)
+{
+	int r = service_pass_configure(s);
+
+	if (r < 0)
+		log_write(LOG_ERR, &(struct log_about){.service = s->name, .error = r},
+			"%s: cannot pass connections to %s: %s", s->name, s->config.pass.path,
+			strerror(-r));
+	if (s->config.deliver != CONFIG_DELIVER_PASS)
+		return;
+	for (struct provider *p = s->providers; p; p = p->next)
+		if (provider_is_serving(p))
+			provider_drain(p, WIRE_DRAINING_REPLACED);
+}
+
 void service_configure(struct service *s, const struct config_service *config,
 	struct listener **listeners, size_t n_listeners)
 {
@@ -221,11 +238,13 @@ void service_configure(struct service *s, const struct config_service *config,
 		config->admission.source_bits_v6);
 	service_admission_configure(s, &s->config.admission);
 	are_others = replace_listeners(s, listeners, n_listeners);
+	service_filter(s);
 	is_forward_new = allow_forward(s);
 	if (are_others || is_forward_new || is_delivery_new)
 		service_welcome_again(s);
 	set_rendezvous(s);
 	rendezvous_store(s->rendezvous);
+	set_receiver(s);
 	dispatch_configure(s->dispatch, balance_of(config), config->instances);
 	service_settle(s);
 }

@@ -82,7 +82,8 @@ void service_end(struct service *s);
  *
  * Returns 0 with h->fd and h->forwarded taken, or a negative errno with nothing taken: -ESHUTDOWN
  * (the service is ending), -EACCES (it is refused), -ENOBUFS (it holds as many forwarded bytes as
- * it may), -EUSERS (`instances` is reached).
+ * it may), -EUSERS (`instances` is reached), -EOPNOTSUPP (something was read of it, which its
+ * receiver could not be given).
  */
 int service_take_forwarded(struct service *s, struct handoff *h);
 
@@ -143,3 +144,15 @@ bool service_only_lends(const struct service *s);
 const struct rendezvous *service_rendezvous(const struct service *s); /* NULL while ending */
 /* Connections that its providers gave on and nobody took: they were reset. */
 uint64_t service_n_forwards_refused(const struct service *s);
+
+/* The receiver of a service that passes its connections (deliver = "pass"). */
+struct service_receiver {
+	const char *path;     /* the service's */
+	const char *state;    /* "ready", "full" or "absent" */
+	uint32_t n_in_flight; /* sent, and not read yet */
+	uint64_t n_passed;    /* read by it; this and the next one since this process began */
+	uint64_t n_unread;    /* not read before it was gone */
+};
+
+/* Returns false if it has none. */
+bool service_pass_report(const struct service *s, struct service_receiver *ret);

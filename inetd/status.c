@@ -130,6 +130,18 @@ static json_t *providers_json(const struct service *s)
 	return array;
 }
 
+/* null: it has providers instead. */
+static json_t *receiver_json(const struct service *s)
+{
+	struct service_receiver receiver;
+
+	if (!service_pass_report(s, &receiver))
+		return json_null();
+	return json_pack("{s:o, s:s, s:I, s:I, s:I}", "path", status_text(receiver.path), "state",
+		receiver.state, "in_flight", (json_int_t)receiver.n_in_flight, "passed",
+		(json_int_t)receiver.n_passed, "unread", (json_int_t)receiver.n_unread);
+}
+
 static json_t *totals_json(const struct service *s)
 {
 	const struct dispatch_totals *totals = dispatch_totals(service_dispatch(s));
@@ -210,16 +222,16 @@ static json_t *service_json(const struct service *s, uint64_t now_usec)
 	const struct rendezvous *rendezvous = service_rendezvous(s);
 
 	json_t *json = json_pack(
-		"{s:s, s:s, s:b, s:o, s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "name",
-		service_name(s), "state", service_state_name(s), "paused", service_is_paused(s),
-		"listeners", listeners_json(s), "rendezvous",
+		"{s:s, s:s, s:b, s:o, s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o}",
+		"name", service_name(s), "state", service_state_name(s), "paused",
+		service_is_paused(s), "listeners", listeners_json(s), "rendezvous",
 		rendezvous ? status_text(rendezvous_path(rendezvous)) : json_null(), "balance",
 		balance_names[config->providers.balance], "instances",
 		(json_int_t)config->instances, "max_providers", (json_int_t)config->providers.max,
 		"in_service", (json_int_t)dispatch_n_in_service(d), "unclaimed",
 		(json_int_t)dispatch_n_unclaimed(d), "waiting", (json_int_t)dispatch_n_waiting(d),
 		"parked", (json_int_t)dispatch_n_parked(d), "providers", providers_json(s),
-		"totals", totals_json(s));
+		"receiver", receiver_json(s), "totals", totals_json(s));
 
 	add_admission(json, s, now_usec);
 	return json;

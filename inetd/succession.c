@@ -89,6 +89,7 @@ static const struct table_member provider_members[] = {
 	{"draining_reason", TABLE_UINT32, FIELD(saved_provider, draining_reason),
 		.max = WIRE_DRAINING_ADMINISTRATOR, .since = 1},
 	{"is_standby", TABLE_BOOL, FIELD(saved_provider, is_standby), .since = 1},
+	{"is_pass", TABLE_BOOL, FIELD(saved_provider, is_pass), .since = 2},
 	{"state", TABLE_UINT32, FIELD(saved_provider, state), .max = PROVIDER_QUARANTINED},
 	{"weight", TABLE_UINT32, FIELD(saved_provider, weight), .max = WIRE_MAX_WEIGHT},
 	{"n_foreign", TABLE_UINT32, FIELD(saved_provider, n_foreign), .max = WIRE_MAX_CREDIT},

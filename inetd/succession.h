@@ -83,6 +83,8 @@ struct saved_provider {
 	bool takes_listeners, owes_listeners, is_borrower;
 	uint32_t draining_reason; /* enum wire_draining_reason */
 	bool is_standby;
+	bool is_pass;	/* no process that has registered: one place of a receiver, and `fd` the
+			   channel over which the unclaimed connection was sent (pass.h) */
 	uint32_t state; /* enum provider_state */
 	uint32_t weight, n_foreign, n_turns;
 	int64_t credit;

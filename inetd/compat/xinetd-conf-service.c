@@ -190,30 +190,31 @@ static bool read_wait(struct xinetd_service *service)
 	return true;
 }
 
-/* Without a family it is that of `bind`, and else IPv4. */
+/* Does it say that it is one of IPv6? */
 static bool is_ipv6(const struct xinetd_service *service, const char *host)
 {
 	return xinetd_service_has(service, XINETD_FLAGS, "IPv6") || (host && strchr(host, ':'));
 }
 
+/*
+ * All addresses: IPv4 and IPv6, unless a flag or v6only says otherwise. xinetd has one socket for
+ * both, and shows programs an address of IPv4 nevertheless; here there are two.
+ */
 static void add_all(struct xinetd_service *service, struct translation_assignment *listen,
 	const char *scheme, const char *port)
 {
 	struct translation *translation = service->conf->translation;
-	bool has_ipv6 = service->conf->facts->has_ipv6;
+	bool is_v6only = xinetd_service_is(service, XINETD_V6ONLY, "yes");
+	bool has_ipv6 = (service->conf->facts->has_ipv6 || is_v6only) &&
+			!xinetd_service_has(service, XINETD_FLAGS, "IPv4");
 
-	if (!is_ipv6(service, NULL)) {
+	if (!is_v6only || !has_ipv6)
 		translation_add_text(translation, listen, "%s:0.0.0.0:%s", scheme, port);
+	if (!has_ipv6)
 		return;
-	}
-	/* xinetd's socket takes IPv4 too, and shows programs an address of IPv4 then. */
-	if (!xinetd_service_is(service, XINETD_V6ONLY, "yes"))
-		translation_add_text(translation, listen, "%s:0.0.0.0:%s", scheme, port);
-	if (has_ipv6 || xinetd_service_is(service, XINETD_V6ONLY, "yes")) {
-		translation_add_text(translation, listen, "%s:[::]:%s", scheme, port);
-		translation_assign_text(translation, service->service, "socket", "v6only",
-			service->entry->place, "true");
-	}
+	translation_add_text(translation, listen, "%s:[::]:%s", scheme, port);
+	translation_assign_text(
+		translation, service->service, "socket", "v6only", service->entry->place, "true");
 }
 
 static bool add_listen(struct xinetd_service *service)

@@ -16,6 +16,8 @@
  *   includedir in the order of strcmp(3), without names that have a '.' or end with '~'
  *   defaults   one section. Its '=' adds; what it says of attributes with '+=' is where those of
  *              the services begin, and any other is theirs if they do not give it
+ *   families   without the flags IPv4 and IPv6, and without an address, both, as Debian's xinetd
+ *              (others: IPv4 only)
  *   twice      of an attribute without '+=' the first counts; of two services with one address too
  *
  * Unlike xinetd, defaults {} also holds for services that stand before it, and `disable = yes`

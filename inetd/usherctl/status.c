@@ -380,6 +380,20 @@ static void print_provider(const struct view *view, const json_t *provider)
 	print_words(provider);
 }
 
+/* Of a service that passes its connections: whom to, and how that goes. */
+static void print_receiver(const json_t *receiver)
+{
+	char path[TABLE_CELL_SIZE], state[TABLE_CELL_SIZE];
+
+	if (!json_is_object(receiver))
+		return;
+	printf("  receiver %s: %s, %lld in flight, %lld passed\n",
+		text_of(receiver, "path", path, sizeof(path)),
+		text_of(receiver, "state", state, sizeof(state)),
+		(long long)json_integer_value(json_object_get(receiver, "in_flight")),
+		(long long)json_integer_value(json_object_get(receiver, "passed")));
+}
+
 static void print_service(const struct view *view, const json_t *service)
 {
 	const json_t *providers = json_object_get(service, "providers");
@@ -390,6 +404,7 @@ static void print_service(const struct view *view, const json_t *service)
 	table_print(&view->services, row);
 	for (size_t i = 0; i < json_array_size(providers); i++)
 		print_provider(view, json_array_get(providers, i));
+	print_receiver(json_object_get(service, "receiver"));
 	print_totals(json_object_get(service, "totals"));
 	print_reasons("  refused: ", json_object_get(service, "refused"));
 	print_reasons("  delayed: ", json_object_get(service, "delayed"));

@@ -15,6 +15,7 @@ import measure
 import packages
 import peers
 from measure import Load
+from admitting import RememberingUsher, make_rules
 from servers import Direct, Usher, UsherExec
 
 BUSY = Load(clients=64)
@@ -24,6 +25,8 @@ PEER_BURST = Load(burst=2000)  # most of them are slow
 
 N_LISTENERS = (1, 100, 1000, 10_000)
 N_PROVIDERS = (1, 4, 16, 64)
+N_RULES = 10_000
+N_SOURCES = 100_000
 N_PARKED = 10_000
 N_HELD = 15_000
 
@@ -315,6 +318,26 @@ def providers(bench):
         return {"providers": compare_ushers(bench, "providers", ushers)}
 
 
+def rules(bench):
+    """Rules among which the one that lets the load in is found."""
+    ushers = [Usher(name="no rules"),
+              Usher(name=f"{N_RULES:,} rules", options=f"only_from = {make_rules(N_RULES)}")]
+    with running("echo", *ushers):
+        return {"rules": compare_ushers(bench, "rules", ushers)}
+
+
+def sources(bench):
+    """Clients have come from so many addresses, and how fast each of them came is remembered, for
+    as many as there is room.
+    """
+    with running("echo", Usher(name="no limits"),
+                 RememberingUsher(name=f"{N_SOURCES:,} sources")) as (alone, usher):
+        n_remembered = usher.remember(N_SOURCES)
+        found = compare_ushers(bench, "sources", (alone, usher))
+    found.note = f"{n_remembered:,} of {N_SOURCES:,} that came are remembered, which is the maximum"
+    return {"sources": found}
+
+
 def crowded(bench):
     """Connections by the thousand that wait: of one service parked, of another one in service."""
     crowd.check_descriptors(max(N_PARKED, N_HELD))
@@ -347,5 +370,7 @@ CASES = {
     "exec": programs,
     "listeners": listeners,
     "providers": providers,
+    "rules": rules,
+    "sources": sources,
     "crowd": crowded,
 }

@@ -133,8 +133,6 @@ TABLE = (
 SHORT = ("drained", "busy", "pinned", "single")
 
 ELSEWHERE = {
-    "rules": "with the feature: admission rules",
-    "sources": "with the feature: admission rules",
     "allocation": "counted by tests/integration/test_allocations.py",
 }
 

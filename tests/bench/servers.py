@@ -208,11 +208,14 @@ class Usher(Server):
 
     name = "usher"
 
-    def __init__(self, n_providers=1, n_listeners=1, *, name=None, provider_cpus=None, wrapper=(), lends=False):
+    def __init__(self, n_providers=1, n_listeners=1, *, name=None, provider_cpus=None, wrapper=(),
+                 lends=False, options=""):
         """`wrapper` is the command that runs each program, valgrind for instance. `lends`: the provider
-        accepts by itself on the socket that is lent to it.
+        accepts by itself on the socket that is lent to it. `options` are further ones of the service
+        that is measured.
         """
         super().__init__()
+        self.options = options
         self.n_providers, self.n_listeners = n_providers, n_listeners
         self.name = name or self.name
         self.provider_cpus = provider_cpus
@@ -237,6 +240,7 @@ class Usher(Server):
             f'    listen = {{"tcp:{self.network}.{number}:{FIRST_PORT}-{FIRST_PORT + n - 1}"}}\n'
             f'    providers {{ max = {max(16, self.n_providers)} }}\n'
             f'    deliver = "{"listener" if self.lends else "connection"}"\n'
+            f'    {self.options if name == "bench" else ""}\n'
             f'}}\n'
             for number, (name, n) in enumerate(counts.items()))
 

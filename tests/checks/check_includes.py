@@ -19,13 +19,14 @@ FLOORS = (
     {"programs", "status"},
     {"reload"},
     {"service"},
-    {"intake", "rendezvous", "rundir", "parking", "provider", "control", "dump"},
+    {"intake", "rendezvous", "rundir", "parking", "pass", "provider", "control", "dump"},
     {"account", "forwarded", "listener", "succession"},
     {"inheritance"},
     {"acceptor", "closer", "connection", "fdstore", "log", "occupant", "privilege", "unixsocket"},
     {"notify"},
     {"admission", "background", "dispatch"},
-    {"denied", "rules", "sources"},
+    {"denied", "packetfilter", "sources"},
+    {"rules"},
     {"config"},
     {"names", "netmap"},
     {"address", "bucket", "network", "siphash"},
@@ -33,11 +34,13 @@ FLOORS = (
 # Neighbours of one floor of whom the first may know the second.
 NEIGHBOURS = {("provider", "rendezvous")}
 
-# dispatch, and admission with what it is made of, decide; they do not act. These headers are types and memory only.
-PURE_ROOMS = {"dispatch", "admission", "bucket", "denied", "netmap", "rules", "siphash", "sources"}
+# dispatch, and admission with what it is made of, decide; they do not act. These headers are types and
+# memory only.
+PURE_ROOMS = {"dispatch", "admission", "bucket", "denied", "netmap", "packetfilter", "rules", "siphash",
+              "sources"}
 PURE_HEADERS = {
-    "assert.h", "errno.h", "limits.h", "netinet/in.h", "stdbool.h", "stddef.h", "stdint.h",
-    "stdlib.h", "string.h", "sys/socket.h", "sys/types.h",
+    "assert.h", "errno.h", "limits.h", "linux/filter.h", "linux/if_ether.h", "netinet/in.h", "stdbool.h",
+    "stddef.h", "stdint.h", "stdlib.h", "string.h", "sys/socket.h", "sys/types.h",
 }
 # What the daemon may know of the other side of a rendezvous: the protocol, and how descriptors travel.
 PROTOCOL_HEADERS = {"fd.h", "fdpass.h", "wire.h"}
@@ -83,7 +86,11 @@ def is_allowed(path, header):
         return there[:2] in (here[:2], COMMON.parts) or header == Path("services/libusher/usher.h")
     if there[0] == "services":
         return here[0] == "inetd" and header.name in PROTOCOL_HEADERS
-    if len(here) > 2 or len(there) > 2:  # inetd/usherctl, inetd/compat: a house of its own
+    if there[1] == "compat":  # below config, and the converter's
+        return here[1] in {"compat", "usherctl"} or (len(here) == 2 and room_of(path) == "config")
+    if here[1] == "compat":
+        return False
+    if len(here) > 2 or len(there) > 2:  # inetd/usherctl: a house of its own
         return here[:2] == there[:2] or (len(there) == 2 and floor_of(room_of(header)) is not None)
     return is_downwards(room_of(path), room_of(header))
 

@@ -8,7 +8,7 @@ overload last ten seconds.
 import collections
 import datetime
 import os
-import signal
+import socket
 import threading
 import time
 
@@ -101,11 +101,12 @@ class Rules(AdmissionTest):
     def test_clients_without_an_address(self):
         path = self.folder / "client.sock"
         self.start('only_from = {} per_source = 1',
-                   f'service two {{ listen = {{"unix:{path}"}} only_from = {{}} per_source = 1 }}\n')
+                   f'service two {{ listen = {{"unix:{path}", "tcp:127.0.0.1:0"}} only_from = {{}} per_source = 1 }}\n')
         self.serving_child(self.usherd, "two", "b")
         for _ in range(3):
             self.assertEqual(network.read_all(self.connect(f"unix:{path}")), b"b\n")
         self.check_refused("127.0.0.1")
+        self.check_refused("127.0.0.1", address=self.usherd.addresses("two")[1])
 
     def test_refused_without_need_of_a_provider_with_credit(self):
         self.start('only_from = {"127.0.0.1"}')
@@ -463,6 +464,98 @@ class Refused(AdmissionTest):
         self.start('no_access = {"127.0.0.2"} log_on_failure = {"host", "reason"}')
         self.check_refused("127.0.0.2")
         self.usherd.wait_log(r"127\.0\.0\.2.*no_access|no_access.*127\.0\.0\.2")
+
+
+class Lent(AdmissionTest):
+    """The kernel carries out the rules where usherd sees nobody."""
+
+    def start_lending(self, kind, more, address="127.0.0.1"):
+        self.port = network.free_port()
+        self.more = f'listen = {{"{kind}:{address}:{self.port}"}} deliver = "listener"'
+        self.usherd = self.start_usherd(f"service one {{ {self.more} {more} }}")
+        self.borrower = self.provider(self.usherd, "one", takes_listeners=True)
+        lent, = self.borrower.receive_listeners()
+        self.socket = lent.socket
+        self.socket.setblocking(False)
+
+    def reload(self, more):
+        self.usherd.write_config(f"service one {{ {self.more} {more} }}")
+        answer = self.usherd.ask("reload")
+        self.assertTrue(answer.get("ok"), answer)
+
+    def sends(self, source, to="127.0.0.1"):
+        """Whether a datagram from there arrives. Over loopback it is there when sendto(2) is back."""
+        family = socket.AF_INET6 if ":" in source else socket.AF_INET
+        with socket.socket(family, socket.SOCK_DGRAM) as client:
+            client.bind((source, 0))
+            client.sendto(b"x", (to, self.port))
+            try:
+                return self.socket.recv(10) == b"x"
+            except BlockingIOError:
+                return False
+
+    def test_datagrams(self):
+        self.start_lending("udp", 'only_from = {"127.0.1.0/24"} no_access = {"127.0.1.9"}')
+        self.assertTrue(self.sends("127.0.1.1"))
+        self.assertFalse(self.sends("127.0.1.9"))
+        self.assertFalse(self.sends("127.0.0.1"))
+        self.reload('no_access = {"127.0.1.1"}')
+        self.assertFalse(self.sends("127.0.1.1"))
+        self.assertTrue(self.sends("127.0.0.1"))
+        self.reload("")
+        self.assertTrue(self.sends("127.0.1.1"))
+
+    def test_datagrams_of_both_families(self):
+        self.start_lending("udp", 'no_access = {"127.0.1.0/24", "::1"}', "[::]")
+        self.assertTrue(self.sends("127.0.0.1"))
+        self.assertFalse(self.sends("127.0.1.1"))
+        self.assertFalse(self.sends("::1", "::1"))
+        self.reload('only_from = {"::1"}')
+        self.assertTrue(self.sends("::1", "::1"))
+        self.assertFalse(self.sends("127.0.0.1"))
+
+    def test_what_a_borrower_has_attached_does_not_stay(self):
+        self.start_lending("udp", 'no_access = {"127.0.1.1"}')
+        so_detach_filter = 27
+        self.socket.setsockopt(socket.SOL_SOCKET, so_detach_filter, 0)
+        self.assertTrue(self.sends("127.0.1.1"))  # who borrows is trusted, see usher.conf(5)
+        self.borrower.close()
+        self.usherd.wait_service("one", n_providers=0)
+        self.borrower = self.provider(self.usherd, "one", takes_listeners=True)
+        self.socket = self.borrower.receive_listeners()[0].socket
+        self.socket.setblocking(False)
+        self.assertFalse(self.sends("127.0.1.1"))
+        self.assertTrue(self.sends("127.0.0.1"))
+
+    def test_listening_sockets(self):
+        self.start_lending("tcp", 'only_from = {"127.0.1.0/24"}')
+        self.connect(f"tcp:127.0.0.1:{self.port}", source=("127.0.1.1", 0))
+        self.socket.accept()[0].close()
+        with self.assertRaises(TimeoutError):  # its SYN is not answered
+            network.connect(f"tcp:127.0.0.1:{self.port}", timeout=0.3, source=("127.0.0.1", 0))
+        self.reload("")
+        self.connect(f"tcp:127.0.0.1:{self.port}")
+        self.socket.accept()[0].close()
+
+    def test_what_cannot_be_filtered_is_lent_to_nobody(self):
+        """A right that was not needed at the start is not there at a reload."""
+        self.start_lending("tcp", "")
+        self.reload('only_from = {"127.0.1.0/24"}')
+        if "filter-failed" not in self.usherd.read_log():
+            self.skipTest("this kernel lets everybody filter TCP")
+        self.assertEqual(self.borrower.receive_listeners(), [])
+        self.usherd.wait_log("lent to nobody, because .*CAP_NET_ADMIN")
+        self.reload("")
+        lent, = self.borrower.receive_listeners()
+        self.connect(f"tcp:127.0.0.1:{self.port}")
+        lent.socket.settimeout(processes.DEADLINE)
+        lent.socket.accept()[0].close()
+
+    def test_after_an_upgrade(self):
+        self.start_lending("udp", 'no_access = {"127.0.1.1"}')
+        self.assertNotIn("error", self.usherd.ask("upgrade"))
+        self.assertFalse(self.sends("127.0.1.1"))
+        self.assertTrue(self.sends("127.0.0.1"))
 
 
 if __name__ == "__main__":

@@ -134,12 +134,30 @@ class Lines(LogTest):
         self.assertEqual(self.events(usherd.read_log()), [])
         self.assertNotIn("\x1b", usherd.log)
 
-    def test_refusals_beyond_twenty_are_counted(self):
-        usherd = self.start("unavailable = reset")
-        for _ in range(50):
+    def be_reset(self, usherd, n):
+        for _ in range(n):
             with self.connect(usherd.addresses("one")[0]) as client, self.assertRaises(ConnectionResetError):
                 network.read_all(client)
-        usherd.wait_service("one", reset=50)
+        usherd.wait_service("one", reset=n)
+
+    def test_refusal_names_the_option(self):
+        usherd = self.start('only_from = {"10.0.0.0/8"}')
+        self.provider(usherd, "one")
+        self.be_reset(usherd, 1)
+        usherd.wait_log("event=refused.*")
+        address = usherd.addresses("one")[0]
+        self.check_lines(self.events(usherd.log),
+                         f"event=refused service=one listener={address} peer=127.0.0.1 reason=only_from")
+
+    def test_refusals_that_are_not_wanted(self):
+        usherd = self.start("unavailable = reset  log_on_failure = {}")
+        self.be_reset(usherd, 30)
+        usherd.stop()
+        self.assertEqual(self.events(usherd.log), [])
+
+    def test_refusals_beyond_twenty_are_counted(self):
+        usherd = self.start("unavailable = reset")
+        self.be_reset(usherd, 50)
         address = usherd.addresses("one")[0]
         usherd.stop()
         one = f"event=refused service=one listener={address} peer=127.0.0.1 reason=unavailable"

@@ -63,6 +63,21 @@ class Names(harness.UsherTest):
         self.assertIn("1 changed", self.reload(usherd, "no_access = one.example")["message"])
         self.assertIn("1 unchanged", self.reload(usherd, 'no_access = "192.0.2.7"')["message"])
 
+    def test_clients_are_refused_by_name(self):
+        self.addresses["here.example"] = ["127.0.0.1"]
+        usherd = self.start("no_access = one.example")
+        self.serving_child(usherd, "a", "x")
+        address = f"tcp:127.0.0.1:{self.port}"
+        self.assertEqual(network.read_all(self.connect(address)), b"x\n")
+        self.reload(usherd, "no_access = here.example")
+        with self.assertRaises(ConnectionResetError):
+            network.read_all(self.connect(address))
+        self.reload(usherd, "only_from = here.example")
+        self.assertEqual(network.read_all(self.connect(address)), b"x\n")
+        self.reload(usherd, "only_from = nosuch.example")
+        with self.assertRaises(ConnectionResetError):
+            network.read_all(self.connect(address))
+
     def test_network_of_the_file(self):
         usherd = self.start("no_access = testnet")
         self.assertIn("1 unchanged", self.reload(usherd, 'no_access = "198.51.100.0/24"')["message"])

@@ -197,8 +197,9 @@ static void test_database_that_fails(void **state)
 static void test_unknown_options(void **state)
 {
 	static const struct error_case cases[] = {
-		{"\nservices = 3\n", "c.conf:2: unknown option 'services', expected run_dir, user, "
-				     "log, include, defaults or service\n"},
+		{"\nservices = 3\n",
+			"c.conf:2: unknown option 'services', expected run_dir, user, "
+			"log, include, inetd_conf, xinetd_conf, xinetd_d, defaults or service\n"},
 		{SERVICE("per_client = 3"),
 			"c.conf:3: unknown option 'per_client' in service 'a', expected disable, "
 			"listen, " OTHER_OPTIONS},
@@ -254,10 +255,10 @@ static void test_syntax(void **state)
 			"c.conf:2: unexpected '*', expected quotes around a value that has one\n"},
 		{"log + journal\n",
 			"c.conf:1: unexpected '+', expected quotes around a value that has one\n"},
-		{"include()\n", "c.conf:1: unclear '(', expected include(\"FILE\") or "
-				"include(\"PATTERN\")\n"},
-		{"include(\"a\", \"b\")\n", "c.conf:1: unclear '(', expected include(\"FILE\") or "
-					    "include(\"PATTERN\")\n"},
+		{"include()\n",
+			"c.conf:1: unclear '(', expected a file and ')', as in include(\"FILE\")\n"},
+		{"include(\"a\", \"b\")\n",
+			"c.conf:1: unclear '(', expected a file and ')', as in include(\"FILE\")\n"},
 	};
 
 	(void)state;

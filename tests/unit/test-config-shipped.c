@@ -61,7 +61,8 @@ static void install_shipped_files(bool is_enabled)
 
 static void check_shipped_files(bool is_enabled)
 {
-	static const char *const names[] = {"chargen", "daytime", "discard", "echo", "time"};
+	static const char *const names[] = {
+		"chargen", "daytime", "discard", "echo", "tcpmux", "time"};
 	struct config *config;
 
 	install_shipped_files(is_enabled);
@@ -115,7 +116,7 @@ static void test_examples_of_the_manual(void **state)
 		config_free(load_text(example));
 		n++;
 	}
-	assert_int_equal(n, 7);
+	assert_int_equal(n, 12);
 	free(page);
 }
 
@@ -209,6 +210,32 @@ static void test_keys_are_those_of_the_manual(void **state)
 	free(page);
 }
 
+/* All attributes of xinetd.conf(5) of xinetd 2.3.15. */
+static const char *const attributes_of_xinetd[] = {"id", "type", "flags", "disable", "socket_type",
+	"protocol", "wait", "user", "group", "instances", "nice", "server", "server_args",
+	"libwrap", "only_from", "no_access", "access_times", "log_type", "log_on_success",
+	"log_on_failure", "rpc_version", "rpc_number", "env", "passenv", "port", "redirect", "bind",
+	"mdns", "banner", "banner_success", "banner_fail", "per_source", "cps", "max_load",
+	"groups", "umask", "enabled", "disabled", "include", "includedir", "rlimit_as",
+	"rlimit_files", "rlimit_cpu", "rlimit_data", "rlimit_rss", "rlimit_stack", "deny_time",
+	"v6only"};
+
+static void test_table_has_every_attribute_of_xinetd(void **state)
+{
+	char *page = read_source("man/usher.conf.5");
+	char *table = strstr(page, ".Sh XINETD AND SYSTEMD\n"), *row;
+
+	(void)state;
+	assert_non_null(table);
+	for (size_t i = 0; i < N_ELEMENTS(attributes_of_xinetd); i++) {
+		assert_true(asprintf(&row, "\n.It %s ", attributes_of_xinetd[i]) > 0);
+		if (!strstr(table, row))
+			fail_msg("the table has no %s", attributes_of_xinetd[i]);
+		free(row);
+	}
+	free(page);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -216,6 +243,7 @@ int main(void)
 		check_test(test_shipped_files_enabled_listen_on_loopback),
 		check_test(test_examples_of_the_manual),
 		check_test(test_keys_are_those_of_the_manual),
+		check_test(test_table_has_every_attribute_of_xinetd),
 	};
 
 	return cmocka_run_group_tests(tests, config_files_begin, config_files_end);

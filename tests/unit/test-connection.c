@@ -439,6 +439,8 @@ static void test_streams_of_another_protocol_are_no_streams(void **state)
 	(void)state;
 	protocol = IPPROTO_SCTP;
 	assert_false(connection_is_stream(c.fd));
+	protocol = IPPROTO_MPTCP;
+	assert_true(connection_is_stream(c.fd));
 	protocol = 0;
 	assert_true(connection_is_stream(c.fd));
 	finish(&c);

@@ -53,7 +53,8 @@ int __wrap_open64(const char *path, int flags, ...)
 	return __real_open64(path, flags, 0640);
 }
 
-void __wrap_log_write(int priority, const struct log_about *about, const char *format, ...);
+void __wrap_log_write(int priority, const struct log_about *about, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
 void __wrap_log_write(int priority, const struct log_about *about, const char *format, ...)
 {
 	size_t length = strlen(told);

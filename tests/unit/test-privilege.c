@@ -96,7 +96,7 @@ static bool drops_for_good(void)
 {
 	uid_t real, effective, saved;
 
-	EXPECT(begin() && privilege_drop(false) == 0);
+	EXPECT(begin() && privilege_drop(0) == 0);
 	privilege_raise();
 	EXPECT(getresuid(&real, &effective, &saved) == 0);
 	EXPECT(real == USER_ID && effective == USER_ID && saved == USER_ID);
@@ -113,7 +113,7 @@ static void test_dropped_rights_do_not_come_back(void **state)
 static bool is_hardened(void)
 {
 	privilege_harden();
-	EXPECT(begin() && privilege_drop(false) == 0);
+	EXPECT(begin() && privilege_drop(0) == 0);
 	EXPECT(prctl(PR_GET_NO_NEW_PRIVS, 0L, 0L, 0L, 0L) == 1);
 	for (cap_value_t capability = 0; CAP_IS_SUPPORTED(capability); capability++)
 		EXPECT(cap_get_bound(capability) == (capability == CAP_NET_BIND_SERVICE));
@@ -136,7 +136,7 @@ static bool keeps_low_ports_over_exec(void)
 				"grep -q $set:.0000000000000400 /proc/self/status || exit 1; done";
 
 	privilege_harden();
-	EXPECT(begin() && privilege_drop(false) == 0 && privilege_keep_over_exec() == 0);
+	EXPECT(begin() && privilege_drop(0) == 0 && privilege_keep_over_exec() == 0);
 	(void)execl("/bin/sh", "sh", "-c", command, NULL);
 	return false;
 }
@@ -153,7 +153,8 @@ static bool keeps_transparency_over_exec(void)
 				"grep -q $set:.0000000000002400 /proc/self/status || exit 1; done";
 
 	privilege_harden();
-	EXPECT(begin() && privilege_drop(true) == 0 && privilege_keep_over_exec() == 0);
+	EXPECT(begin() && privilege_drop(PRIVILEGE_NET_RAW) == 0 &&
+		privilege_keep_over_exec() == 0);
 	(void)execl("/bin/sh", "sh", "-c", command, NULL);
 	return false;
 }
@@ -185,7 +186,7 @@ static bool stays_root(void)
 {
 	privilege_raise();
 	privilege_lower();
-	EXPECT(privilege_drop(false) == 0);
+	EXPECT(privilege_drop(0) == 0);
 	EXPECT(geteuid() == 0 && may_change_owners());
 	return true;
 }

@@ -5,6 +5,7 @@
  * The next usherd is a child process, which has the descriptors, a loop of its own, and nothing
  * else of the service but what was saved; it must not use cmocka's assertions.
  */
+#include "fd.h"
 #include "service-world.h"
 #include "succession.h"
 
@@ -12,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -230,6 +232,33 @@ static void test_parked_connections(void **state)
 	assert_int_equal(json_array_size(list_of(saved, "lots")), 1);
 	json_decref(saved);
 	end(&w);
+}
+
+static void test_connections_on_their_way_to_a_receiver(void **state)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct world w;
+	json_t *saved;
+
+	(void)state;
+	(void)snprintf(address.sun_path, sizeof(address.sun_path), "%s", in_folder("receiver"));
+	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(listen(fd, 8), 0);
+	begin(&w);
+	w.config.deliver = CONFIG_DELIVER_PASS;
+	w.config.pass = (struct config_pass){.path = address.sun_path, .type = SOCK_STREAM};
+	open_service(&w);
+	clients(&w, "abc");
+	turn_while_ready();
+	saved = check_restored(&w);
+	assert_int_equal(json_array_size(list_of(saved, "providers")), 3);
+	assert_true(json_is_true(json_object_get(first_provider(saved), "is_pass")));
+	assert_int_equal(json_array_size(json_object_get(first_provider(saved), "unclaimed")), 1);
+	json_decref(saved);
+	end(&w);
+	close_fd(fd);
+	assert_int_equal(unlink(address.sun_path), 0);
 }
 
 static void test_a_process_that_has_not_registered(void **state)
@@ -500,6 +529,7 @@ int main(void)
 		check_loop_test(test_a_service_without_anybody),
 		check_loop_test(test_unclaimed_and_claimed_connections),
 		check_loop_test(test_parked_connections),
+		check_loop_test(test_connections_on_their_way_to_a_receiver),
 		check_loop_test(test_a_process_that_has_not_registered),
 		check_loop_test(test_providers_are_saved_in_the_order_of_registration),
 		check_loop_test(test_a_standby_a_draining_one_and_a_quarantined_one),

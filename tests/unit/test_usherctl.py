@@ -233,6 +233,14 @@ class Status(Usherctl):
             standby["state"] = state
             self.assertRegex(self.usherctl("status").stdout, rf"(?m)^   3 +991 +87654321 +- +{shown} ")
 
+    def test_receiver(self):
+        status = copy.deepcopy(STATUS)
+        status["services"][1]["receiver"] = {
+            "path": "/run/web.receiver", "state": "full", "in_flight": 16, "passed": 4711, "unread": 0}
+        self.usherd(status=status)
+        self.assertIn("\n  receiver /run/web.receiver: full, 16 in flight, 4711 passed\n",
+                      self.usherctl("status").stdout)
+
     def test_every_total_is_shown_in_words(self):
         status = copy.deepcopy(STATUS)
         status["services"][0]["totals"] = dict(zip(NO_TOTALS, range(1, 99)))
@@ -584,7 +592,7 @@ class CommandLine(Usherctl):
         page = (ROOT / "man/usherctl.8").read_text(encoding="utf-8")
         commands = re.findall(r"^  ([a-z]+) ", self.run_plainly("--help").stdout, re.MULTILINE)
         self.assertEqual(
-            commands, ["status", "check", "reload", "drain", "pause", "resume", "upgrade"])
+            commands, ["status", "check", "convert", "reload", "drain", "pause", "resume", "upgrade"])
         for command in commands:
             self.assertRegex(page, rf"(?m)^\.It Cm {command}\b")
         for status in (0, 1, 64, 77, 78):

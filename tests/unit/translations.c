@@ -34,12 +34,13 @@ static int list_folder(const char *folder, char ***ret_names, size_t *ret_n)
 		if (strncmp(translations_files[i], folder, length) == 0 &&
 			translations_files[i][length] == '/' && n < 16)
 			names[n++] = strdup(translations_files[i] + length + 1);
+	if (n == 0) {
+		free(names);
+		return -ENOENT;
+	}
 	*ret_names = names;
 	*ret_n = n;
-	if (n > 0)
-		return 0;
-	free(names);
-	return -ENOENT;
+	return 0;
 }
 
 struct translation_facts translations_facts = {
