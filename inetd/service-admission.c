@@ -9,7 +9,6 @@
  */
 #include "service-private.h"
 
-#include "closer.h"
 #include "forwarded.h"
 #include "log.h"
 #include <errno.h>

@@ -459,6 +459,23 @@ class Refused(AdmissionTest):
         second.take_and_claim(1)
         self.check_refused("127.0.0.1")
         self.assertEqual(self.usherd.service("one")["sources"], 1)
+        second.finish(*second.kept)
+        self.usherd.wait_service("one", released=1, sources=0)
+
+    def test_forwarded_connections_are_counted_until_they_are_released(self):
+        self.start("per_source = 1 instances = 2",
+                   'service mux { listen = {"tcp:127.0.0.1:0"} providers { forward = {"one"} } }\n')
+        self.usherd.ask("drain one")
+        self.usherd.wait_service("one", n_providers=0)
+        one, mux = self.provider(self.usherd, "one"), self.provider(self.usherd, "mux")
+        for source in "127.0.0.1", "127.0.0.2", "127.0.0.3":  # the third finds no place, and counts for nothing
+            self.connect(self.usherd.addresses("mux")[0], source=(source, 0))
+            mux.forward(mux.take_and_claim(1)[0], "one")
+        self.usherd.wait_service("mux", forwards_refused=1)
+        connections = one.take_and_claim(2)
+        self.assertEqual(self.usherd.service("one")["sources"], 2)
+        one.finish(*connections)
+        self.usherd.wait_service("one", released=2, sources=0)
 
     def test_connection_log_says_why(self):
         self.start('no_access = {"127.0.0.2"} log_on_failure = {"host", "reason"}')
