@@ -105,6 +105,15 @@ static void end_child(const struct run *run)
 		;
 }
 
+/* At the very end the loop takes no more sources: then the program is left alone like the others.
+ */
+static int watch_child(struct run *run)
+{
+	int r = sd_event_add_io(run->event, &run->io, run->pidfd, EPOLLIN, on_pidfd, run);
+
+	return r == -ESTALE ? 0 : r;
+}
+
 static void on_spawned(struct spawn_job *job, void *userdata)
 {
 	struct run *run = userdata;
@@ -114,7 +123,7 @@ static void on_spawned(struct spawn_job *job, void *userdata)
 	if (r >= 0) {
 		run->pid = job->pid;
 		run->pidfd = job->pidfd;
-		r = sd_event_add_io(run->event, &run->io, run->pidfd, EPOLLIN, on_pidfd, run);
+		r = watch_child(run);
 		if (r < 0)
 			end_child(run);
 		else

@@ -93,8 +93,11 @@ class Usherd:
         os.chmod(self.folder / "notify", 0o777)
 
     def write_config(self, services):
-        self.config.write_text(self.settings + services)
-        self.config.chmod(0o644)
+        """All at once: usher-exec reads it, too, and when it likes."""
+        new = self.config.with_suffix(".new")
+        new.write_text(self.settings + services)
+        new.chmod(0o644)
+        new.replace(self.config)
 
     # Life
 

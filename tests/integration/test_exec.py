@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import time
+from pathlib import Path
 
 import harness
 import manager
@@ -50,6 +51,24 @@ class Exec(harness.UsherTest):
             self.usherd, program, "-c", self.usherd.config, "-u", usherd, *arguments, user=user)
         process.log = self.program_logs[-1]
         return process
+
+    def start_settled_exec(self):
+        """One that has read the configuration for the second time, because it hears of reloads now."""
+        reads = self.folder / "reads"
+        wrapper = self.folder / "usherd"
+        wrapper.write_text(f'#!/bin/sh\necho read >>{reads}\nexec {harness.USHERD} "$@"\n')
+        wrapper.chmod(0o755)
+        process = self.start_exec("-u", wrapper)
+        self.usherd.wait_until(
+            lambda: reads.exists() and reads.read_text().count("\n") == 2 and not self.children(process),
+            "two looks at the configuration")
+        return process
+
+    @staticmethod
+    def children(process):
+        """Of all threads of an usher-exec, zombies too."""
+        tasks = Path(f"/proc/{process.pid}/task").glob("*/children")
+        return [child for task in tasks for child in task.read_text().split()]
 
     def wait_said(self, process, pattern):
         """Wait for a line of an usher-exec that matches; returns the match."""
@@ -230,13 +249,7 @@ class Nowait(Exec):
         for client in clients:
             client.close()
         self.usherd.wait_service("cat", in_service=0, released=200)
-        self.assertEqual(self.children(process), [])
-
-    @staticmethod
-    def children(process):
-        """Of an usher-exec, zombies too."""
-        with open(f"/proc/{process.pid}/task/{process.pid}/children") as file:
-            return file.read().split()
+        self.usherd.wait_until(lambda: not self.children(process), "the ends of all")
 
     def test_banner_comes_first(self):
         banner = self.folder / "banner"
@@ -289,8 +302,8 @@ class Nowait(Exec):
         self.assertEqual(network.read_exactly(client, 1), b"b")
 
     def test_processes_that_are_short_make_clients_wait(self):
-        process = self.begin(service("cat", CAT))
-        self.wait_said(process, "registered")
+        self.usherd = self.start_usherd(service("cat", CAT))
+        process = self.start_settled_exec()
         limits = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
         n_fds = len(os.listdir(f"/proc/{process.pid}/fd"))
         resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (n_fds + 1, limits[1]))  # no pidfd
