@@ -39,13 +39,16 @@ typedef void (*listener_on_connections)(struct listener *l, void *userdata);
  * socket, or IPv4 alone where the kernel has no IPv6. Port 0 becomes the port that the kernel
  * chose. A buffer that the kernel makes smaller than `options` say is no error here.
  *
+ * `is_closed`: from the first moment nobody gets in, and datagrams are lost, until
+ * listener_set_filter(). For internet addresses whose sockets the kernel filters.
+ *
  * Returns 0 with *ret_fd (the caller's) and *ret_bound, the address as bound; or the negative errno
  * of socket(2), setsockopt(2), bind(2) or listen(2): -EADDRINUSE, -EADDRNOTAVAIL, -EACCES; -EPERM
- * (IP_TRANSPARENT needs CAP_NET_RAW or CAP_NET_ADMIN); -ENODEV (there is no such interface);
- * -EPROTONOSUPPORT, -ENOPROTOOPT (the kernel has no MPTCP) ...
+ * (IP_TRANSPARENT needs CAP_NET_RAW or CAP_NET_ADMIN, `is_closed` of TCP the latter); -ENODEV
+ * (there is no such interface); -EPROTONOSUPPORT, -ENOPROTOOPT (the kernel has no MPTCP) ...
  */
-int listener_bind(const struct address *address, const struct config_socket *options, int *ret_fd,
-	struct address *ret_bound);
+int listener_bind(const struct address *address, const struct config_socket *options,
+	bool is_closed, int *ret_fd, struct address *ret_bound);
 
 /*
  * Watch a socket that listener_bind() has just made; begins paused. `configured` is the address as
