@@ -176,6 +176,18 @@ static void check_lent_rules(const struct config_service *service, struct config
 			service->name, n_rules, RULES_OF_NAME, MAX_LENT_RULES);
 }
 
+/* Would the clients that `to` refuses come to `service`, at once or in the end? */
+static bool leads_back(const struct config *config, const struct config_service *to,
+	const struct config_service *service)
+{
+	for (size_t i = 0; i < config->n_services && to && to != service; i++) {
+		const char *next = to->admission.refused_to;
+
+		to = next ? config_find_service(config, next) : NULL;
+	}
+	return to == service;
+}
+
 static void check_refused_to(const struct config *config, const struct config_service *service,
 	struct config_errors *errors)
 {
@@ -195,6 +207,11 @@ static void check_refused_to(const struct config *config, const struct config_se
 		config_errors_add(errors, place,
 			"service '%s' gives refused clients to itself, expected another service",
 			service->name);
+	else if (leads_back(config, to, service))
+		config_errors_add(errors, place,
+			"service '%s' gives refused clients to '%s', whose own refused clients "
+			"come back to it, expected refused_to in no circle",
+			service->name, name);
 	else if (!(offers(to) & CONFIG_NEEDS_CONNECTIONS) || to->deliver == CONFIG_DELIVER_PASS)
 		config_errors_add(errors, place,
 			"service '%s' gives refused clients to '%s', which takes no connections by "

@@ -191,6 +191,13 @@ static void test_who_takes_refused_clients(void **state)
 		{"service a { " TCP "\nrefused_to = a }\n",
 			"c.conf:2: service 'a' gives refused clients to itself, expected another "
 			"service\n"},
+		{"service a { " TCP "\nrefused_to = b }\n"
+		 "service b { listen = {}\nrefused_to = c }\n"
+		 "service c { listen = {}\nrefused_to = b }\n",
+			"c.conf:4: service 'b' gives refused clients to 'c', whose own refused "
+			"clients come back to it, expected refused_to in no circle\n"
+			"c.conf:6: service 'c' gives refused clients to 'b', whose own refused "
+			"clients come back to it, expected refused_to in no circle\n"},
 		{"service a { " TCP "\nrefused_to = b }\nservice b { " UDP " }\n",
 			"c.conf:2: service 'a' gives refused clients to 'b', which takes no "
 			"connections by usherd, expected a service that does\n"},
