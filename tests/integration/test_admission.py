@@ -392,6 +392,18 @@ class Sensors(AdmissionTest):
         self.assertEqual(self.refusals("trap"), {"sensor": 1, "no_access": 1})
         self.assertEqual(self.usherd.status()["denied"], 1)
 
+    def test_who_is_forwarded_to_it_is_reset_too(self):
+        self.start("", self.trap_service('refused_to = "sorry"')
+                   + 'service sorry { listen = {} }\n'
+                   'service mux { listen = {"tcp:127.0.0.1:0"} providers { forward = {"trap"} } }\n')
+        self.serving_child(self.usherd, "sorry", "sorry")
+        mux = self.provider(self.usherd, "mux")
+        client = self.connect(self.usherd.addresses("mux")[0], source=("127.0.0.2", 0))
+        mux.forward(mux.take_and_claim(1)[0], "trap")
+        with self.assertRaises(ConnectionResetError):
+            network.read_all(client)
+        self.assertEqual(self.outcome("127.0.0.2", address=self.trap), b"sorry\n")  # denied by now
+
     def test_for_a_while(self):
         self.start("", self.trap_service('deny_time = "1s"'))
         self.check_refused("127.0.0.2", address=self.trap)
