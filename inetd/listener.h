@@ -96,11 +96,11 @@ void listener_set_owner(
 int listener_set_options(struct listener *l, const struct config_socket *options);
 
 /*
- * Have the kernel ask this program about each packet to the socket, also after a borrower has set
- * another one (listener_repair()). `n` 0: about none. Not for AF_UNIX. Returns 0, -ENOMEM, or the
- * negative errno of setsockopt(2).
+ * Have the kernel ask this program about each packet to the socket, in the place of what is
+ * attached now. `n` 0: about none. Not for AF_UNIX. Returns 0 or the negative errno of
+ * setsockopt(2).
  */
-int listener_set_filter(struct listener *l, const struct sock_filter *program, size_t n);
+int listener_set_filter(const struct listener *l, const struct sock_filter *program, size_t n);
 
 /*
  * Accept one connection, not of datagrams: acceptor_accept() and its errors, with the client's
@@ -138,9 +138,9 @@ enum listener_damage {
 
 /*
  * Undo what a provider that had the socket may have done to it: it is non-blocking, and listens or
- * takes datagrams from everybody, with no filter but its own, without time-outs and other options
- * of socket(7) that the next one would not expect. Those of the configuration:
- * listener_set_options(). Returns an enum listener_damage, or the negative errno of listen(2) or
+ * takes datagrams from everybody, without time-outs and other options of socket(7) that the next
+ * one would not expect. Those of the configuration: listener_set_options(); the filter:
+ * listener_set_filter(). Returns an enum listener_damage, or the negative errno of listen(2) or
  * connect(2).
  */
 int listener_repair(struct listener *l);

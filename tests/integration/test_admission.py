@@ -539,6 +539,19 @@ class Lent(AdmissionTest):
         self.assertFalse(self.sends("127.0.1.1"))
         self.assertTrue(self.sends("127.0.0.1"))
 
+    def test_what_a_borrower_has_locked_is_lent_to_nobody(self):
+        self.start_lending("udp", 'no_access = {"127.0.1.1"}')
+        so_detach_filter, so_lock_filter = 27, 44
+        self.socket.setsockopt(socket.SOL_SOCKET, so_detach_filter, 0)
+        self.socket.setsockopt(socket.SOL_SOCKET, so_lock_filter, 1)
+        other = self.provider(self.usherd, "one", takes_listeners=True)
+        self.assertEqual(other.receive_listeners(), [])
+        self.borrower.close()
+        self.usherd.wait_log("filter-failed")
+        self.usherd.wait_service("one", n_providers=1)
+        self.borrower = self.provider(self.usherd, "one", takes_listeners=True)
+        self.assertEqual(self.borrower.receive_listeners(), [])
+
     def test_listening_sockets(self):
         self.start_lending("tcp", 'only_from = {"127.0.1.0/24"}')
         self.connect(f"tcp:127.0.0.1:{self.port}", source=("127.0.1.1", 0))
