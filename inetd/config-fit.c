@@ -176,6 +176,21 @@ static void check_lent_rules(const struct config_service *service, struct config
 			service->name, n_rules, RULES_OF_NAME, MAX_LENT_RULES);
 }
 
+/* Those have no internet address, and the kernel filters them nowhere. */
+static void check_lent_vsock(const struct config_service *service, struct config_errors *errors)
+{
+	for (size_t i = 0; i < service->n_listen; i++) {
+		const struct config_listen *listen = &service->listen[i];
+
+		if (listen->address.sockaddr.sa_family == AF_VSOCK && is_lent(service, listen) &&
+			service->admission.has_only_from)
+			config_errors_add(errors, (struct config_place){listen->file, listen->line},
+				"service '%s' has only_from and lends a vsock: listener, whose "
+				"clients nobody would keep out, expected another service for it",
+				service->name);
+	}
+}
+
 /* Would the clients that `to` refuses come to `service`, at once or in the end? */
 static bool leads_back(const struct config *config, const struct config_service *to,
 	const struct config_service *service)
@@ -226,5 +241,6 @@ void config_check_fit(const struct config *config, const struct config_service *
 
 	check_pass(service, place, errors);
 	check_lent_rules(service, place, errors);
+	check_lent_vsock(service, errors);
 	check_refused_to(config, service, errors);
 }

@@ -180,6 +180,17 @@ static void test_pass_and_its_receiver(void **state)
 		check_errors(cases[i].text, cases[i].expected);
 }
 
+static void test_lent_vsock_has_no_only_from(void **state)
+{
+	(void)state;
+	check_errors("service a {\nlisten = {\"tcp:81\", \"vsock:81\"} deliver = listener\n"
+		     "only_from = {\"10.0.0.0/8\"} }\n",
+		"c.conf:2: service 'a' has only_from and lends a vsock: listener, whose clients "
+		"nobody would keep out, expected another service for it\n");
+	config_free(load_text("service a { listen = {\"tcp:81\", \"vsock:81\"}\n"
+			      "only_from = {\"10.0.0.0/8\"} }\n"));
+}
+
 static void test_who_takes_refused_clients(void **state)
 {
 	static const struct {
@@ -266,6 +277,7 @@ int main(void)
 		check_test(test_defaults_are_for_those_who_can),
 		check_test(test_nothing_said_is_no_misfit),
 		check_test(test_pass_and_its_receiver),
+		check_test(test_lent_vsock_has_no_only_from),
 		check_test(test_who_takes_refused_clients),
 		check_test(test_service_for_refused_clients_in_the_defaults),
 		check_test(test_service_for_refused_clients_alone),
