@@ -176,6 +176,33 @@ static void check_lent_rules(const struct config_service *service, struct config
 			service->name, n_rules, RULES_OF_NAME, MAX_LENT_RULES);
 }
 
+/* Those have no internet address, and the kernel filters them nowhere. */
+static void check_lent_vsock(const struct config_service *service, struct config_errors *errors)
+{
+	for (size_t i = 0; i < service->n_listen; i++) {
+		const struct config_listen *listen = &service->listen[i];
+
+		if (listen->address.sockaddr.sa_family == AF_VSOCK && is_lent(service, listen) &&
+			service->admission.has_only_from)
+			config_errors_add(errors, (struct config_place){listen->file, listen->line},
+				"service '%s' has only_from and lends a vsock: listener, whose "
+				"clients nobody would keep out, expected another service for it",
+				service->name);
+	}
+}
+
+/* Would the clients that `to` refuses come to `service`, at once or in the end? */
+static bool leads_back(const struct config *config, const struct config_service *to,
+	const struct config_service *service)
+{
+	for (size_t i = 0; i < config->n_services && to && to != service; i++) {
+		const char *next = to->admission.refused_to;
+
+		to = next ? config_find_service(config, next) : NULL;
+	}
+	return to == service;
+}
+
 static void check_refused_to(const struct config *config, const struct config_service *service,
 	struct config_errors *errors)
 {
@@ -195,6 +222,11 @@ static void check_refused_to(const struct config *config, const struct config_se
 		config_errors_add(errors, place,
 			"service '%s' gives refused clients to itself, expected another service",
 			service->name);
+	else if (leads_back(config, to, service))
+		config_errors_add(errors, place,
+			"service '%s' gives refused clients to '%s', whose own refused clients "
+			"come back to it, expected refused_to in no circle",
+			service->name, name);
 	else if (!(offers(to) & CONFIG_NEEDS_CONNECTIONS) || to->deliver == CONFIG_DELIVER_PASS)
 		config_errors_add(errors, place,
 			"service '%s' gives refused clients to '%s', which takes no connections by "
@@ -209,5 +241,6 @@ void config_check_fit(const struct config *config, const struct config_service *
 
 	check_pass(service, place, errors);
 	check_lent_rules(service, place, errors);
+	check_lent_vsock(service, errors);
 	check_refused_to(config, service, errors);
 }

@@ -12,6 +12,7 @@
 #include "unixsocket.h"
 #include <errno.h>
 #include <limits.h>
+#include <linux/filter.h>
 #include <netinet/tcp.h>
 #include <string.h>
 #include <sys/un.h>
@@ -166,9 +167,21 @@ static int set_bind_options(
 	return r;
 }
 
+/* Whoever comes before the rules are there would stay in the queue. */
+static int close_to_all(int fd)
+{
+	struct sock_filter nobody = BPF_STMT(BPF_RET | BPF_K, 0);
+	const struct sock_fprog program = {.len = 1, .filter = &nobody};
+
+	if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) < 0 &&
+		errno == EPERM)
+		return -EPERM;
+	return 0; /* what has no filters gets no rules either, which listener_set_filter() says */
+}
+
 /* A socket bound to `address`, not listening yet; *ret_bound is what the kernel made of it. */
 static int bind_socket(const struct address *address, const struct config_socket *options,
-	int *ret_fd, struct address *ret_bound)
+	bool is_closed, int *ret_fd, struct address *ret_bound)
 {
 	_cleanup_close_ int fd = open_socket(address);
 	struct address bound = *address;
@@ -178,6 +191,8 @@ static int bind_socket(const struct address *address, const struct config_socket
 		return fd;
 	if (is_inet(address))
 		r = set_bind_options(fd, address, options);
+	if (r >= 0 && is_closed && is_inet(address))
+		r = close_to_all(fd);
 	if (r < 0)
 		return r;
 	if (bind(fd, &address->sockaddr, address->length) < 0 ||
@@ -189,18 +204,18 @@ static int bind_socket(const struct address *address, const struct config_socket
 }
 
 static int bind_and_listen(const struct address *address, const struct config_socket *options,
-	int *ret_fd, struct address *ret_bound)
+	bool is_closed, int *ret_fd, struct address *ret_bound)
 {
 	_cleanup_close_ int fd = -EBADF, unnumbered_fd = -EBADF;
 	struct address bound;
-	int r = bind_socket(address, options, &fd, &bound);
+	int r = bind_socket(address, options, is_closed, &fd, &bound);
 
 	if (r >= 0 && address_port(address) == 0 &&
 		address->type == SOCK_STREAM) { /* once more, by number */
 		struct address numbered = bound;
 
 		unnumbered_fd = take_fd(&fd);
-		r = bind_socket(&numbered, options, &fd, &bound);
+		r = bind_socket(&numbered, options, is_closed, &fd, &bound);
 	}
 	if (r >= 0)
 		r = listener_apply_options(fd, &bound, options);
@@ -213,8 +228,8 @@ static int bind_and_listen(const struct address *address, const struct config_so
 	return 0;
 }
 
-int listener_bind(const struct address *address, const struct config_socket *options, int *ret_fd,
-	struct address *ret_bound)
+int listener_bind(const struct address *address, const struct config_socket *options,
+	bool is_closed, int *ret_fd, struct address *ret_bound)
 {
 	int r;
 
@@ -223,12 +238,12 @@ int listener_bind(const struct address *address, const struct config_socket *opt
 		return unixsocket_listen(listener_unix_path(address), address->type, options->mode,
 			options->backlog, ret_fd);
 	}
-	r = bind_and_listen(address, options, ret_fd, ret_bound);
+	r = bind_and_listen(address, options, is_closed, ret_fd, ret_bound);
 	if (address->is_wildcard && !options->v6only &&
 		(r == -EAFNOSUPPORT || r == -EADDRNOTAVAIL)) {
 		struct address v4 = address_ipv4_any(address);
 
-		r = bind_and_listen(&v4, options, ret_fd, ret_bound);
+		r = bind_and_listen(&v4, options, is_closed, ret_fd, ret_bound);
 	}
 	return r;
 }

@@ -36,7 +36,6 @@ struct listener {
 	int fd_ceiling;		   /* from here on descriptors are in reserve */
 	struct acceptor *acceptor; /* NULL: of datagrams */
 	bool is_deferred;
-	struct sock_fprog filter; /* of what is lent; no length: none */
 	listener_on_connections on_connections;
 	void *userdata;
 };
@@ -142,7 +141,6 @@ struct listener *listener_free(struct listener *l)
 	if (!fdstore_remove(FDSTORE_LISTENER, l->store_service, l->store_number))
 		end_socket(l);
 	closer_close(l->fd); /* and with it what clients in its backlog have sent */
-	free(l->filter.filter);
 	free(l);
 	return NULL;
 }
@@ -185,29 +183,19 @@ int listener_set_options(struct listener *l, const struct config_socket *options
 	return listener_apply_options(l->fd, &l->bound, options);
 }
 
-/* In the place of whatever is attached now. */
-static int attach_filter(const struct listener *l)
+int listener_set_filter(const struct listener *l, const struct sock_filter *program, size_t n)
 {
-	if (l->filter.len > 0)
-		return setsockopt(l->fd, SOL_SOCKET, SO_ATTACH_FILTER, &l->filter,
-			       sizeof(l->filter)) < 0
+	const struct sock_fprog filter = {
+		.len = (unsigned short)n,
+		.filter = (struct sock_filter *)(uintptr_t)program, /* the kernel only reads it */
+	};
+
+	if (n > 0)
+		return setsockopt(l->fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof(filter)) < 0
 			       ? -errno
 			       : 0;
 	(void)listener_set_option(l->fd, SOL_SOCKET, SO_DETACH_FILTER, 0); /* or there is none */
 	return 0;
-}
-
-int listener_set_filter(struct listener *l, const struct sock_filter *program, size_t n)
-{
-	struct sock_filter *copy = n > 0 ? calloc(n, sizeof(*copy)) : NULL;
-
-	if (n > 0 && !copy)
-		return -ENOMEM;
-	if (n > 0)
-		memcpy(copy, program, n * sizeof(*copy));
-	free(l->filter.filter);
-	l->filter = (struct sock_fprog){.len = (unsigned short)n, .filter = copy};
-	return attach_filter(l);
 }
 
 int listener_accept(struct listener *l, int *ret_fd, struct wire_address *ret_peer)
@@ -264,7 +252,6 @@ int listener_repair(struct listener *l)
 	int r = LISTENER_UNHARMED;
 
 	listener_reset_options(l->fd);
-	(void)attach_filter(l); /* it could before */
 	if (is_datagram(l)) {
 		r = listener_disconnect(l->fd, &l->bound);
 	} else if (!listener_is_listening(l->fd)) {

@@ -39,13 +39,16 @@ typedef void (*listener_on_connections)(struct listener *l, void *userdata);
  * socket, or IPv4 alone where the kernel has no IPv6. Port 0 becomes the port that the kernel
  * chose. A buffer that the kernel makes smaller than `options` say is no error here.
  *
+ * `is_closed`: from the first moment nobody gets in, and datagrams are lost, until
+ * listener_set_filter(). For internet addresses whose sockets the kernel filters.
+ *
  * Returns 0 with *ret_fd (the caller's) and *ret_bound, the address as bound; or the negative errno
  * of socket(2), setsockopt(2), bind(2) or listen(2): -EADDRINUSE, -EADDRNOTAVAIL, -EACCES; -EPERM
- * (IP_TRANSPARENT needs CAP_NET_RAW or CAP_NET_ADMIN); -ENODEV (there is no such interface);
- * -EPROTONOSUPPORT, -ENOPROTOOPT (the kernel has no MPTCP) ...
+ * (IP_TRANSPARENT needs CAP_NET_RAW or CAP_NET_ADMIN, `is_closed` of TCP the latter); -ENODEV
+ * (there is no such interface); -EPROTONOSUPPORT, -ENOPROTOOPT (the kernel has no MPTCP) ...
  */
-int listener_bind(const struct address *address, const struct config_socket *options, int *ret_fd,
-	struct address *ret_bound);
+int listener_bind(const struct address *address, const struct config_socket *options,
+	bool is_closed, int *ret_fd, struct address *ret_bound);
 
 /*
  * Watch a socket that listener_bind() has just made; begins paused. `configured` is the address as
@@ -93,11 +96,11 @@ void listener_set_owner(
 int listener_set_options(struct listener *l, const struct config_socket *options);
 
 /*
- * Have the kernel ask this program about each packet to the socket, also after a borrower has set
- * another one (listener_repair()). `n` 0: about none. Not for AF_UNIX. Returns 0, -ENOMEM, or the
- * negative errno of setsockopt(2).
+ * Have the kernel ask this program about each packet to the socket, in the place of what is
+ * attached now. `n` 0: about none. Not for AF_UNIX. Returns 0 or the negative errno of
+ * setsockopt(2).
  */
-int listener_set_filter(struct listener *l, const struct sock_filter *program, size_t n);
+int listener_set_filter(const struct listener *l, const struct sock_filter *program, size_t n);
 
 /*
  * Accept one connection, not of datagrams: acceptor_accept() and its errors, with the client's
@@ -135,9 +138,9 @@ enum listener_damage {
 
 /*
  * Undo what a provider that had the socket may have done to it: it is non-blocking, and listens or
- * takes datagrams from everybody, with no filter but its own, without time-outs and other options
- * of socket(7) that the next one would not expect. Those of the configuration:
- * listener_set_options(). Returns an enum listener_damage, or the negative errno of listen(2) or
+ * takes datagrams from everybody, without time-outs and other options of socket(7) that the next
+ * one would not expect. Those of the configuration: listener_set_options(); the filter:
+ * listener_set_filter(). Returns an enum listener_damage, or the negative errno of listen(2) or
  * connect(2).
  */
 int listener_repair(struct listener *l);

@@ -228,18 +228,30 @@ static void explain_bind_failure(struct reload *reload, const struct config_list
 	add_error(reload, listen, why);
 }
 
-/* Where `user` may not, root may: low ports and the folders of others, while usherd starts. */
+/*
+ * Where `user` may not, root may: low ports and the folders of others, while usherd starts. Where
+ * rules that the kernel is to carry out need a right that nobody has, service-filter.c says so.
+ */
 static int bind_listener(const struct config_listen *listen, const struct config_socket *options,
-	int *ret_fd, struct address *ret_bound)
+	bool is_closed, int *ret_fd, struct address *ret_bound)
 {
-	int r = listener_bind(&listen->address, options, ret_fd, ret_bound);
+	int r = listener_bind(&listen->address, options, is_closed, ret_fd, ret_bound);
 
 	if (r != -EACCES && r != -EPERM)
 		return r;
 	privilege_raise();
-	r = listener_bind(&listen->address, options, ret_fd, ret_bound);
+	r = listener_bind(&listen->address, options, is_closed, ret_fd, ret_bound);
+	if (r == -EPERM && is_closed)
+		r = listener_bind(&listen->address, options, false, ret_fd, ret_bound);
 	privilege_lower();
 	return r;
+}
+
+/* Does the kernel carry out rules for it, which it must have before anybody comes? */
+static bool begins_closed(const struct config_service *config, const struct config_listen *listen)
+{
+	return (listen->address.type == SOCK_DGRAM || config->deliver == CONFIG_DELIVER_LISTENER) &&
+	       (config->admission.has_only_from || config->admission.n_rules > 0);
 }
 
 static void plan_listener(
@@ -257,7 +269,8 @@ static int plan_new_listener(struct reload *reload, struct planned_service *plan
 	struct address bound;
 	int fd, r;
 
-	r = bind_listener(listen, &planned->config->socket, &fd, &bound);
+	r = bind_listener(listen, &planned->config->socket, begins_closed(planned->config, listen),
+		&fd, &bound);
 	if (r < 0) {
 		explain_bind_failure(reload, listen, planned->config, r);
 		return 0;

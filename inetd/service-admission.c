@@ -290,7 +290,9 @@ int service_admit_forwarded(struct service *s, struct handoff *h)
 	if (reason == ADMISSION_ADMITTED)
 		return 0;
 	refused(s, WIRE_NO_LISTENER, &h->peer, reason);
-	return give_to_refused_to(s, h) < 0 ? -EACCES : SERVICE_GIVEN_ON;
+	if (reason == ADMISSION_SENSOR || give_to_refused_to(s, h) < 0)
+		return -EACCES;
+	return SERVICE_GIVEN_ON;
 }
 
 void service_left(struct service *s, const struct handoff *h)

@@ -78,8 +78,11 @@ static void repair(const struct service *s, struct listener *l)
 			"configuration, reload, put it in again and reload");
 }
 
-/* Nobody has them for now, as far as we have a say in it. */
-static void repair_all(const struct service *s)
+/*
+ * Nobody has them for now, as far as we have a say in it. Who had them may have locked a filter of
+ * his own (SO_LOCK_FILTER): then nobody gets them any more.
+ */
+static void repair_all(struct service *s)
 {
 	size_t n;
 	struct listener *const *listeners = intake_listeners(s->intake, &n);
@@ -87,6 +90,7 @@ static void repair_all(const struct service *s)
 	for (size_t i = 0; i < n; i++)
 		if (intake_lends(s->intake, listeners[i]))
 			repair(s, listeners[i]);
+	service_filter(s);
 }
 
 /* What is lent, for provider_lend(). */
@@ -156,6 +160,8 @@ static void change_borrower(struct service *s, struct provider *p)
 	if (s->borrower) {
 		provider_owe_listeners(s->borrower);
 		repair_all(s);
+		if (s->is_unfiltered)
+			p = NULL;
 	}
 	s->borrower = p;
 	if (p)

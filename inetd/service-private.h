@@ -152,7 +152,8 @@ void service_admission_done(struct service *s);
 void service_admission_configure(struct service *s, const struct config_admission *config);
 
 /*
- * Have the kernel carry out the rules for what is lent: after every change of rules or listeners.
+ * Have the kernel carry out the rules for what is lent: after every change of rules or listeners,
+ * and when a provider has had it.
  */
 void service_filter(struct service *s);
 

@@ -392,6 +392,18 @@ class Sensors(AdmissionTest):
         self.assertEqual(self.refusals("trap"), {"sensor": 1, "no_access": 1})
         self.assertEqual(self.usherd.status()["denied"], 1)
 
+    def test_who_is_forwarded_to_it_is_reset_too(self):
+        self.start("", self.trap_service('refused_to = "sorry"')
+                   + 'service sorry { listen = {} }\n'
+                   'service mux { listen = {"tcp:127.0.0.1:0"} providers { forward = {"trap"} } }\n')
+        self.serving_child(self.usherd, "sorry", "sorry")
+        mux = self.provider(self.usherd, "mux")
+        client = self.connect(self.usherd.addresses("mux")[0], source=("127.0.0.2", 0))
+        mux.forward(mux.take_and_claim(1)[0], "trap")
+        with self.assertRaises(ConnectionResetError):
+            network.read_all(client)
+        self.assertEqual(self.outcome("127.0.0.2", address=self.trap), b"sorry\n")  # denied by now
+
     def test_for_a_while(self):
         self.start("", self.trap_service('deny_time = "1s"'))
         self.check_refused("127.0.0.2", address=self.trap)
@@ -543,6 +555,19 @@ class Lent(AdmissionTest):
         self.socket.setblocking(False)
         self.assertFalse(self.sends("127.0.1.1"))
         self.assertTrue(self.sends("127.0.0.1"))
+
+    def test_what_a_borrower_has_locked_is_lent_to_nobody(self):
+        self.start_lending("udp", 'no_access = {"127.0.1.1"}')
+        so_detach_filter, so_lock_filter = 27, 44
+        self.socket.setsockopt(socket.SOL_SOCKET, so_detach_filter, 0)
+        self.socket.setsockopt(socket.SOL_SOCKET, so_lock_filter, 1)
+        other = self.provider(self.usherd, "one", takes_listeners=True)
+        self.assertEqual(other.receive_listeners(), [])
+        self.borrower.close()
+        self.usherd.wait_log("filter-failed")
+        self.usherd.wait_service("one", n_providers=1)
+        self.borrower = self.provider(self.usherd, "one", takes_listeners=True)
+        self.assertEqual(self.borrower.receive_listeners(), [])
 
     def test_listening_sockets(self):
         self.start_lending("tcp", 'only_from = {"127.0.1.0/24"}')

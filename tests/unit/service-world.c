@@ -59,7 +59,7 @@ static struct listener *open_listener(const struct world *w, const char *text)
 	int fd;
 
 	assert_int_equal(address_parse(text, &parsed, &n, why, sizeof(why)), 0);
-	assert_int_equal(listener_bind(parsed, &w->config.socket, &fd, &bound), 0);
+	assert_int_equal(listener_bind(parsed, &w->config.socket, false, &fd, &bound), 0);
 	assert_int_equal(listener_new(&listener, loop, parsed, &bound, &w->config.socket, fd), 0);
 	free(parsed);
 	return listener;

@@ -180,6 +180,17 @@ static void test_pass_and_its_receiver(void **state)
 		check_errors(cases[i].text, cases[i].expected);
 }
 
+static void test_lent_vsock_has_no_only_from(void **state)
+{
+	(void)state;
+	check_errors("service a {\nlisten = {\"tcp:81\", \"vsock:81\"} deliver = listener\n"
+		     "only_from = {\"10.0.0.0/8\"} }\n",
+		"c.conf:2: service 'a' has only_from and lends a vsock: listener, whose clients "
+		"nobody would keep out, expected another service for it\n");
+	config_free(load_text("service a { listen = {\"tcp:81\", \"vsock:81\"}\n"
+			      "only_from = {\"10.0.0.0/8\"} }\n"));
+}
+
 static void test_who_takes_refused_clients(void **state)
 {
 	static const struct {
@@ -191,6 +202,13 @@ static void test_who_takes_refused_clients(void **state)
 		{"service a { " TCP "\nrefused_to = a }\n",
 			"c.conf:2: service 'a' gives refused clients to itself, expected another "
 			"service\n"},
+		{"service a { " TCP "\nrefused_to = b }\n"
+		 "service b { listen = {}\nrefused_to = c }\n"
+		 "service c { listen = {}\nrefused_to = b }\n",
+			"c.conf:4: service 'b' gives refused clients to 'c', whose own refused "
+			"clients come back to it, expected refused_to in no circle\n"
+			"c.conf:6: service 'c' gives refused clients to 'b', whose own refused "
+			"clients come back to it, expected refused_to in no circle\n"},
 		{"service a { " TCP "\nrefused_to = b }\nservice b { " UDP " }\n",
 			"c.conf:2: service 'a' gives refused clients to 'b', which takes no "
 			"connections by usherd, expected a service that does\n"},
@@ -259,6 +277,7 @@ int main(void)
 		check_test(test_defaults_are_for_those_who_can),
 		check_test(test_nothing_said_is_no_misfit),
 		check_test(test_pass_and_its_receiver),
+		check_test(test_lent_vsock_has_no_only_from),
 		check_test(test_who_takes_refused_clients),
 		check_test(test_service_for_refused_clients_in_the_defaults),
 		check_test(test_service_for_refused_clients_alone),

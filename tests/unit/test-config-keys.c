@@ -294,11 +294,11 @@ static void test_receivers_of_other_types(void **state)
 /* Every kind of value comes from the defaults, as a copy of its own. */
 static void test_defaults_of_every_kind(void **state)
 {
-	struct config *config = load_text(
-		"defaults { " ADMISSION EXEC "log_type = {file, /l, 1} }\n"
-		"service a { listen = \"tcp:1\" } service b { listen = \"tcp:2\" }\n"
-		"service banner { listen = \"tcp:3\" only_from = {} refused_to = a cps = {}\n"
-		"exec { args = {} rlimit { as = 1 } } log_type = common }\n");
+	struct config *config =
+		load_text("defaults { " ADMISSION EXEC "log_type = {file, /l, 1} }\n"
+			  "service a { listen = \"tcp:1\" } service b { listen = \"tcp:2\" }\n"
+			  "service banner { listen = \"tcp:3\" only_from = {} cps = {}\n"
+			  "exec { args = {} rlimit { as = 1 } } log_type = common }\n");
 	const struct config_service *banner = config_find_service(config, "banner");
 
 	(void)state;

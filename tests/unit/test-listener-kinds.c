@@ -43,7 +43,7 @@ static struct address address_of(const char *text)
 static int try_to_bind(const char *text, const struct config_socket *options)
 {
 	struct address address = address_of(text), bound;
-	int fd = -EBADF, r = listener_bind(&address, options, &fd, &bound);
+	int fd = -EBADF, r = listener_bind(&address, options, false, &fd, &bound);
 
 	assert_int_equal(fd >= 0, r == 0);
 	close_fd(fd);
@@ -65,7 +65,7 @@ static struct listener *begin(
 	struct listener *l;
 	int fd;
 
-	assert_int_equal(listener_bind(&address, options, &fd, &bound), 0);
+	assert_int_equal(listener_bind(&address, options, false, &fd, &bound), 0);
 	assert_int_equal(listener_new(&l, loop, &address, &bound, options, fd), 0);
 	listener_set_owner(l, 0, accept_one, ret_accepted_fd);
 	return l;
@@ -118,6 +118,29 @@ static void test_a_datagram_socket_is_bound_and_never_polled(void **state)
 		assert_int_equal(listener_set_options(l, &plain), 0);
 		listener_free(l);
 	}
+}
+
+/* What is there before the rules would stay there. */
+static void test_a_closed_socket_takes_nothing_before_its_filter(void **state)
+{
+	struct address address = address_of("udp:127.0.0.1:0"), bound;
+	struct listener *l;
+	_cleanup_close_ int fd = -EBADF;
+	char byte;
+	int bound_fd;
+
+	(void)state;
+	assert_int_equal(listener_bind(&address, &plain, true, &bound_fd, &bound), 0);
+	assert_int_equal(listener_new(&l, loop, &address, &bound, &plain, bound_fd), 0);
+	fd = connect_to(l, 0);
+	assert_int_equal(send(fd, "x", 1, 0), 1);
+	assert_int_equal(listener_set_filter(l, NULL, 0), 0);
+	assert_int_equal(recv(listener_fd(l), &byte, 1, 0), -1);
+	assert_int_equal(errno, EAGAIN);
+	assert_int_equal(send(fd, "y", 1, 0), 1);
+	assert_int_equal(recv(listener_fd(l), &byte, 1, 0), 1);
+	assert_int_equal(byte, 'y');
+	listener_free(l);
 }
 
 /* Two sockets with SO_REUSEADDR would take each other's datagrams, whoever they belong to. */
@@ -415,6 +438,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		check_loop_test(test_a_datagram_socket_is_bound_and_never_polled),
+		check_loop_test(test_a_closed_socket_takes_nothing_before_its_filter),
 		check_loop_test(test_nobody_shares_a_datagram_port),
 		check_loop_test(test_a_datagram_wildcard_is_of_both_families),
 		check_loop_test(test_broadcast_is_an_option_that_changes),

@@ -88,7 +88,7 @@ static struct address address_of(const char *text)
 static int try_to_bind(const char *text, const struct config_socket *options)
 {
 	struct address address = address_of(text), bound;
-	int fd = -EBADF, r = listener_bind(&address, options, &fd, &bound);
+	int fd = -EBADF, r = listener_bind(&address, options, false, &fd, &bound);
 
 	assert_int_equal(fd >= 0, r == 0);
 	close_fd(fd);
@@ -101,7 +101,7 @@ static void begin(struct scene *s, const char *text, const struct config_socket 
 	struct address address = address_of(text), bound;
 
 	*s = (struct scene){.accepted_fd = -EBADF};
-	assert_int_equal(listener_bind(&address, options, &s->fd, &bound), 0);
+	assert_int_equal(listener_bind(&address, options, false, &s->fd, &bound), 0);
 	assert_int_equal(listener_new(&s->listener, loop, &address, &bound, options, s->fd), 0);
 	listener_set_owner(s->listener, 0, on_connections, s);
 }
@@ -312,7 +312,7 @@ static void test_an_address_the_machine_does_not_have(void **state)
 static int bind_again(const struct scene *s)
 {
 	struct address bound;
-	int fd = -EBADF, r = listener_bind(listener_bound(s->listener), &plain, &fd, &bound);
+	int fd = -EBADF, r = listener_bind(listener_bound(s->listener), &plain, false, &fd, &bound);
 
 	close_fd(fd);
 	return r;
@@ -341,7 +341,7 @@ static void test_a_port_is_free_again_at_once(void **state)
 	turn_until(s.n_accepted == 1);
 	end(&s); /* our side closes first, and so is the one in TIME_WAIT */
 	close_fd(client);
-	assert_int_equal(listener_bind(&address, &plain, &fd, &bound), 0);
+	assert_int_equal(listener_bind(&address, &plain, false, &fd, &bound), 0);
 	close_fd(fd);
 }
 

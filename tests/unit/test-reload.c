@@ -693,7 +693,7 @@ static struct address leave_listener(
 	int fd;
 
 	assert_int_equal(address_parse("tcp:127.0.0.1:0", &address, &n, why, sizeof(why)), 0);
-	assert_int_equal(listener_bind(address, &options, &fd, &bound), 0);
+	assert_int_equal(listener_bind(address, &options, false, &fd, &bound), 0);
 	free(address);
 	*ret_copy_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	assert_int_equal(inheritance_add(inheritance, FDSTORE_LISTENER, service, number, fd), 0);
@@ -863,6 +863,52 @@ static bool allows_three_fds_each(void)
 	return getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_max >= 3 * n_services;
 }
 
+/* Send a datagram to a port of this machine. */
+static void send_to(unsigned int port)
+{
+	const struct sockaddr_in to = {.sin_family = AF_INET,
+		.sin_port = htons((uint16_t)port),
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	_cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(sendto(fd, "x", 1, 0, (const struct sockaddr *)&to, sizeof(to)), 1);
+}
+
+/* Has one arrived at its only listener? */
+static bool has_datagram(const struct place *p, const char *name)
+{
+	size_t n;
+	struct listener *const *listeners =
+		intake_listeners(service_intake(service_called(p, name)), &n);
+	char byte;
+
+	assert_int_equal(n, 1);
+	return recv(listener_fd(listeners[0]), &byte, 1, MSG_DONTWAIT) == 1;
+}
+
+/* Over loopback a datagram is there when sendto(2) is back. */
+static void test_rules_of_datagrams_hold_before_the_commit(void **state)
+{
+	struct place p = {0};
+	struct config_errors errors = {0};
+	unsigned int port = test_free_port();
+	struct reload *plan;
+
+	(void)state;
+	p.config = config_of(text("service a { listen = {\"udp:127.0.0.1:%u\"} "
+				  "no_access = {\"127.0.0.1\"} }",
+		port));
+	assert_int_equal(prepare(&p, &plan, p.config, NULL, &errors), 0);
+	send_to(port);
+	reload_commit(plan, &p.running, &p.counts);
+	assert_false(has_datagram(&p, "a"));
+	assert_int_equal(
+		reload(&p, text("service a { listen = {\"udp:127.0.0.1:%u\"} }", port)), 0);
+	send_to(port);
+	assert_true(has_datagram(&p, "a"));
+	end(&p);
+}
+
 static void test_two_thousand_services(void **state)
 {
 	const unsigned int ports[] = {test_free_port(), 0};
@@ -916,6 +962,7 @@ int main(void)
 		check_loop_test(test_what_was_left_is_no_obstacle_to_an_address_that_includes_it),
 		check_loop_test(test_a_port_that_was_left_goes_to_who_asks_for_its_number),
 		check_loop_test(test_sockets_are_stored_when_they_are_committed),
+		check_loop_test(test_rules_of_datagrams_hold_before_the_commit),
 		check_loop_test_if(allows_three_fds_each(), test_two_thousand_services),
 		check_loop_test(test_a_start_that_fails_leaves_everything_to_the_next),
 	};
