@@ -95,6 +95,14 @@ static void fill_plan(
 	};
 }
 
+/* Once the loop has ended nobody waits for anything, and programs go on. */
+static int watch(struct run *run)
+{
+	if (sd_event_get_state(run->event) == SD_EVENT_FINISHED)
+		return 0;
+	return sd_event_add_io(run->event, &run->io, run->pidfd, EPOLLIN, on_pidfd, run);
+}
+
 /* A child whose end could not be waited for must not be there. */
 static void end_child(const struct run *run)
 {
@@ -114,7 +122,7 @@ static void on_spawned(struct spawn_job *job, void *userdata)
 	if (r >= 0) {
 		run->pid = job->pid;
 		run->pidfd = job->pidfd;
-		r = sd_event_add_io(run->event, &run->io, run->pidfd, EPOLLIN, on_pidfd, run);
+		r = watch(run);
 		if (r < 0)
 			end_child(run);
 		else

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Jobs of the threads that make processes: each is done once, in the loop, and leaves nothing. */
+#include "run.h"
 #include "spawner.h"
 #include "test.h"
 
@@ -213,12 +214,62 @@ static void test_a_child_that_is_stopped_for_good_is_killed(void **state)
 	}
 }
 
+static void on_started(struct run *run, int error, enum child_step step, void *userdata)
+{
+	(void)run, (void)step;
+	assert_int_equal(error, 0);
+	++*(unsigned int *)userdata;
+}
+
+static void on_ended(struct run *run, bool is_success, void *userdata)
+{
+	(void)run, (void)is_success, (void)userdata;
+	fail();
+}
+
+/* usher-exec ends while it is made: who was connected to it stays so. */
+static void test_a_program_that_starts_last_goes_on(void **state)
+{
+	static const struct run_events events = {on_started, on_ended};
+	const char *arguments[] = {name, NULL};
+	char *environment[] = {NULL};
+	struct command command = {.n_references = 2,
+		.path = witness,
+		.argv = arguments,
+		.env = environment,
+		.directory = "/"};
+	struct spawner *spawner;
+	unsigned int n_started = 0;
+	siginfo_t info;
+	struct run *run;
+	sd_event *event;
+	int fds[2];
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	assert_int_equal(sd_event_new(&event), 0);
+	assert_int_equal(spawner_new(&spawner, event, 1), 0);
+	assert_int_equal(sd_event_exit(event, 0), 0);
+	assert_int_equal(sd_event_loop(event), 0);
+	assert_int_equal(
+		run_new(&run, event, spawner, &command, fds[1], NULL, &events, &n_started), 0);
+	spawner_free(spawner);
+	assert_int_equal(n_started, 1);
+	assert_int_equal(waitid(P_PID, (id_t)run->pid, &info, WEXITED), 0);
+	assert_int_equal(info.si_code, CLD_EXITED);
+	run_free(run);
+	sd_event_unref(event);
+	close(fds[0]);
+	close(fds[1]);
+}
+
 int main(int argc, char *argv[])
 {
 	const struct CMUnitTest tests[] = {
 		check_test(test_each_job_is_done_once),
 		check_test(test_the_end_waits_for_what_was_submitted),
 		check_test(test_threads_take_no_signals),
+		check_test(test_a_program_that_starts_last_goes_on),
 		check_test(test_a_child_that_is_stopped_goes_on),
 		check_test(test_a_child_that_is_stopped_for_good_is_killed),
 	};
