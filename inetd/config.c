@@ -48,23 +48,6 @@ static void replace_unprintable(char *text)
 	}
 }
 
-/* A whole line of errors or warnings that were collected elsewhere, as a warning, is one. Takes
- * `line`. NULL: no memory. */
-static char *mark_warning(char *line)
-{
-	static const char mark[] = "warning: ";
-	const char *sentence = strstr(line, ": ");
-	char *marked;
-	int r;
-
-	if (!sentence || strncmp(sentence + 2, mark, strlen(mark)) == 0)
-		return line;
-	sentence += 2;
-	r = asprintf(&marked, "%.*s%s%s", (int)(sentence - line), line, mark, sentence);
-	free(line);
-	return r < 0 ? NULL : marked;
-}
-
 __attribute__((format(printf, 2, 0))) static char *format_line(
 	struct config_place place, const char *format, va_list args, bool is_warning)
 {
@@ -75,7 +58,7 @@ __attribute__((format(printf, 2, 0))) static char *format_line(
 	if (r < 0)
 		return NULL;
 	if (!place.file)
-		return is_warning ? mark_warning(sentence) : sentence;
+		return sentence;
 	r = place.line > 0 ? asprintf(&line, "%s:%d: %s%s", place.file, place.line, mark, sentence)
 			   : asprintf(&line, "%s: %s%s", place.file, mark, sentence);
 	free(sentence);

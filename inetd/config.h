@@ -276,7 +276,7 @@ void config_errors_add(struct config_errors *errors, struct config_place place, 
 	...) __attribute__((format(printf, 3, 4)));
 
 /* The same for "FILE:LINE: warning: sentence": what of a file is not carried out, and what to do
- * about it. Without a file the sentence is a line that was collected elsewhere. */
+ * about it. */
 void config_warnings_add(struct config_errors *errors, struct config_place place,
 	const char *format, ...) __attribute__((format(printf, 3, 4)));
 

@@ -125,7 +125,7 @@ static bool translate_entry(struct inetd_conf *conf, struct inetd_entry *entry)
 		translation_drop_service(conf->translation);
 		return false;
 	}
-	translation_take_comment(conf->translation, service);
+	service->comment = translation_move_comment(conf->translation);
 	return true;
 }
 

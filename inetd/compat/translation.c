@@ -214,40 +214,46 @@ static void replace_unprintable(char *text)
 	}
 }
 
+/* Room for so many bytes more, and a NUL. There may be a hundred thousand lines. */
+static bool grow_comment(struct translation *translation, size_t n_bytes)
+{
+	size_t needed = translation->comment_length + n_bytes + 1;
+	char *comment;
+
+	if (translation->comment && needed <= translation->comment_room)
+		return true;
+	comment = realloc(translation->comment, 2 * needed);
+	if (!comment) {
+		translation->is_out_of_memory = true;
+		return false;
+	}
+	translation->comment = comment;
+	translation->comment_room = 2 * needed;
+	return true;
+}
+
 void translation_add_comment(struct translation *translation, const char *line, size_t length)
 {
-	const char *before = translation->comment ? translation->comment : "";
-	char *comment;
+	char *end;
 
 	if (length == 0 && !translation->comment)
 		return; /* an empty line that separates nothing from nothing */
-	if (asprintf(&comment, "%s%.*s\n", before, (int)length, line) < 0) {
-		translation->is_out_of_memory = true;
+	if (!grow_comment(translation, length + strlen("\n")))
 		return;
-	}
-	replace_unprintable(comment + strlen(before));
-	free(translation->comment);
-	translation->comment = comment;
+	end = translation->comment + translation->comment_length;
+	memcpy(end, line, length);
+	memcpy(end + length, "\n", sizeof("\n"));
+	replace_unprintable(end);
+	translation->comment_length += length + strlen("\n");
 }
 
-void translation_take_comment(struct translation *translation, struct translation_service *service)
+char *translation_move_comment(struct translation *translation)
 {
-	char *joined;
+	char *comment = translation->comment;
 
-	if (!translation->comment)
-		return;
-	if (service->comment) {
-		if (asprintf(&joined, "%s%s", service->comment, translation->comment) < 0) {
-			translation->is_out_of_memory = true;
-			return;
-		}
-		free(service->comment);
-		free(translation->comment);
-		service->comment = joined;
-	} else {
-		service->comment = translation->comment;
-	}
 	translation->comment = NULL;
+	translation->comment_length = translation->comment_room = 0;
+	return comment;
 }
 
 bool translation_is_text(const char *text)

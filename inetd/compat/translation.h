@@ -71,6 +71,7 @@ struct translation {
 	char **files; /* all that were read, for the places */
 	size_t n_files;
 	char *comment; /* what stands after the last service */
+	size_t comment_length, comment_room;
 	bool is_out_of_memory;
 };
 
@@ -133,8 +134,8 @@ void translation_warn(struct translation *translation, struct translation_place 
 /* A line of the file that stands before the next service, with its '#', or an empty one. */
 void translation_add_comment(struct translation *translation, const char *line, size_t length);
 
-/* Give a service the comments that were collected. */
-void translation_take_comment(struct translation *translation, struct translation_service *service);
+/* The comments that were collected, to be freed; NULL: none. It begins anew. */
+char *translation_move_comment(struct translation *translation);
 
 /* Is it UTF-8 without control characters? */
 bool translation_is_text(const char *text);

@@ -259,7 +259,7 @@ static bool add_log_type(struct xinetd_service *service)
 	return true;
 }
 
-/* Does the list keep anybody out? */
+/* Do the lists keep anybody out? */
 static bool is_restricted(const struct xinetd_service *service)
 {
 	const struct xinetd_attribute *only_from = &service->attributes[XINETD_ONLY_FROM];
@@ -268,24 +268,35 @@ static bool is_restricted(const struct xinetd_service *service)
 						    strcmp(only_from->values[0], "0.0.0.0/0") == 0);
 
 	return (only_from->is_given && !is_open) ||
-	       service->attributes[XINETD_NO_ACCESS].n_values > 0 ||
-	       service->attributes[XINETD_ACCESS_TIMES].is_given;
+	       service->attributes[XINETD_NO_ACCESS].n_values > 0;
 }
 
-/*
- * Whoever is lent a socket accepts by himself. xinetd checked the first datagram, and connections
- * with INTERCEPT only: what it did not check is no reason to leave the service out.
- */
-static bool check_lent(struct xinetd_service *service)
+/* Datagrams and, with INTERCEPT, connections were checked by xinetd, and are by the kernel here:
+ * it knows addresses, and no hours. Without INTERCEPT it let everybody in. */
+static bool add_lent_access(struct xinetd_service *service)
+{
+	if (!service->is_dgram && !xinetd_service_has(service, XINETD_FLAGS, "INTERCEPT"))
+		return true;
+	if (service->attributes[XINETD_ACCESS_TIMES].is_given)
+		return xinetd_service_refuse(service,
+			service->attributes[XINETD_ACCESS_TIMES].place,
+			"access_times cannot be checked where the program is lent the socket "
+			"(dgram, or wait = yes): take it away, or start and stop the service by "
+			"a timer");
+	if (is_restricted(service)) {
+		add_list(service, XINETD_ONLY_FROM, "only_from");
+		add_list(service, XINETD_NO_ACCESS, "no_access");
+	}
+	return true;
+}
+
+/* Whoever is lent a socket accepts by himself. */
+static bool add_lent(struct xinetd_service *service)
 {
 	const struct xinetd_attribute *attributes = service->attributes;
 
-	if (is_restricted(service) &&
-		(service->is_dgram || xinetd_service_has(service, XINETD_FLAGS, "INTERCEPT")))
-		return xinetd_service_refuse(service, service->entry->place,
-			"only_from, no_access and access_times cannot be checked where the program "
-			"is lent the socket (dgram, or wait = yes): say so by only_from = 0.0.0.0, "
-			"and use nft(8)");
+	if (!add_lent_access(service))
+		return false;
 	if (attributes[XINETD_CPS].is_given || attributes[XINETD_MAX_LOAD].is_given)
 		translation_warn(service->conf->translation, service->entry->place,
 			"cps and max_load are not carried out for '%s', which is lent the socket "
@@ -313,6 +324,6 @@ bool xinetd_service_add_access(struct xinetd_service *service)
 {
 	bool is_lent = service->is_dgram || service->is_wait;
 
-	return (is_lent ? check_lent(service) : add_rules(service)) && add_log_items(service) &&
+	return (is_lent ? add_lent(service) : add_rules(service)) && add_log_items(service) &&
 	       add_log_type(service);
 }

@@ -236,8 +236,7 @@ static void read_entry(struct text *text, const char *name)
 			conf->defaults->place.file, conf->defaults->place.line);
 	else if (!name)
 		conf->defaults = entry;
-	entry->comment = conf->translation->comment;
-	conf->translation->comment = NULL;
+	entry->comment = translation_move_comment(conf->translation);
 }
 
 static void read_text(struct xinetd_conf *conf, const char *file, const char *content);

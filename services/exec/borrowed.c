@@ -168,14 +168,33 @@ static int start_program(struct borrowed *one)
 	return r;
 }
 
-/* An error of the socket is nothing to start a program for, but has to be taken off. */
+/* An error has to be taken off. A hang-up stays: a program has shut the socket down, for all who
+ * have it, and the loop would be told without end. */
+static void on_broken(struct borrowed *one, uint32_t events)
+{
+	int error;
+
+	(void)getsockopt(one->fd, SOL_SOCKET, SO_ERROR, &error, &(socklen_t){sizeof(error)});
+	if (!(events & EPOLLHUP))
+		return;
+	say_once(&one->said,
+		"%s: a socket that is lent was shut down, probably by its program, and is of no use "
+		"until usherd is started anew: correct the program",
+		one->all->command->service);
+	(void)sd_event_source_set_enabled(one->io, SD_EVENT_OFF);
+	(void)sd_event_source_set_time_relative(one->timer, 1000 * (uint64_t)LONGEST_PAUSE_MS);
+	(void)sd_event_source_set_enabled(one->timer, SD_EVENT_ONESHOT);
+}
+
+/* Only what can be read is something to start a program for. */
 static int on_readable(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
 	struct borrowed *one = userdata;
-	int r, error;
+	int r;
 
+	(void)fd;
 	if (!(events & EPOLLIN)) {
-		(void)getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &(socklen_t){sizeof(error)});
+		on_broken(one, events);
 		return 0;
 	}
 	(void)sd_event_source_set_enabled(source, SD_EVENT_OFF);
@@ -226,6 +245,17 @@ static struct borrowed *add_socket(struct borrowing *b, ino_t inode)
 	return one;
 }
 
+/* The descriptor is still open, for this moment. */
+static void give_back(struct borrowed *one)
+{
+	if (!one->run && one->fd >= 0)
+		make_nonblocking(one);
+	unwatch(one);
+	one->fd = -1;
+	if (!one->run)
+		borrowed_free(one);
+}
+
 /* Returns 0 or a negative errno: then nobody serves it. */
 static int take_socket(struct borrowing *b, int fd)
 {
@@ -247,19 +277,8 @@ static int take_socket(struct borrowing *b, int fd)
 	one->fd = fd;
 	r = open_watch(one);
 	if (r < 0)
-		borrowed_free(one);
+		give_back(one); /* its program goes on */
 	return r;
-}
-
-/* The descriptor is still open, for this moment. */
-static void give_back(struct borrowed *one)
-{
-	if (!one->run && one->fd >= 0)
-		make_nonblocking(one);
-	unwatch(one);
-	one->fd = -1;
-	if (!one->run)
-		borrowed_free(one);
 }
 
 static void drop_unlisted(struct borrowing *b)

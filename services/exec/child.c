@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -54,6 +55,11 @@ struct child_stack {
 	char *memory;
 	int fd;	     /* the place: /dev/null, or the socket of the child that is being made */
 	int null_fd; /* /dev/null */
+
+	/* For child_push(): while the thread that made the child waits for it. */
+	pthread_mutex_t lock;
+	int pidfd; /* the kernel writes it; -1: there is none */
+	bool was_killed;
 };
 
 static bool is_table_shared;
@@ -76,6 +82,8 @@ int child_stack_new(struct child_stack **ret)
 
 	if (!stack)
 		return -ENOMEM;
+	(void)pthread_mutex_init(&stack->lock, NULL);
+	stack->pidfd = -1;
 	stack->fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 	stack->null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 	stack->memory = stack->null_fd < 0
@@ -99,6 +107,7 @@ void child_stack_free(struct child_stack *stack)
 		(void)close(stack->null_fd);
 	if (stack->memory != MAP_FAILED)
 		(void)munmap(stack->memory, GUARD_SIZE + STACK_SIZE);
+	(void)pthread_mutex_destroy(&stack->lock);
 	free(stack);
 }
 
@@ -197,7 +206,7 @@ in_child static int run_child(void *argument)
 }
 
 /* With every signal blocked: a handler of ours would run in the child, on our memory. */
-static pid_t clone_child(struct child_stack *stack, struct birth *birth, int *ret_pidfd)
+static pid_t clone_child(struct child_stack *stack, struct birth *birth)
 {
 	sigset_t all, before;
 	pid_t pid;
@@ -207,11 +216,36 @@ static pid_t clone_child(struct child_stack *stack, struct birth *birth, int *re
 	pid = clone(run_child, stack->memory + GUARD_SIZE + STACK_SIZE,
 		CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD |
 			(is_table_shared ? CLONE_FILES : 0),
-		birth, ret_pidfd);
+		birth, &stack->pidfd);
 	if (pid < 0)
 		birth->error = errno;
 	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return pid;
+}
+
+/* Nobody pushes it any more. Returns its pidfd, or -1. */
+static int take_pidfd(struct child_stack *stack, bool *ret_was_killed)
+{
+	int fd;
+
+	(void)pthread_mutex_lock(&stack->lock);
+	fd = __atomic_exchange_n(&stack->pidfd, -1, __ATOMIC_SEQ_CST);
+	*ret_was_killed = stack->was_killed;
+	stack->was_killed = false;
+	(void)pthread_mutex_unlock(&stack->lock);
+	return fd;
+}
+
+void child_push(struct child_stack *stack, bool is_too_late)
+{
+	int fd;
+
+	(void)pthread_mutex_lock(&stack->lock);
+	fd = __atomic_load_n(&stack->pidfd, __ATOMIC_SEQ_CST);
+	if (fd >= 0)
+		(void)syscall(SYS_pidfd_send_signal, fd, is_too_late ? SIGKILL : SIGCONT, NULL, 0);
+	stack->was_killed |= fd >= 0 && is_too_late;
+	(void)pthread_mutex_unlock(&stack->lock);
 }
 
 static void forget_child(pid_t pid, int pidfd)
@@ -220,8 +254,7 @@ static void forget_child(pid_t pid, int pidfd)
 
 	while (waitid(P_PID, (id_t)pid, &info, WEXITED) < 0 && errno == EINTR)
 		;
-	if (pidfd >= 0)
-		(void)close(pidfd);
+	(void)close(pidfd);
 }
 
 /* The client must see the end when the program closes, and the place must not be anybody else's. */
@@ -234,15 +267,21 @@ int child_spawn(struct child_stack *stack, const struct child_plan *plan, pid_t 
 	int *ret_pidfd, enum child_step *ret_step)
 {
 	struct birth birth = {.plan = plan, .fd = stack->fd, .step = CHILD_CLONE};
-	int pidfd = -EBADF;
+	bool was_killed;
+	int pidfd;
 	pid_t pid;
 
 	if (dup3(plan->fd, stack->fd, O_CLOEXEC) < 0) {
 		*ret_step = CHILD_SOCKET;
 		return -errno;
 	}
-	pid = clone_child(stack, &birth, &pidfd);
+	pid = clone_child(stack, &birth);
+	pidfd = take_pidfd(stack, &was_killed);
 	free_place(stack);
+	if (was_killed && birth.error == 0) {
+		birth.step = CHILD_EXECUTE;
+		birth.error = ETIME;
+	}
 	if (pid >= 0 && birth.error != 0)
 		forget_child(pid, pidfd);
 	if (birth.error != 0) {

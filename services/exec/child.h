@@ -82,13 +82,21 @@ int child_stack_new(struct child_stack **ret);
 void child_stack_free(struct child_stack *stack);
 
 /*
+ * From another thread, when child_spawn() with this stack takes long: let the child go on, or, if
+ * it is too late, kill it. Between its change of user and the program it belongs to that user, who
+ * can stop it, as kill(2) with -1 does, and the thread with it. Never waits; nothing happens if
+ * there is no child.
+ */
+void child_push(struct child_stack *stack, bool is_too_late);
+
+/*
  * Run `plan`: in a session of its own, with all signals at their default actions and unblocked, and
  * with no descriptors but 0, 1 and 2. Waits until the program is executed; other threads go
  * on.
  *
  * Returns 0 with *ret_pid, a child to be waited for with waitid(2), and *ret_pidfd, which becomes
  * readable when it has ended and is the caller's to close; or a negative errno with *ret_step: then
- * there is no child.
+ * there is no child. -ETIME: child_push() has killed it.
  */
 int child_spawn(struct child_stack *stack, const struct child_plan *plan, pid_t *ret_pid,
 	int *ret_pidfd, enum child_step *ret_step);

@@ -95,6 +95,14 @@ static void fill_plan(
 	};
 }
 
+/* Once the loop has ended nobody waits for anything, and programs go on. */
+static int watch(struct run *run)
+{
+	if (sd_event_get_state(run->event) == SD_EVENT_FINISHED)
+		return 0;
+	return sd_event_add_io(run->event, &run->io, run->pidfd, EPOLLIN, on_pidfd, run);
+}
+
 /* A child whose end could not be waited for must not be there. */
 static void end_child(const struct run *run)
 {
@@ -103,15 +111,6 @@ static void end_child(const struct run *run)
 	(void)kill(run->pid, SIGKILL);
 	while (waitid(P_PID, (id_t)run->pid, &info, WEXITED) < 0 && errno == EINTR)
 		;
-}
-
-/* At the very end the loop takes no more sources: then the program is left alone like the others.
- */
-static int watch_child(struct run *run)
-{
-	int r = sd_event_add_io(run->event, &run->io, run->pidfd, EPOLLIN, on_pidfd, run);
-
-	return r == -ESTALE ? 0 : r;
 }
 
 static void on_spawned(struct spawn_job *job, void *userdata)
@@ -123,7 +122,7 @@ static void on_spawned(struct spawn_job *job, void *userdata)
 	if (r >= 0) {
 		run->pid = job->pid;
 		run->pidfd = job->pidfd;
-		r = watch_child(run);
+		r = watch(run);
 		if (r < 0)
 			end_child(run);
 		else

@@ -53,6 +53,13 @@ static void end_connection(struct service *s, struct usher_connection *connectio
 	(void)usher_close(s->usher, connection);
 }
 
+/* Nobody is left who would be tried again: the next client has to find out. */
+static void check_short(struct service *s)
+{
+	if (TAILQ_EMPTY(&s->clients))
+		set_short(s, false);
+}
+
 static void keep_client(struct service *s, struct command *command,
 	struct usher_connection *connection, int64_t since_ms);
 
@@ -69,11 +76,12 @@ static void on_run_started(struct run *run, int error, enum child_step step, voi
 	say_once(&s->failed, "%s: cannot run %s: %s: %s: %s", service_name(s), run->command->path,
 		child_step_name(step), strerror(-error), child_step_remedy(step));
 	if (is_shortage(error, step)) {
-		keep_client(s, run->command, &run->connection, run->since_ms);
 		set_short(s, true);
+		keep_client(s, run->command, &run->connection, run->since_ms);
 	} else {
 		end_connection(s, &run->connection, 0);
 	}
+	check_short(s);
 	TAILQ_REMOVE(&s->runs, run, link);
 	run_free(run);
 	tell_change(s);
@@ -90,8 +98,9 @@ static void on_run_ended(struct run *run, bool is_success, void *userdata)
 	tell_change(s);
 }
 
-/* `since_ms`: when it was tried for the first time. Takes the connection. */
-static void start_program(struct service *s, struct command *command,
+/* `since_ms`: when it was tried for the first time. Takes the connection. Returns whether
+ * on_run_started() will be called. */
+static bool start_program(struct service *s, struct command *command,
 	struct usher_connection *connection, int64_t since_ms)
 {
 	static const struct run_events events = {on_run_started, on_run_ended};
@@ -109,11 +118,12 @@ static void start_program(struct service *s, struct command *command,
 		&events, s);
 	if (r < 0) {
 		end_connection(s, connection, r);
-		return;
+		return false;
 	}
 	run->connection = *connection;
 	run->since_ms = since_ms;
 	TAILQ_INSERT_TAIL(&s->runs, run, link);
+	return true;
 }
 
 static void remove_client(struct service *s, struct client *client)
@@ -125,9 +135,11 @@ static void remove_client(struct service *s, struct client *client)
 static void on_client_ready(struct client *client, void *userdata)
 {
 	struct service *s = userdata;
+	bool is_tried = start_program(s, client->command, &client->connection, client->since_ms);
 
-	start_program(s, client->command, &client->connection, client->since_ms);
 	remove_client(s, client);
+	if (!is_tried)
+		check_short(s);
 	tell_change(s);
 }
 
@@ -143,8 +155,7 @@ static void on_client_failed(struct client *client, const char *why, void *userd
 	say_once(&s->failed, "%s: no program was run for %s: %s", service_name(s), from, why);
 	end_connection(s, &client->connection, 0);
 	remove_client(s, client);
-	if (TAILQ_EMPTY(&s->clients))
-		set_short(s, false); /* the next one has to find out */
+	check_short(s);
 	tell_change(s);
 }
 
@@ -180,7 +191,7 @@ static void take_connection(struct service *s, struct usher_connection *connecti
 	else if (s->command->banner)
 		keep_client(s, s->command, connection, CLIENT_IS_NEW);
 	else
-		start_program(s, s->command, connection, monotonic_ms());
+		(void)start_program(s, s->command, connection, monotonic_ms());
 }
 
 /* usherd's absence is no error, but somebody who mistyped a name wants to know. */

@@ -44,7 +44,6 @@ struct service {
 	struct run_list runs;
 	struct client_list clients;
 	struct borrowing borrowing; /* of its lent sockets */
-	unsigned int n_waiting;	    /* clients for whom no process could be made */
 	uint32_t credit;	    /* the share of this service */
 	bool is_short;		    /* no process could be made the last time */
 	bool is_registered;	    /* as it was last seen */

@@ -3,6 +3,8 @@
  * to the loop, which an eventfd wakes. */
 #include "spawner.h"
 
+#include "loop.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -11,7 +13,11 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
+
+/* How often children that take longer than this are pushed. */
+#define PUSH_MS 100
 
 STAILQ_HEAD(job_queue, spawn_job);
 
@@ -19,6 +25,7 @@ struct worker {
 	struct spawner *spawner;
 	pthread_t thread;
 	struct child_stack *stack;
+	int64_t since_ms; /* when it began its job; 0: it has none */
 };
 
 struct spawner {
@@ -27,7 +34,8 @@ struct spawner {
 	struct job_queue waiting, done;
 	bool is_ending;
 	int event_fd;
-	sd_event_source *io;
+	sd_event_source *io, *timer;
+	bool is_timed; /* by the timer */
 	struct worker workers[SPAWNER_MAX_THREADS];
 	size_t n_workers;
 };
@@ -63,10 +71,12 @@ static void *work(void *argument)
 
 	(void)pthread_mutex_lock(&spawner->lock);
 	while ((job = take_job(spawner))) {
+		worker->since_ms = monotonic_ms();
 		(void)pthread_mutex_unlock(&spawner->lock);
 		job->error =
 			child_spawn(worker->stack, &job->plan, &job->pid, &job->pidfd, &job->step);
 		(void)pthread_mutex_lock(&spawner->lock);
+		worker->since_ms = 0;
 		return_job(spawner, job);
 	}
 	(void)pthread_mutex_unlock(&spawner->lock);
@@ -94,6 +104,44 @@ static int on_event(sd_event_source *source, int fd, uint32_t events, void *user
 	(void)source, (void)events;
 	(void)eventfd_read(fd, &unused);
 	finish_jobs(userdata);
+	return 0;
+}
+
+/* Returns whether there is anything that may need it later. */
+static bool push_children(struct spawner *spawner)
+{
+	int64_t now_ms = monotonic_ms();
+	bool is_busy;
+
+	(void)pthread_mutex_lock(&spawner->lock);
+	is_busy = !STAILQ_EMPTY(&spawner->waiting);
+	for (size_t i = 0; i < spawner->n_workers; i++) {
+		const struct worker *worker = &spawner->workers[i];
+		int64_t ms = now_ms - worker->since_ms;
+
+		is_busy |= worker->since_ms != 0;
+		if (worker->since_ms != 0 && ms >= PUSH_MS)
+			child_push(worker->stack, ms >= SPAWNER_MAX_MS);
+	}
+	(void)pthread_mutex_unlock(&spawner->lock);
+	return is_busy;
+}
+
+static void set_timer(struct spawner *spawner)
+{
+	(void)sd_event_source_set_time_relative(spawner->timer, UINT64_C(1000) * PUSH_MS);
+	(void)sd_event_source_set_enabled(spawner->timer, SD_EVENT_ONESHOT);
+	spawner->is_timed = true;
+}
+
+static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct spawner *spawner = userdata;
+
+	(void)source, (void)usec;
+	spawner->is_timed = false;
+	if (push_children(spawner))
+		set_timer(spawner);
 	return 0;
 }
 
@@ -146,6 +194,11 @@ int spawner_new(struct spawner **ret, sd_event *event, size_t n_threads)
 		r = sd_event_add_io(
 			event, &spawner->io, spawner->event_fd, EPOLLIN, on_event, spawner);
 	if (r >= 0)
+		r = sd_event_add_time_relative(
+			event, &spawner->timer, CLOCK_MONOTONIC, 0, 0, on_timer, spawner);
+	if (r >= 0)
+		r = sd_event_source_set_enabled(spawner->timer, SD_EVENT_OFF);
+	if (r >= 0)
 		r = start_workers(spawner, n_threads);
 	if (r < 0) {
 		spawner_free(spawner);
@@ -161,6 +214,20 @@ void spawner_submit(struct spawner *spawner, struct spawn_job *job)
 	STAILQ_INSERT_TAIL(&spawner->waiting, job, link);
 	(void)pthread_cond_signal(&spawner->is_work);
 	(void)pthread_mutex_unlock(&spawner->lock);
+	if (!spawner->is_timed)
+		set_timer(spawner);
+}
+
+/* The loop does not run any more. */
+static void join_worker(struct spawner *spawner, struct worker *worker)
+{
+	struct timespec until;
+
+	do {
+		(void)push_children(spawner);
+		(void)clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_sec++;
+	} while (pthread_timedjoin_np(worker->thread, NULL, &until) == ETIMEDOUT);
 }
 
 struct spawner *spawner_free(struct spawner *spawner)
@@ -171,12 +238,13 @@ struct spawner *spawner_free(struct spawner *spawner)
 	spawner->is_ending = true;
 	(void)pthread_cond_broadcast(&spawner->is_work);
 	(void)pthread_mutex_unlock(&spawner->lock);
-	for (size_t i = 0; i < spawner->n_workers; i++) {
-		(void)pthread_join(spawner->workers[i].thread, NULL);
+	for (size_t i = 0; i < spawner->n_workers; i++)
+		join_worker(spawner, &spawner->workers[i]);
+	for (size_t i = 0; i < spawner->n_workers; i++)
 		child_stack_free(spawner->workers[i].stack);
-	}
 	finish_jobs(spawner);
 	sd_event_source_disable_unref(spawner->io);
+	sd_event_source_disable_unref(spawner->timer);
 	if (spawner->event_fd >= 0)
 		(void)close(spawner->event_fd);
 	(void)pthread_cond_destroy(&spawner->is_work);

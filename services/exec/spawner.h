@@ -16,6 +16,9 @@
 /* Most threads: beyond it the kernel's locks are what is waited for. */
 #define SPAWNER_MAX_THREADS 8
 
+/* After this a child that is not its program yet is killed: its user may have stopped it. */
+#define SPAWNER_MAX_MS 5000
+
 struct spawn_job {
 	STAILQ_ENTRY(spawn_job) link;
 

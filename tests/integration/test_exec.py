@@ -8,6 +8,7 @@ import os
 import pwd
 import re
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -301,17 +302,45 @@ class Nowait(Exec):
         client.sendall(b"b")
         self.assertEqual(network.read_exactly(client, 1), b"b")
 
-    def test_processes_that_are_short_make_clients_wait(self):
-        self.usherd = self.start_usherd(service("cat", CAT))
-        process = self.start_settled_exec()
+    def use_up_descriptors(self, process):
+        """Clients of "cat" until one has to wait: of a descriptor for its connection and one for its
+        process only the first is left. Returns all of them, and the limits as they were.
+
+        How many there are before is nothing to rely upon: usherd --programs is read from meanwhile."""
         limits = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
         n_fds = len(os.listdir(f"/proc/{process.pid}/fd"))
-        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (n_fds + 1, limits[1]))  # no pidfd
-        client = self.client("cat")
-        client.sendall(b"late")
-        self.wait_said(process, "cat: cannot run /bin/cat: making a process: Too many open files: raise")
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (n_fds + 4, limits[1]))
+        short = "cat: making a process: Too many open files: raise"
+        clients = []
+        while short not in process.log.read_text():
+            self.assertLess(len(clients), 16)
+            clients.append(self.client("cat"))
+            clients[-1].sendall(b"late")
+            self.usherd.wait_until(
+                lambda: processes.find_readable(clients[-1:], 0) or short in process.log.read_text(),
+                "a client that is served, or is told of")
+        return clients, limits
+
+    def test_processes_that_are_short_make_clients_wait(self):
+        process = self.begin(service("cat", CAT))
+        self.wait_said(process, "registered")
+        clients, limits = self.use_up_descriptors(process)
         resource.prlimit(process.pid, resource.RLIMIT_NOFILE, limits)
-        self.assertEqual(network.read_exactly(client, 4), b"late")
+        for client in clients:
+            self.assertEqual(network.read_exactly(client, 4), b"late")
+
+    def test_a_shortage_that_ends_in_another_failure(self):
+        """Who waits for a process gets none, because the program is gone: it is tried for others."""
+        program = self.folder / "cat"
+        shutil.copy("/bin/cat", program)
+        process = self.begin(service("cat", f'program = "{program}"'))
+        self.wait_said(process, "registered")
+        clients, limits = self.use_up_descriptors(process)
+        program.unlink()
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, limits)
+        self.assertEqual(network.read_all(clients[-1]), b"")
+        self.wait_said(process, "executing it: No such file")
+        self.assertEqual(self.hear("cat"), b"")
 
 
 class Reload(Exec):
@@ -531,6 +560,29 @@ class Wait(Exec):
             client = self.client("tcp")
             client.sendall(b"hello")
             self.assertEqual(network.read_exactly(client, 5), b"hello")
+
+
+    def test_a_socket_that_was_shut_down_is_no_busy_loop(self):
+        script = self.folder / "shut.py"
+        script.write_text("import socket\n"
+                          "listening = socket.socket(fileno=0)\n"
+                          "listening.accept()[0].close()\n"
+                          "listening.shutdown(socket.SHUT_RDWR)\n")
+        process = self.begin(service("tcp", f'program = "/usr/bin/python3" args = {{"{script}"}}',
+                                     more='deliver = "listener"'))
+        self.wait_said(process, "tcp: registered")
+        network.read_all(self.client("tcp"))
+        self.wait_said(process, "tcp: a socket that is lent was shut down")
+        before = self.processor_time(process)
+        self.usherd.watch(1.0)
+        self.assertLess(self.processor_time(process) - before, 0.3)
+
+    @staticmethod
+    def processor_time(process):
+        """Of an usher-exec, in seconds."""
+        with open(f"/proc/{process.pid}/stat") as file:
+            words = file.read().rpartition(")")[2].split()
+        return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class Printed(harness.UsherTest):

@@ -182,12 +182,31 @@ static void test_xinetd_conf_that_has_everything_loads(void **state)
 	config_free(config);
 }
 
+/* The time is what is tested: check_test() limits it. */
+static void test_many_lines_of_comment(void **state)
+{
+	static const char line[] = "# anybody may write this\n";
+	const size_t n = 200000;
+	struct translation translation = {0};
+	char *text = malloc(n * strlen(line) + 1);
+
+	(void)state;
+	assert_non_null(text);
+	for (size_t i = 0; i < n; i++)
+		memcpy(text + i * strlen(line), line, sizeof(line));
+	inetd_conf_translate(&translation, "f", text, &translations_facts);
+	assert_string_equal(translation.comment, text);
+	translation_done(&translation);
+	free(text);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		check_test(test_values_come_back_as_they_were),
 		check_test(test_inetd_conf_that_has_everything_loads),
 		check_test(test_xinetd_conf_that_has_everything_loads),
+		check_test(test_many_lines_of_comment),
 	};
 
 	return cmocka_run_group_tests(tests, config_files_begin, config_files_end);

@@ -255,22 +255,6 @@ static void test_misfit_of_a_foreign_file_is_a_warning(void **state)
 	config_errors_done(&errors);
 }
 
-static void test_line_of_elsewhere_as_a_warning(void **state)
-{
-	static const char *const lines[] = {
-		"a:1: sentence: more", "a:1: warning: sentence: more", "sentence"};
-	static const char *const expected[] = {
-		"a:1: warning: sentence: more", "a:1: warning: sentence: more", "sentence"};
-	struct config_errors errors = {0};
-
-	(void)state;
-	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
-		config_warnings_add(&errors, (struct config_place){0}, "%s", lines[i]);
-		assert_string_equal(errors.warnings[i], expected[i]);
-	}
-	config_errors_done(&errors);
-}
-
 static void test_too_many_warnings_are_cut(void **state)
 {
 	struct config_errors errors = {0};
@@ -299,7 +283,6 @@ int main(void)
 		check_test(test_domain_of_a_foreign_file_in_only_from_admits_nobody),
 		check_test(test_domain_of_a_foreign_file_in_no_access_disables_the_service),
 		check_test(test_misfit_of_a_foreign_file_is_a_warning),
-		check_test(test_line_of_elsewhere_as_a_warning),
 		check_test(test_too_many_warnings_are_cut),
 	};
 

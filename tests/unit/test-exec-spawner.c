@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Jobs of the threads that make processes: each is done once, in the loop, and leaves nothing. */
+#include "run.h"
 #include "spawner.h"
 #include "test.h"
 
@@ -9,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -25,6 +27,20 @@ struct one {
 };
 
 static unsigned int n_all_done;
+
+/* What happens to a child before it is the program; -1: the next one is stopped over and over. */
+static volatile int n_to_stop;
+
+/* The child shares our memory, so getpid(3) may be of no use. */
+int __wrap_chdir(const char *path);
+__attribute__((no_sanitize("address"))) int __wrap_chdir(const char *path)
+{
+	while (n_to_stop != 0) {
+		n_to_stop -= n_to_stop > 0;
+		(void)syscall(SYS_kill, syscall(SYS_getpid), SIGSTOP);
+	}
+	return (int)syscall(SYS_chdir, path);
+}
 
 static void on_done(struct spawn_job *job, void *userdata)
 {
@@ -150,12 +166,112 @@ static void test_threads_take_no_signals(void **state)
 	sd_event_unref(event);
 }
 
+/* One user can stop what is to become his program, and that must not stop all others. */
+static void test_a_child_that_is_stopped_goes_on(void **state)
+{
+	struct one one;
+	struct spawner *spawner;
+	sd_event *event;
+
+	(void)state;
+	n_all_done = 0;
+	n_to_stop = 2;
+	assert_int_equal(sd_event_new(&event), 0);
+	assert_int_equal(spawner_new(&spawner, event, 1), 0);
+	submit(spawner, &one, 0);
+	while (n_all_done < 1)
+		assert_true(sd_event_run(event, UINT64_MAX) >= 0);
+	spawner_free(spawner);
+	sd_event_unref(event);
+	assert_int_equal(n_to_stop, 0);
+	finish(&one, 0);
+}
+
+/* In the loop, and at the end without it. */
+static void test_a_child_that_is_stopped_for_good_is_killed(void **state)
+{
+	(void)state;
+	for (int has_loop = 0; has_loop <= 1; has_loop++) {
+		struct one one;
+		struct spawner *spawner;
+		sd_event *event;
+
+		n_all_done = 0;
+		n_to_stop = -1;
+		assert_int_equal(sd_event_new(&event), 0);
+		assert_int_equal(spawner_new(&spawner, event, 1), 0);
+		submit(spawner, &one, 0);
+		while (has_loop && n_all_done < 1)
+			assert_true(sd_event_run(event, UINT64_MAX) >= 0);
+		spawner_free(spawner);
+		sd_event_unref(event);
+		n_to_stop = 0;
+		assert_int_equal(n_all_done, 1);
+		assert_int_equal(one.job.error, -ETIME);
+		assert_int_equal(one.job.step, CHILD_EXECUTE);
+		assert_int_equal(waitid(P_ALL, 0, &(siginfo_t){0}, WEXITED | WNOHANG), -1);
+		close(one.fds[0]);
+	}
+}
+
+static void on_started(struct run *run, int error, enum child_step step, void *userdata)
+{
+	(void)run, (void)step;
+	assert_int_equal(error, 0);
+	++*(unsigned int *)userdata;
+}
+
+static void on_ended(struct run *run, bool is_success, void *userdata)
+{
+	(void)run, (void)is_success, (void)userdata;
+	fail();
+}
+
+/* usher-exec ends while it is made: who was connected to it stays so. */
+static void test_a_program_that_starts_last_goes_on(void **state)
+{
+	static const struct run_events events = {on_started, on_ended};
+	const char *arguments[] = {name, NULL};
+	char *environment[] = {NULL};
+	struct command command = {.n_references = 2,
+		.path = witness,
+		.argv = arguments,
+		.env = environment,
+		.directory = "/"};
+	struct spawner *spawner;
+	unsigned int n_started = 0;
+	siginfo_t info;
+	struct run *run;
+	sd_event *event;
+	int fds[2];
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	assert_int_equal(sd_event_new(&event), 0);
+	assert_int_equal(spawner_new(&spawner, event, 1), 0);
+	assert_int_equal(sd_event_exit(event, 0), 0);
+	assert_int_equal(sd_event_loop(event), 0);
+	assert_int_equal(
+		run_new(&run, event, spawner, &command, fds[1], NULL, &events, &n_started), 0);
+	spawner_free(spawner);
+	assert_int_equal(n_started, 1);
+	assert_int_equal(waitid(P_PID, (id_t)run->pid, &info, WEXITED), 0);
+	assert_int_equal(info.si_code, CLD_EXITED);
+	run_free(run);
+	sd_event_unref(event);
+	close(fds[0]);
+	close(fds[1]);
+}
+
 int main(int argc, char *argv[])
 {
 	const struct CMUnitTest tests[] = {
 		check_test(test_each_job_is_done_once),
 		check_test(test_the_end_waits_for_what_was_submitted),
 		check_test(test_threads_take_no_signals),
+		check_test(test_a_program_that_starts_last_goes_on),
+		check_test(test_a_child_that_is_stopped_goes_on),
+		check_test(test_a_child_that_is_stopped_for_good_is_killed),
 	};
 
 	assert_int_equal(argc, 2);

@@ -320,14 +320,26 @@ static void test_services_behind_tcpmux(void **state)
 static void test_rules_of_lent_sockets(void **state)
 {
 	(void)state;
-	check_xinetd_refuses("service s\n{\nsocket_type = dgram\nwait = yes\nuser = u\n"
-			     "server = /p\nonly_from = 10.0.0.0\n}\n",
-		"cannot be checked");
+	check_xinetd("service s\n{\nsocket_type = dgram\nwait = yes\nuser = u\nserver = /p\n"
+		     "only_from = 10.0.0.0\nno_access = 10.0.0.1\n}\n",
+		"service s {\n    listen = {\"udp:0.0.0.0:s\"}\n    only_from = {\"10.0.0.0\"}\n"
+		"    no_access = {\"10.0.0.1\"}\n" EXEC("") "    }\n}\n",
+		"");
+	check_xinetd("service s\n{\nsocket_type = dgram\nwait = yes\nuser = u\nserver = /p\n"
+		     "only_from =\n}\n",
+		"service s {\n    listen = {\"udp:0.0.0.0:s\"}\n    only_from = {}\n" EXEC(
+			"") "    }\n}\n",
+		"");
+	check_xinetd("service s\n{\nsocket_type = stream\nwait = yes\nuser = u\nserver = /p\n"
+		     "no_access = 10.0.0.0\nflags = INTERCEPT\n}\n",
+		HEAD "    no_access = {\"10.0.0.0\"}\n    deliver = \"listener\"\n" EXEC(
+			"") "    }\n}\n",
+		"");
 	check_xinetd_refuses("service s\n{\nsocket_type = dgram\nwait = yes\nuser = u\n"
 			     "server = /p\naccess_times = 1:00-2:00\n}\n",
 		"cannot be checked");
 	check_xinetd_refuses("service s\n{\nsocket_type = stream\nwait = yes\nuser = u\n"
-			     "server = /p\nno_access = 10.0.0.0\nflags = INTERCEPT\n}\n",
+			     "server = /p\naccess_times = 1:00-2:00\nflags = INTERCEPT\n}\n",
 		"cannot be checked");
 	/* What xinetd does not check either. */
 	check_xinetd("service s\n{\nsocket_type = stream\nwait = yes\nuser = u\nserver = /p\n"
