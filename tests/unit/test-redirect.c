@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -442,6 +443,75 @@ static void test_next_address_is_tried_and_remembered(void **state)
 	end();
 }
 
+/* An address that does not answer: a listening socket whose queue is full. */
+static void fill_silent_address(int ret_fds[2])
+{
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(server_port)};
+
+	inet_pton(AF_INET, "127.0.0.3", &address.sin_addr);
+	for (size_t i = 0; i < 2; i++)
+		ret_fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(ret_fds[0], (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(listen(ret_fds[0], 0), 0);
+	assert_int_equal(connect(ret_fds[1], (struct sockaddr *)&address, sizeof(address)), 0);
+}
+
+/* However many clients find out at once, or later, that an address does not answer. */
+static void test_address_that_is_silent_is_passed_over_once(void **state)
+{
+	int client_fds[4], silent_fds[2];
+
+	(void)state;
+	listen_first();
+	fill_silent_address(silent_fds);
+	names = (struct names){
+		.addresses = {"127.0.0.3", "127.0.0.1"}, .port = server_port, .gate_fd = -1};
+	begin_unanswered();
+	wait_answer();
+	client_fds[0] = connect_with(NULL);
+	client_fds[1] = connect_with(NULL);
+	talk_later(1000);
+	client_fds[2] = connect_with(NULL);
+	talk_later(CONNECT_MS - 1000);
+	assert_int_equal(redirect.n_failed, 2);
+	wait_answer();
+	assert_int_equal(redirect.first, 1);
+	talk_later(1000);
+	assert_int_equal(redirect.n_failed, 3);
+	wait_answer();
+	client_fds[3] = connect_with(NULL);
+	close(accept_one());
+	assert_int_equal(redirect.first, 1);
+	for (size_t i = 0; i < 4; i++)
+		close(client_fds[i]);
+	close(silent_fds[0]);
+	close(silent_fds[1]);
+	end();
+}
+
+static void test_shortage_in_the_middle_is_told(void **state)
+{
+	struct rlimit limit, none;
+	int client_fd, server_fd;
+
+	(void)state;
+	begin();
+	client_fd = connect_with(NULL);
+	talk_until_quiet();
+	server_fd = accept_one();
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	none = (struct rlimit){.rlim_cur = 3, .rlim_max = limit.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	talk_send(client_fd, "x");
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	assert_int_equal(redirect.n_failed, 1);
+	assert_said("usher-test: test: cannot go on with a client of far:service: Too many open "
+		    "files\n");
+	close(client_fd);
+	close(server_fd);
+	end();
+}
+
 static void test_silent_client_has_no_pipe(void **state)
 {
 	int client_fds[20], server_fds[20];
@@ -501,6 +571,8 @@ int main(void)
 		check_test(test_name_is_asked_again_when_no_address_answers),
 		check_test(test_name_is_not_asked_more_than_once_a_second),
 		check_test(test_next_address_is_tried_and_remembered),
+		check_test(test_address_that_is_silent_is_passed_over_once),
+		check_test(test_shortage_in_the_middle_is_told),
 		check_test(test_silent_client_has_no_pipe),
 		check_test(test_status_has_the_counters),
 	};
