@@ -50,9 +50,12 @@ static bool cut(char *word, char **ret_target, char **ret_path)
 	*ret_path = equals + 1;
 	plus = strchr(word, '+');
 	if (plus)
-		*plus = '\0';
-	*ret_target = plus ? plus + 1 : NULL;
-	return true;
+		*plus++ = '\0';
+	*ret_target = plus;
+	if (!plus || plus[0] != '\0')
+		return true;
+	say("expected the name of a service after '%s+'", word);
+	return false;
 }
 
 /* Returns 0 or an exit status, and then there is no banner. */

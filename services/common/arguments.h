@@ -49,8 +49,8 @@ bool arguments_number(
 	const char *text, unsigned long least, unsigned long most, unsigned long *ret);
 
 /*
- * The same for an option with a unit that is only for the message: "expected 1 to 3600 seconds as
- * deadline, not 'x'".
+ * The same for an option with a unit that is only for the message: "expected a deadline in
+ * seconds of 1 to 3600, not 'x'".
  */
 bool arguments_bounded(const char *what, const char *text, unsigned long least, unsigned long most,
 	unsigned long *ret);

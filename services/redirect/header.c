@@ -34,6 +34,8 @@ static void read_end(struct end *ret, const struct sockaddr_storage *address)
 	ret->port = ipv4.sin_port; /* both have it at the same place */
 	if (ret->family == AF_INET) {
 		memcpy(ret->address, &ipv4.sin_addr, 4);
+	} else if (ret->family != AF_INET6) {
+		return; /* a client chooses what its address of AF_UNIX looks like */
 	} else if (IN6_IS_ADDR_V4MAPPED(&ipv6.sin6_addr)) {
 		ret->family = AF_INET;
 		memcpy(ret->address, ipv6.sin6_addr.s6_addr + 12, 4);

@@ -20,7 +20,8 @@ struct redirect_client {
 	struct relay relay;
 	uint64_t id; /* usherd's; 0: it is not usherd's */
 	int client_fd, server_fd;
-	size_t n_tried; /* addresses */
+	size_t begin;	/* the address with which it has begun, */
+	size_t n_tried; /* and how many it has tried from there on */
 	bool has_asked; /* for the addresses anew */
 	bool is_relayed;
 	int64_t until_ms, begin_ms;
@@ -95,9 +96,9 @@ static void client_free(struct redirect_client *c, bool is_broken)
 
 	TAILQ_REMOVE(list_of(c), c, link);
 	d->n_clients--;
+	log_client(c);
 	if (c->is_relayed) {
 		relay_stop(&c->relay);
-		log_client(c);
 		d->n_up += c->relay.up.n_bytes;
 		d->n_down += c->relay.down.n_bytes;
 	}
@@ -147,7 +148,15 @@ static void relay_on_change(struct relay *r, int result)
 		c->redirect->n_done++;
 	else
 		c->redirect->n_failed++;
+	if (result == -EMFILE || result == -ENFILE || result == -ENOMEM)
+		say_trouble(c->redirect, "cannot go on with a client of", strerror(-result));
 	client_free(c, result != RELAY_OVER);
+}
+
+/* The one that was tried last. Meanwhile the names may have been answered anew, with less. */
+static size_t address_of(const struct redirect_client *c)
+{
+	return (c->begin + c->n_tried - 1) % c->redirect->resolver.n;
 }
 
 static void begin_relay(struct redirect_client *c)
@@ -155,7 +164,7 @@ static void begin_relay(struct redirect_client *c)
 	struct redirect *d = c->redirect;
 
 	loop_unwatch(d->loop, &c->watch, c->server_fd);
-	d->first = (d->first + c->n_tried - 1) % d->resolver.n;
+	d->first = address_of(c);
 	TAILQ_REMOVE(&d->connecting, c, link);
 	c->is_relayed = true;
 	c->until_ms = NO_DEADLINE;
@@ -202,12 +211,13 @@ static void ask_again(struct redirect_client *c)
 static void try_on(struct redirect_client *c)
 {
 	struct redirect *d = c->redirect;
-	int r = -EHOSTUNREACH;
+	int r;
 
+	if (c->n_tried == 0)
+		c->begin = d->first;
 	while (c->n_tried < d->resolver.n) {
-		size_t i = (d->first + c->n_tried++) % d->resolver.n;
-
-		r = try_address(c, &d->resolver.addresses[i]);
+		c->n_tried++;
+		r = try_address(c, &d->resolver.addresses[address_of(c)]);
 		if (r == 0)
 			return;
 		say_trouble(d, "cannot connect to", strerror(-r));
@@ -252,7 +262,16 @@ static void resolver_on_answer(struct resolver *resolver)
 	}
 }
 
-/* The next client begins with another address than the one that does not answer. */
+/*
+ * The next client begins with another address than the one that does not answer, unless others have
+ * found that already.
+ */
+static void pass_over(struct redirect *d, const struct redirect_client *c)
+{
+	if (c->server_fd >= 0 && address_of(c) == d->first)
+		d->first = (d->first + 1) % d->resolver.n;
+}
+
 static void redirect_on_time(struct timer *timer, int64_t now_ms)
 {
 	struct redirect *d =
@@ -261,8 +280,7 @@ static void redirect_on_time(struct timer *timer, int64_t now_ms)
 
 	while ((c = TAILQ_FIRST(&d->connecting)) && c->until_ms <= now_ms) {
 		say_trouble(d, "cannot connect to", strerror(ETIMEDOUT));
-		if (d->resolver.n > 0)
-			d->first = (d->first + 1) % d->resolver.n;
+		pass_over(d, c);
 		(void)resolver_ask(&d->resolver);
 		fail(c);
 	}

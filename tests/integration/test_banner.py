@@ -73,7 +73,8 @@ class Banner(harness.UsherTest):
         self.assertEqual(self.end_program(program), 0)
 
     def test_wrong_arguments_are_refused(self):
-        for arguments, status in (([], 64), (["closed"], 64), (["=x"], 64), (["closed="], 64), (["-t", "0"], 64),
+        for arguments, status in (([], 64), (["closed"], 64), (["=x"], 64), (["closed="], 64),
+                                  (["closed+=x"], 64), (["-t", "0"], 64),
                                   (["closed=/nonexistent"], 66), (["closed=/"], 66)):
             self.assertEqual(self.begin(*arguments).wait(processes.DEADLINE), status)
 

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -72,6 +73,35 @@ void talk_until_quiet(void)
 
 	while (epoll_wait(talk.loop.epoll_fd, &event, 1, 0) > 0)
 		assert_int_equal(loop_turn(&talk.loop), 0);
+}
+
+static bool is_readable(int fd)
+{
+	struct pollfd readable = {.fd = fd, .events = POLLIN};
+
+	return poll(&readable, 1, 0) == 1;
+}
+
+/* The loop too is a descriptor: readable while it has events. */
+void talk_wait(int fd)
+{
+	struct pollfd both[] = {
+		{.fd = fd, .events = POLLIN}, {.fd = talk.loop.epoll_fd, .events = POLLIN}};
+
+	while (!is_readable(fd)) {
+		assert_in_range(poll(both, 2, -1), 1, 2);
+		talk_until_quiet();
+	}
+}
+
+void talk_until(bool (*is_so)(void))
+{
+	struct pollfd events = {.fd = talk.loop.epoll_fd, .events = POLLIN};
+
+	while (!is_so()) {
+		assert_int_equal(poll(&events, 1, -1), 1);
+		talk_until_quiet();
+	}
 }
 
 void talk_later(int64_t ms)

@@ -9,6 +9,7 @@
 
 #include "enrolment.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 #include <time.h>
@@ -33,6 +34,14 @@ int talk_connect(struct enrolment *e, enrolment_on_connection *on_connection, co
 
 /* Serve until nothing happens any more. */
 void talk_until_quiet(void);
+
+/*
+ * What goes through the network, even to this machine, comes a moment later than it was sent, and a
+ * refusal too: "quiet" is no proof that nothing will come. So serve until `fd`, which is not in the
+ * loop, is readable or at its end; or until something in the loop has made it so.
+ */
+void talk_wait(int fd);
+void talk_until(bool (*is_so)(void));
 
 /* So many milliseconds later: timers that are due are called. */
 void talk_later(int64_t ms);

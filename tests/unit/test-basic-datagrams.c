@@ -11,6 +11,8 @@
 #include <errno.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <poll.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -63,10 +65,13 @@ static int bind_udp(int family, const char *address, uint16_t *ret_port)
 	return fd;
 }
 
+static int lent_fd; /* the last one */
+
 static void lend(int fd)
 {
 	struct usher_lent *lent = &stub.lent[stub.n_lent++];
 
+	lent_fd = fd;
 	*lent = (struct usher_lent){
 		.fd = fd, .type = SOCK_DGRAM, .address_length = sizeof(lent->address)};
 	assert_int_equal(
@@ -107,6 +112,14 @@ static int begin_with(const char *protocol, int family, const char *address)
 	return bind_udp(family, family == AF_INET ? "0.0.0.0" : "::", &client_port);
 }
 
+/* Over the network a datagram comes a moment later than it was sent. */
+static void wait_arrival(void)
+{
+	struct pollfd readable = {.fd = lent_fd, .events = POLLIN};
+
+	assert_int_equal(poll(&readable, 1, -1), 1);
+}
+
 static void send_to(int client_fd, const char *address, const char *data, size_t size)
 {
 	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
@@ -114,18 +127,21 @@ static void send_to(int client_fd, const char *address, const char *data, size_t
 	assert_int_equal(inet_pton(AF_INET, address, &to.sin_addr), 1);
 	assert_int_equal(
 		sendto(client_fd, data, size, 0, (struct sockaddr *)&to, sizeof(to)), size);
+	wait_arrival();
 	talk_until_quiet();
 }
 
-/* How many bytes the client got, -1: nothing; the sender's address has to be this one. */
+/* How many bytes the client got; the sender's address has to be this one. "": none, and -1. */
 static ssize_t receive(int client_fd, char *data, size_t size, const char *sender)
 {
 	struct sockaddr_in from;
 	socklen_t length = sizeof(from);
 	char text[INET_ADDRSTRLEN];
-	ssize_t n =
-		recvfrom(client_fd, data, size, MSG_DONTWAIT, (struct sockaddr *)&from, &length);
+	ssize_t n;
 
+	if (sender[0] != '\0')
+		talk_wait(client_fd);
+	n = recvfrom(client_fd, data, size, MSG_DONTWAIT, (struct sockaddr *)&from, &length);
 	if (n < 0) {
 		assert_int_equal(errno, EAGAIN);
 		return n;
@@ -210,7 +226,7 @@ static void test_ipv6(void **state)
 	(void)state;
 	to.sin6_port = htons(port);
 	assert_int_equal(sendto(fd, "one", 3, 0, (struct sockaddr *)&to, sizeof(to)), 3);
-	talk_until_quiet();
+	talk_wait(fd);
 	assert_int_equal(
 		recvfrom(fd, got, sizeof(got), MSG_DONTWAIT, (struct sockaddr *)&to, &length), 3);
 	assert_true(IN6_IS_ADDR_LOOPBACK(&to.sin6_addr));
@@ -334,6 +350,20 @@ static void test_chargen_is_one_datagram_of_random_length(void **state)
 	end();
 }
 
+/* Until there are so many datagrams of one byte: each look is at the next one (SO_PEEK_OFF). */
+static void wait_arrivals(int n)
+{
+	int offset = 0;
+	char byte;
+
+	assert_int_equal(setsockopt(lent_fd, SOL_SOCKET, SO_PEEK_OFF, &offset, sizeof(offset)), 0);
+	while (n > 0)
+		if (recv(lent_fd, &byte, 1, MSG_PEEK) == 1)
+			n--;
+		else
+			sched_yield();
+}
+
 /* The rest is for the next turn. */
 static void test_turn_serves_sixty_four(void **state)
 {
@@ -346,6 +376,7 @@ static void test_turn_serves_sixty_four(void **state)
 	inet_pton(AF_INET, "127.0.0.1", &to.sin_addr);
 	for (int i = 0; i < 100; i++)
 		assert_int_equal(sendto(fd, "x", 1, 0, (struct sockaddr *)&to, sizeof(to)), 1);
+	wait_arrivals(100);
 	assert_int_equal(loop_turn(&talk.loop), 0);
 	while (recv(stub.lent[0].fd, &byte, 1, 0) == 1)
 		n++;

@@ -68,9 +68,12 @@ static void test_ipv4_mapped_is_ipv4(void **state)
 static void test_others_are_local(void **state)
 {
 	struct sockaddr_storage unix_address = {.ss_family = AF_UNIX}, none = {0};
+	struct sockaddr_storage disguised = ipv6("::ffff:192.0.2.1", 1);
 
 	(void)state;
 	assert_header(unix_address, unix_address, SIGNATURE "\x20\x00\x00\x00", 16);
+	disguised.ss_family = AF_UNIX;
+	assert_header(disguised, ipv4("192.0.2.2", 25), SIGNATURE "\x20\x00\x00\x00", 16);
 	assert_header(none, none, SIGNATURE "\x20\x00\x00\x00", 16);
 	assert_header(ipv4("192.0.2.1", 1), ipv6("::1", 25), SIGNATURE "\x20\x00\x00\x00", 16);
 }

@@ -9,14 +9,16 @@
 #include "test.h"
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <poll.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -26,7 +28,7 @@
 static struct redirect redirect;
 static int listener_fd = -1;
 static uint16_t server_port;
-static size_t n_fds_before;
+static size_t n_threads_before;
 
 /* The name server: what it answers, and whether it waits until it is let go. */
 static struct names {
@@ -34,8 +36,11 @@ static struct names {
 	uint16_t port;
 	int error;
 	int gate_fd; /* an eventfd(2) to wait for; -1: none */
-	unsigned int n_asked;
 } names;
+
+/* How often the name server was asked, by the resolver's thread; how many answers were awaited. */
+static atomic_uint n_asked;
+static unsigned int n_awaited;
 
 int __wrap_getaddrinfo(
 	const char *host, const char *port, const struct addrinfo *hints, struct addrinfo **ret);
@@ -51,7 +56,7 @@ int __wrap_getaddrinfo(
 	(void)host, (void)port;
 	if (names.gate_fd >= 0)
 		(void)eventfd_read(names.gate_fd, &n);
-	names.n_asked++;
+	n_asked++;
 	*ret = NULL;
 	(void)snprintf(text, sizeof(text), "%u", names.port);
 	for (size_t i = 0; names.error == 0 && names.addresses[i]; i++) {
@@ -62,13 +67,21 @@ int __wrap_getaddrinfo(
 	return names.error;
 }
 
-/* Wait until the resolver has its answer, and let it act. */
+static bool is_answered(void)
+{
+	return n_asked == n_awaited && !redirect.resolver.question;
+}
+
+/* Wait until the resolver has its next answer, and has acted. */
 static void wait_answer(void)
 {
-	struct pollfd answered = {.fd = redirect.resolver.event_fd, .events = POLLIN};
+	n_awaited++;
+	talk_until(is_answered);
+}
 
-	assert_int_equal(poll(&answered, 1, -1), 1);
-	talk_until_quiet();
+static bool is_empty(void)
+{
+	return redirect.n_clients == 0;
 }
 
 static void listen_somewhere(void)
@@ -77,13 +90,29 @@ static void listen_somewhere(void)
 		.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t length = sizeof(address);
 
-	if (listener_fd < 0)
-		n_fds_before = test_count_fds();
 	listener_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	assert_int_equal(bind(listener_fd, (struct sockaddr *)&address, length), 0);
 	assert_int_equal(listen(listener_fd, 16), 0);
 	assert_int_equal(getsockname(listener_fd, (struct sockaddr *)&address, &length), 0);
 	server_port = ntohs(address.sin_port);
+}
+
+static size_t count_threads(void)
+{
+	DIR *tasks = opendir("/proc/self/task");
+	size_t n = 0;
+
+	assert_non_null(tasks);
+	while (readdir(tasks))
+		n++;
+	closedir(tasks);
+	return n;
+}
+
+static void listen_first(void)
+{
+	n_threads_before = count_threads();
+	listen_somewhere();
 }
 
 static void begin_unanswered(void)
@@ -92,6 +121,7 @@ static void begin_unanswered(void)
 		.host = "far", .port = "service", .connect_ms = CONNECT_MS, .idle_ms = IDLE_MS};
 
 	talk_begin();
+	n_asked = n_awaited = 0;
 	redirect = (struct redirect){0};
 	assert_int_equal(enrolment_init(&redirect.enrolment, &talk.loop, "test", 100,
 				 redirect_on_connection, NULL),
@@ -101,16 +131,16 @@ static void begin_unanswered(void)
 
 static void begin(void)
 {
-	listen_somewhere();
+	listen_first();
 	names = (struct names){.addresses = {"127.0.0.1"}, .port = server_port, .gate_fd = -1};
 	begin_unanswered();
 	wait_answer();
 }
 
 /* A thread that has answered may not have closed its descriptor yet. */
-static void wait_for_threads(size_t n_fds)
+static void wait_for_threads(void)
 {
-	while (test_count_fds() > n_fds)
+	while (count_threads() > n_threads_before)
 		sched_yield();
 }
 
@@ -126,7 +156,7 @@ static void end_without_threads(void)
 static void end(void)
 {
 	end_without_threads();
-	wait_for_threads(n_fds_before);
+	wait_for_threads();
 }
 
 static int connect_with(const char *data)
@@ -137,24 +167,24 @@ static int connect_with(const char *data)
 /* The server's end of the next client, non-blocking. */
 static int accept_one(void)
 {
-	int fd = accept4(listener_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	int fd;
 
+	talk_wait(listener_fd);
+	fd = accept4(listener_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	assert_true(fd >= 0);
 	talk_until_quiet();
 	return fd;
 }
 
-/* Bytes come over TCP a little later than they were sent. */
 static void assert_server_gets(int fd, const char *text)
 {
 	char got[256] = "";
 	size_t n_got = 0;
 
 	while (n_got < strlen(text)) {
-		struct pollfd readable = {.fd = fd, .events = POLLIN};
 		ssize_t n;
 
-		assert_int_equal(poll(&readable, 1, -1), 1);
+		talk_wait(fd);
 		n = recv(fd, got + n_got, sizeof(got) - n_got - 1, 0);
 		assert_true(n > 0);
 		n_got += (size_t)n;
@@ -164,10 +194,9 @@ static void assert_server_gets(int fd, const char *text)
 
 static void assert_server_sees(int fd, ssize_t expected, int error)
 {
-	struct pollfd readable = {.fd = fd, .events = POLLIN};
 	char byte;
 
-	assert_int_equal(poll(&readable, 1, -1), 1);
+	talk_wait(fd);
 	assert_int_equal(recv(fd, &byte, 1, 0), expected);
 	if (expected < 0)
 		assert_int_equal(errno, error);
@@ -186,6 +215,7 @@ static void test_bytes_go_both_ways(void **state)
 	talk_send(client_fd, "question");
 	assert_server_gets(server_fd, "question");
 	talk_send(server_fd, "answer");
+	talk_wait(client_fd);
 	assert_gets(client_fd, "answer");
 	close(client_fd);
 	talk_until_quiet();
@@ -236,9 +266,10 @@ static void test_slow_client_is_waited_for(void **state)
 	talk_until_quiet();
 	assert_int_equal(redirect.n_clients, 1);
 	do {
+		talk_wait(client_fd);
 		n = recv(client_fd, block, sizeof(block), 0);
-		n_got += n > 0 ? (size_t)n : 0;
-		talk_until_quiet();
+		assert_true(n >= 0);
+		n_got += (size_t)n;
 	} while (n != 0);
 	assert_int_equal(n_got, n_sent);
 	assert_int_equal(redirect.n_done, 1);
@@ -259,7 +290,7 @@ static void test_reset_by_the_server_breaks_the_client(void **state)
 	server_fd = accept_one();
 	setsockopt(server_fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
 	close(server_fd);
-	talk_until_quiet();
+	talk_wait(client_fd);
 	assert_int_equal(redirect.n_failed, 1);
 	assert_int_equal(stub.n_closed, 1);
 	assert_gets_end(client_fd, "");
@@ -293,7 +324,7 @@ static void test_clients_wait_for_the_first_answer(void **state)
 	int client_fds[3];
 
 	(void)state;
-	listen_somewhere();
+	listen_first();
 	names = (struct names){.addresses = {"127.0.0.1"},
 		.port = server_port,
 		.gate_fd = eventfd(0, EFD_CLOEXEC)};
@@ -304,12 +335,11 @@ static void test_clients_wait_for_the_first_answer(void **state)
 	assert_int_equal(stub.n_closed, 0);
 	eventfd_write(names.gate_fd, 1);
 	wait_answer();
-	assert_int_equal(names.n_asked, 1);
+	assert_int_equal(n_asked, 1);
 	for (size_t i = 0; i < 3; i++)
 		close(accept_one());
 	for (size_t i = 0; i < 3; i++)
 		close(client_fds[i]);
-	n_fds_before++; /* the gate */
 	end();
 	close(names.gate_fd);
 }
@@ -320,7 +350,7 @@ static void test_name_server_that_is_silent_keeps_nobody(void **state)
 	int client_fd;
 
 	(void)state;
-	listen_somewhere();
+	listen_first();
 	names = (struct names){.gate_fd = eventfd(0, EFD_CLOEXEC), .error = EAI_AGAIN};
 	begin_unanswered();
 	client_fd = connect_with(NULL);
@@ -330,7 +360,7 @@ static void test_name_server_that_is_silent_keeps_nobody(void **state)
 	close(client_fd);
 	end_without_threads();
 	eventfd_write(names.gate_fd, 1);
-	wait_for_threads(n_fds_before + 1);
+	wait_for_threads();
 	close(names.gate_fd);
 }
 
@@ -365,7 +395,7 @@ static void test_name_is_asked_again_when_no_address_answers(void **state)
 	client_fd = connect_with(NULL);
 	talk_until_quiet();
 	wait_answer();
-	assert_int_equal(names.n_asked, 2);
+	assert_int_equal(n_asked, 2);
 	server_fd = accept_one();
 	talk_send(server_fd, "moved");
 	talk_until_quiet();
@@ -382,10 +412,12 @@ static void test_name_is_not_asked_more_than_once_a_second(void **state)
 	begin();
 	shutdown(listener_fd, SHUT_RD); /* refuses from now on */
 	for (int i = 0; i < 10; i++) {
-		assert_gets_end(connect_with(NULL), "");
-		talk_until_quiet();
+		int client_fd = connect_with(NULL);
+
+		talk_wait(client_fd);
+		assert_gets_end(client_fd, "");
 	}
-	assert_int_equal(names.n_asked, 1);
+	assert_int_equal(n_asked, 1);
 	assert_int_equal(redirect.n_failed, 10);
 	assert_said("usher-test: test: cannot connect to far:service: Connection refused\n");
 	end();
@@ -396,7 +428,7 @@ static void test_next_address_is_tried_and_remembered(void **state)
 	int client_fd;
 
 	(void)state;
-	listen_somewhere();
+	listen_first();
 	names = (struct names){
 		.addresses = {"127.0.0.3", "127.0.0.1"}, .port = server_port, .gate_fd = -1};
 	begin_unanswered();
@@ -411,23 +443,96 @@ static void test_next_address_is_tried_and_remembered(void **state)
 	end();
 }
 
+/* An address that does not answer: a listening socket whose queue is full. */
+static void fill_silent_address(int ret_fds[2])
+{
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(server_port)};
+
+	inet_pton(AF_INET, "127.0.0.3", &address.sin_addr);
+	for (size_t i = 0; i < 2; i++)
+		ret_fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(ret_fds[0], (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(listen(ret_fds[0], 0), 0);
+	assert_int_equal(connect(ret_fds[1], (struct sockaddr *)&address, sizeof(address)), 0);
+}
+
+/* However many clients find out at once, or later, that an address does not answer. */
+static void test_address_that_is_silent_is_passed_over_once(void **state)
+{
+	int client_fds[4], silent_fds[2];
+
+	(void)state;
+	listen_first();
+	fill_silent_address(silent_fds);
+	names = (struct names){
+		.addresses = {"127.0.0.3", "127.0.0.1"}, .port = server_port, .gate_fd = -1};
+	begin_unanswered();
+	wait_answer();
+	client_fds[0] = connect_with(NULL);
+	client_fds[1] = connect_with(NULL);
+	talk_later(1000);
+	client_fds[2] = connect_with(NULL);
+	talk_later(CONNECT_MS - 1000);
+	assert_int_equal(redirect.n_failed, 2);
+	wait_answer();
+	assert_int_equal(redirect.first, 1);
+	talk_later(1000);
+	assert_int_equal(redirect.n_failed, 3);
+	wait_answer();
+	client_fds[3] = connect_with(NULL);
+	close(accept_one());
+	assert_int_equal(redirect.first, 1);
+	for (size_t i = 0; i < 4; i++)
+		close(client_fds[i]);
+	close(silent_fds[0]);
+	close(silent_fds[1]);
+	end();
+}
+
+static void test_shortage_in_the_middle_is_told(void **state)
+{
+	struct rlimit limit, none;
+	int client_fd, server_fd;
+
+	(void)state;
+	begin();
+	client_fd = connect_with(NULL);
+	talk_until_quiet();
+	server_fd = accept_one();
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	none = (struct rlimit){.rlim_cur = 3, .rlim_max = limit.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	talk_send(client_fd, "x");
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	assert_int_equal(redirect.n_failed, 1);
+	assert_said("usher-test: test: cannot go on with a client of far:service: Too many open "
+		    "files\n");
+	close(client_fd);
+	close(server_fd);
+	end();
+}
+
 static void test_silent_client_has_no_pipe(void **state)
 {
-	int client_fds[20];
+	int client_fds[20], server_fds[20];
 	size_t before;
 
 	(void)state;
 	begin();
+	wait_for_threads();
 	before = test_count_fds();
 	for (size_t i = 0; i < 20; i++) {
 		client_fds[i] = connect_with(NULL);
-		talk_until_quiet();
+		server_fds[i] = accept_one();
 		talk_send(client_fds[i], "x");
+		assert_server_gets(server_fds[i], "x");
 	}
-	/* the test's end, the client's, the server's; one pipe that all have used */
-	assert_int_equal(test_count_fds(), before + 3 * 20 + 2);
-	for (size_t i = 0; i < 20; i++)
+	/* both ends of the client and of the server; one pipe that all have used */
+	assert_int_equal(test_count_fds(), before + 4 * 20 + 2);
+	for (size_t i = 0; i < 20; i++) {
 		close(client_fds[i]);
+		close(server_fds[i]);
+	}
 	end();
 }
 
@@ -445,7 +550,7 @@ static void test_status_has_the_counters(void **state)
 	talk_until_quiet();
 	assert_server_gets(server_fd, "four");
 	close(server_fd);
-	talk_until_quiet();
+	talk_until(is_empty);
 	talk_later(TALLY_MS);
 	assert_string_equal(
 		stub.status, "0 clients; 1 served, 0 failed, 0 idle; 4 bytes in, 0 bytes out");
@@ -466,6 +571,8 @@ int main(void)
 		check_test(test_name_is_asked_again_when_no_address_answers),
 		check_test(test_name_is_not_asked_more_than_once_a_second),
 		check_test(test_next_address_is_tried_and_remembered),
+		check_test(test_address_that_is_silent_is_passed_over_once),
+		check_test(test_shortage_in_the_middle_is_told),
 		check_test(test_silent_client_has_no_pipe),
 		check_test(test_status_has_the_counters),
 	};
