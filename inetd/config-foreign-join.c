@@ -131,6 +131,16 @@ static const struct config_service *find_name(
 	return NULL;
 }
 
+/* What is disabled in usher.conf, as its examples are, does not keep out what these files offer. */
+static bool gives_way(const struct config_service *own, const struct config_foreign *foreign)
+{
+	const struct config_service *other = NULL;
+
+	if (own->is_disabled)
+		other = find_name(foreign->services, foreign->n_services, own->name);
+	return other && !other->is_disabled;
+}
+
 /* Leave out those whose name is taken: config_check() would not know who had it first. */
 static void leave_twins_out(struct config_foreign *foreign, const struct config *config,
 	struct config_service *const *own, size_t n_own, struct config_errors *errors)
@@ -140,6 +150,8 @@ static void leave_twins_out(struct config_foreign *foreign, const struct config 
 		const struct config_service *first = find_name(own, n_own, service->name);
 		char *line;
 
+		if (first && gives_way(first, foreign))
+			first = NULL;
 		if (!first)
 			first = find_name(foreign->services, i, service->name);
 		if (!first) {
@@ -159,22 +171,32 @@ static void leave_twins_out(struct config_foreign *foreign, const struct config 
 static bool put_together(struct config *config, struct config_service *const *own, size_t n_own,
 	const struct config_foreign *foreign)
 {
-	size_t n = n_own + foreign->n_services;
-	struct config_service **services = calloc(n + 1, sizeof(struct config_service *));
+	size_t max = n_own + foreign->n_services, n = 0;
+	struct config_service **services = calloc(max + 1, sizeof(struct config_service *));
 
 	if (!services)
 		return false;
-	for (size_t i = 0; i < n; i++)
-		services[i] = i < n_own ? own[i] : foreign->services[i - n_own];
+	for (size_t i = 0; i < n_own; i++)
+		if (!gives_way(own[i], foreign))
+			services[n++] = own[i];
+	for (size_t i = 0; i < foreign->n_services; i++)
+		services[n++] = foreign->services[i];
 	free(config->services);
 	config->services = services;
 	config->n_services = n;
 	return true;
 }
 
-/* They are the configuration's now. */
-static void hand_over(struct config_foreign *foreign)
+/* They are the configuration's now, in the place of those that give way. */
+static void hand_over(struct config_foreign *foreign, struct config_service **own, size_t n_own)
 {
+	for (size_t i = 0; i < n_own; i++) {
+		if (!gives_way(own[i], foreign))
+			continue;
+		config_service_done(own[i]);
+		free(own[i]);
+	}
+	free(own);
 	free(foreign->services);
 	foreign->services = NULL;
 	foreign->n_services = 0;
@@ -222,8 +244,7 @@ void config_foreign_join(struct config_foreign *foreign, struct config *config, 
 	config->services = NULL;
 	leave_twins_out(foreign, config, own, n_own, errors);
 	if (join(foreign, config, fd_limit, own, n_own, errors)) {
-		hand_over(foreign);
-		free(own);
+		hand_over(foreign, own, n_own);
 		return;
 	}
 	errors->is_out_of_memory = true;

@@ -139,7 +139,8 @@ static void take_assignment(const struct config *config, struct config_draft *dr
 		config_draft_take(draft, key, assignment->texts[i], place, i > 0, errors);
 }
 
-/* Warn of what were errors, had they been in usher.conf; warnings stay such. */
+/* Warn of what were errors, had they been in usher.conf; warnings stay such. What is wrong with a
+ * name of services(5) is found at both of its addresses, and said once. */
 static void soften(const struct config *config, struct config_errors *errors,
 	const struct config_errors *found, const char *name)
 {
@@ -147,7 +148,8 @@ static void soften(const struct config *config, struct config_errors *errors,
 	for (size_t i = 0; i < found->n_warnings; i++)
 		config_foreign_warn(config, found->warnings[i], NULL, errors);
 	for (size_t i = 0; i < found->n_lines; i++)
-		config_foreign_warn(config, found->lines[i], name, errors);
+		if (i == 0 || strcmp(found->lines[i], found->lines[i - 1]) != 0)
+			config_foreign_warn(config, found->lines[i], name, errors);
 }
 
 static void keep_service(

@@ -105,7 +105,7 @@ static void test_defaults_hold_for_them(void **state)
 static void test_wrong_line_costs_that_line(void **state)
 {
 	(void)state;
-	write_config("i.conf", "x\n" LINE("cat", 701) "no-such-service stream tcp4 nowait root "
+	write_config("i.conf", "x\n" LINE("cat", 701) "no-such-service stream tcp nowait root "
 						      "/bin/cat\n"
 						      "702 stream tcp4 nowait no-such-user "
 						      "/bin/cat\n");
@@ -137,6 +137,28 @@ static void test_name_that_is_taken_costs_the_foreign_service(void **state)
 		"'701' is left out\n"
 		"d/701:1: service '701' is given a second time, the first is at c.conf:2; service "
 		"'701' is left out\n");
+}
+
+static void test_disabled_service_gives_way(void **state)
+{
+	struct config *config;
+
+	(void)state;
+	write_config("i.conf", LINE("cat", 701) LINE("cat", 702) LINE("cat", 703));
+	write_config("d/701", SECTION("701", 704));
+	config = load("inetd_conf('i.conf')\nxinetd_d(d)\n"
+		      "service 701 { disable = true listen = 'tcp:127.0.0.1:701' }\n"
+		      "service 702 { disable = true listen = 'tcp:702' }\n"
+		      "service own { listen = 'tcp:127.0.0.1:702' providers { forward = '702' } }",
+		"701 702 703 own ",
+		"d/701:1: service '701' is given a second time, the first is at i.conf:1; service "
+		"'701' is left out\n"
+		"i.conf:2: service '702' listens on tcp:0.0.0.0:702, which service 'own' has as "
+		"tcp:127.0.0.1:702 at c.conf:5; service '702' is left out\n");
+	assert_false(config_find_service(config, "701")->is_disabled);
+	assert_string_equal(config_find_service(config, "701")->file, "i.conf");
+	assert_true(config_find_service(config, "702")->is_disabled); /* nobody has its place */
+	config_free(config);
 }
 
 static void test_service_that_is_left_out_is_forgotten(void **state)
@@ -238,6 +260,7 @@ int main(void)
 		check_clean(test_wrong_line_costs_that_line),
 		check_clean(test_conflict_costs_the_foreign_service),
 		check_clean(test_name_that_is_taken_costs_the_foreign_service),
+		check_clean(test_disabled_service_gives_way),
 		check_clean(test_service_that_is_left_out_is_forgotten),
 		check_clean(test_what_disabled_services_lack_is_not_told),
 		check_clean(test_usher_conf_stays_strict),
