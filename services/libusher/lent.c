@@ -28,27 +28,37 @@ static struct lent_socket make_socket(const struct wire_listener *listener, int 
 	return made;
 }
 
-/* The same socket was lent before: the application may go on with the descriptor that it has. */
+/* The descriptor that the same socket has already, or NULL. */
+static int *find_descriptor(struct lent *lent, uint64_t cookie)
+{
+	for (size_t i = 0; i < lent->n; i++)
+		if (lent->sockets[i].shown.fd >= 0 && lent->sockets[i].cookie == cookie)
+			return &lent->sockets[i].shown.fd;
+	for (size_t i = 0; i < lent->n_former; i++)
+		if (lent->former[i].fd >= 0 && lent->former[i].cookie == cookie)
+			return &lent->former[i].fd;
+	return NULL;
+}
+
+/*
+ * The same socket was lent before: the application may go on with the descriptor that it has. Of
+ * more than one message can carry the later ones look as if they were lent no more for a moment.
+ */
 static void keep_descriptor(struct lent *lent, struct lent_socket *made)
 {
-	if (made->cookie == 0)
-		return;
-	for (size_t i = 0; i < lent->n; i++) {
-		struct usher_lent *old = &lent->sockets[i].shown;
+	int *old_fd = made->cookie != 0 ? find_descriptor(lent, made->cookie) : NULL;
 
-		if (old->fd < 0 || lent->sockets[i].cookie != made->cookie)
-			continue;
-		close_fd(made->shown.fd);
-		made->shown.fd = take_fd(&old->fd);
+	if (!old_fd)
 		return;
-	}
+	close_fd(made->shown.fd);
+	made->shown.fd = take_fd(old_fd);
 }
 
 /* Room among the former ones for those that are lent now, and for `n` more: retire() can't fail. */
 static int reserve_former(struct lent *lent, size_t n)
 {
 	size_t n_room = lent->n_former + lent->n + n;
-	int *former = reallocarray(lent->former, n_room + 1, sizeof(*former));
+	struct lent_former *former = reallocarray(lent->former, n_room + 1, sizeof(*former));
 
 	if (!former)
 		return -ENOMEM;
@@ -63,7 +73,8 @@ static void retire(struct lent *lent)
 		int fd = take_fd(&lent->sockets[i].shown.fd);
 
 		if (fd >= 0)
-			lent->former[lent->n_former++] = fd;
+			lent->former[lent->n_former++] =
+				(struct lent_former){.fd = fd, .cookie = lent->sockets[i].cookie};
 	}
 	lent->n = 0;
 }
@@ -123,7 +134,7 @@ void lent_clear(struct lent *lent)
 static void close_former(struct lent *lent)
 {
 	while (lent->n_former > 0)
-		close_fd(lent->former[--lent->n_former]);
+		close_fd(lent->former[--lent->n_former].fd);
 }
 
 void lent_close_former(struct lent *lent)

@@ -19,10 +19,16 @@ struct lent_socket {
 	uint64_t cookie; /* names the socket, whatever its descriptor; 0: the kernel can't tell */
 };
 
+/* One that is lent no more. */
+struct lent_former {
+	int fd;
+	uint64_t cookie;
+};
+
 struct lent {
 	struct lent_socket *sockets;
 	size_t n;
-	int *former; /* were lent until the last change */
+	struct lent_former *former; /* not closed yet */
 	size_t n_former;
 	bool is_changed; /* and the application was not told yet */
 };
@@ -32,7 +38,8 @@ void lent_done(struct lent *lent);
 
 /*
  * These `n` sockets are lent now: besides the others if `is_more`, else instead of them. `fds` are
- * taken, also on failure. A socket that was lent before keeps its descriptor. Nothing changes if
+ * taken, also on failure. A socket that was lent before, and is not closed yet, keeps its
+ * descriptor. Nothing changes if
  * none was lent and none is. Returns 0, -EPROTO (more than WIRE_MAX_LISTENERS) or -ENOMEM, with
  * everything as it was.
  */

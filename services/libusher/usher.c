@@ -279,13 +279,14 @@ static int accept_now(struct usher *u, struct usher_connection *ret, int flags)
 	int r = 1;
 
 	lock(u);
-	lent_close_former(&u->lent);
 	while (r > 0 && !registration_has_news(u))
 		r = registration_step(u);
 	if (r > 0)
 		r = take_news(u, ret, flags);
 	else if (r == 0)
 		r = -EAGAIN;
+	if (r != USHER_LENT) /* now it is known that no more of them follow */
+		lent_close_former(&u->lent);
 	if (r < 0 || !(u->flags & USHER_NONBLOCK)) /* other threads would be woken in vain */
 		u->had_news = false;
 	unlock(u);

@@ -301,6 +301,27 @@ static void test_more_come_to_those_that_are_lent(void **state)
 	close_sockets(MOST);
 }
 
+/* All again, in two messages: the later ones are not lent no more in between. */
+static void test_more_than_one_message_has_keep_their_descriptors(void **state)
+{
+	struct usher *u = new_with(MOST);
+	int fd = shown_fd(u, MOST - 1);
+
+	(void)state;
+	assert_int_equal(fcntl(fd, F_SETFD, 0), 0); /* a mark that another one would not have */
+	lend(0, 0, 2);
+	lend(WIRE_LISTENERS_MORE, 2, MOST - 2);
+	assert_told(u);
+	assert_told(u);
+	assert_nothing_to_accept(u);
+	assert_int_equal(shown_fd(u, MOST - 1), fd);
+	assert_int_equal(fcntl(fd, F_GETFD), 0);
+	assert_int_equal(fcntl(fd, F_SETFD, FD_CLOEXEC), 0);
+	assert_lent(u, 0, MOST);
+	usher_free(u);
+	close_sockets(MOST);
+}
+
 static void test_there_is_a_limit_to_what_is_taken(void **state)
 {
 	struct usher *u = new_with(MOST);
@@ -596,6 +617,7 @@ int main(void)
 		check_fake(test_a_socket_that_is_lent_again_keeps_its_descriptor),
 		check_fake(test_nothing_is_lent_any_more),
 		check_fake(test_more_come_to_those_that_are_lent),
+		check_fake(test_more_than_one_message_has_keep_their_descriptors),
 		check_fake(test_there_is_a_limit_to_what_is_taken),
 		check_fake(test_a_lent_socket_and_connections_come_together),
 		check_fake(test_lent_sockets_need_no_credit),
