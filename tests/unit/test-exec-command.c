@@ -4,7 +4,6 @@
 #include "borrowed.h"
 #include "command.h"
 #include "environment.h"
-#include "run.h"
 #include "test.h"
 
 #include <arpa/inet.h>
@@ -16,8 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define PATH "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -341,56 +339,6 @@ static void test_what_is_no_document_is_refused(void **state)
 	assert_int_equal(parse("'instances': 0", &commands, why), -EINVAL);
 }
 
-/* Runs. */
-
-static unsigned int n_started;
-
-static void on_started(struct run *run, int error, enum child_step step, void *userdata)
-{
-	(void)run, (void)step, (void)userdata;
-	assert_int_equal(error, 0);
-	n_started++;
-}
-
-static void on_ended(struct run *run, bool is_success, void *userdata)
-{
-	(void)run, (void)is_success, (void)userdata;
-	fail();
-}
-
-/* The loop is over before it is known that the program runs: it is not ended for that. */
-static void test_a_program_that_starts_at_the_very_end_is_left_alone(void **state)
-{
-	static const struct run_events events = {on_started, on_ended};
-	struct commands commands;
-	struct command *command = parse_right("", &commands);
-	struct spawner *spawner;
-	struct run *run;
-	sd_event *event;
-	char byte = 'x';
-	int fds[2], pid;
-
-	(void)state;
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-	assert_int_equal(sd_event_new(&event), 0);
-	assert_int_equal(spawner_new(&spawner, event, 1), 0);
-	assert_int_equal(run_new(&run, event, spawner, command, fds[1], NULL, &events, NULL), 0);
-	assert_int_equal(sd_event_exit(event, 0), 0);
-	assert_int_equal(sd_event_loop(event), 0);
-	spawner_free(spawner);
-	assert_int_equal(n_started, 1);
-	pid = run->pid;
-	run_free(run);
-	close(fds[1]);
-	assert_int_equal(write(fds[0], "a", 1), 1);
-	assert_int_equal(read(fds[0], &byte, 1), 1);
-	assert_int_equal(byte, 'a');
-	close(fds[0]);
-	assert_int_equal(waitpid(pid, NULL, 0), pid);
-	sd_event_unref(event);
-	commands_done(&commands);
-}
-
 /* Environment. */
 
 static struct sockaddr_storage make_address(const char *host, in_port_t port, socklen_t *ret_length)
@@ -516,7 +464,6 @@ int main(void)
 		check_test_if(test_is_root(), test_identity_of_a_user),
 		check_test_if(test_is_root(), test_without_root),
 		check_test(test_what_is_no_document_is_refused),
-		check_test(test_a_program_that_starts_at_the_very_end_is_left_alone),
 		check_test(test_variables_of_connections),
 		check_test(test_variables_of_others),
 		check_test(test_addresses_for_the_log),
