@@ -77,7 +77,7 @@ void child_init(void)
 
 int child_stack_new(struct child_stack **ret)
 {
-	struct child_stack *stack = malloc(sizeof(*stack));
+	struct child_stack *stack = calloc(1, sizeof(*stack));
 	int r = 0;
 
 	if (!stack)

@@ -53,18 +53,6 @@ class Exec(harness.UsherTest):
         process.log = self.program_logs[-1]
         return process
 
-    def start_settled_exec(self):
-        """One that has read the configuration for the second time, because it hears of reloads now."""
-        reads = self.folder / "reads"
-        wrapper = self.folder / "usherd"
-        wrapper.write_text(f'#!/bin/sh\necho read >>{reads}\nexec {harness.USHERD} "$@"\n')
-        wrapper.chmod(0o755)
-        process = self.start_exec("-u", wrapper)
-        self.usherd.wait_until(
-            lambda: reads.exists() and reads.read_text().count("\n") == 2 and not self.children(process),
-            "two looks at the configuration")
-        return process
-
     @staticmethod
     def children(process):
         """Of all threads of an usher-exec, zombies too."""
