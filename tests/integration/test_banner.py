@@ -57,7 +57,10 @@ class Banner(harness.UsherTest):
         self.begin(f"closed={self.file}", f"hello+echo={other}")
         self.start_program(self.usherd, harness.USHER_BASIC, "echo")
         self.assertEqual(network.read_all(self.client("closed")), TEXT)
-        self.assertEqual(network.read_exactly(self.client("hello"), 8), b"Hello!\r\n")
+        client = self.client("hello")
+        self.assertEqual(network.read_exactly(client, 8), b"Hello!\r\n")
+        client.sendall(b"x")
+        self.assertEqual(network.read_exactly(client, 1), b"x")
 
     def test_changed_file_is_sent(self):
         self.begin(f"closed={self.file}")
