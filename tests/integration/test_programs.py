@@ -204,15 +204,16 @@ service {key} {{
         names = ("one", "two")
         for name in names:
             (folder / name).write_text(name * 1000)
+        self.endings.callback(self.end_tftpd)  # after usher-exec, or that starts the next one
         self.begin("tftp", "in.tftpd", "--secure", folder, listen="udp:127.0.0.1:69")
-        self.addCleanup(self.end_tftpd)
         texts = self.read_tftp([self.begin_tftp(name) for name in names])
         self.assertEqual(texts, [name.encode() * 1000 for name in names])
 
     def end_tftpd(self):
         """It waits a quarter of an hour for more clients, and outlives usher-exec."""
-        for pid in re.findall(r"started pid=(\d+)", self.program_logs[-1].read_text()):
-            processes.end_pid(int(pid))
+        for log in self.program_logs:
+            for pid in re.findall(r"started pid=(\d+)", log.read_text()):
+                processes.end_pid(int(pid))
 
     def begin_telnetd(self):
         telnet = self.fetched("telnet")
