@@ -102,6 +102,7 @@ static void fail(struct service_pass *sp, int error)
 	if (sp->state == RECEIVER_LEFT)
 		return;
 	sp->state = pass_is_full(error) ? RECEIVER_FULL : RECEIVER_ABSENT;
+	sp->is_reached = sp->is_reached && sp->state == RECEIVER_FULL;
 	service_pass_log_failure(sp, error);
 	retry_later(sp);
 }
@@ -126,6 +127,7 @@ static int try_again(struct service_pass *sp)
 		return fd;
 	close_fd(sp->channel_fd);
 	sp->channel_fd = fd;
+	sp->is_reached = true;
 	return 0;
 }
 
@@ -267,7 +269,9 @@ void service_pass_give(struct service *s, struct handoff *h)
 		r = send_one(sp, place);
 	if (r < 0)
 		fail(sp, r);
-	if (!place->pass)
+	if (place->pass)
+		sp->is_reached = true;
+	else
 		sp->has_failed = true;
 }
 
@@ -346,6 +350,7 @@ static int begin(struct service_pass *sp, const struct config_pass *receiver)
 	sp->receiver.path = path;
 	sp->channel_fd = close_fd(sp->channel_fd);
 	sp->state = RECEIVER_READY;
+	sp->is_reached = false;
 	sp->retry_usec = RETRY_MIN_USEC;
 	sp->logged = (struct service_pass_log){0};
 	sp->is_to_be_opened = true;

@@ -35,6 +35,7 @@ struct service_pass {
 	struct service *service;
 	struct config_pass receiver; /* `path` is its own */
 	enum receiver_state state;
+	bool is_reached;      /* since it was last absent: somebody has been there */
 	bool is_to_be_opened; /* when the service settles next */
 	bool has_failed;      /* somebody's connection could not be sent in this turn */
 	int channel_fd;	      /* connected already, for the next one; or -EBADF */
