@@ -4,7 +4,6 @@
 #include "fd.h"
 
 #include <arpa/inet.h>
-#include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -52,14 +51,6 @@ void check_data(const struct peer *p, const char *bytes)
 {
 	assert_int_equal(p->received.size, sizeof(struct wire_forwarded) + strlen(bytes));
 	assert_memory_equal(heard.forwarded.data, bytes, strlen(bytes));
-}
-
-void check_was_reset(const struct world *w, size_t i)
-{
-	char byte;
-
-	assert_int_equal(recv(w->clients[i], &byte, 1, 0), -1);
-	assert_int_equal(errno, ECONNRESET);
 }
 
 void forward_as_from(struct peer *p, uint64_t id, const char *address)

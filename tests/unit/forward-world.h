@@ -9,8 +9,6 @@
 
 #include "service-world.h"
 
-#define ANY_PORT "tcp:127.0.0.1:0"
-
 /* As begin(); and that the service is open, on a port of its own. */
 void begin_forwarding(struct world *w);
 void open_forwarding(struct world *w);
@@ -26,6 +24,3 @@ void forward_as_from(struct peer *p, uint64_t id, const char *address);
 /* Hear FORWARDED, of this client; and look at the bytes of the message that was heard. */
 void expect_forwarded(struct peer *p, const char *letter);
 void check_data(const struct peer *p, const char *bytes);
-
-/* The client has been reset. */
-void check_was_reset(const struct world *w, size_t i);

@@ -15,7 +15,7 @@ static void check_refused(struct world *w, const char *why)
 {
 	turn_until(service_n_forwards_refused(w->service) == 1);
 	(void)turn_while_ready();
-	check_was_reset(w, 0);
+	check_was_reset(w->clients[0]);
 	assert_int_equal(n_logged(why), 1);
 	assert_int_equal(w->service->n_forwarded_bytes, 0);
 	assert_int_equal(totals_of(w)->n_forwarded, 1);
@@ -135,7 +135,7 @@ static void test_more_bytes_than_a_service_may_hold(void **state)
 	forward(&p, p.last_id, "other", "xy");
 	turn_until(service_n_forwards_refused(w.service) == 1);
 	assert_int_equal(n_logged("holds 16 MiB of forwarded bytes already"), 1);
-	check_was_reset(&w, 0);
+	check_was_reset(w.clients[0]);
 	assert_int_equal(w.service->n_forwarded_bytes, (16u << 20) - 1);
 	leave(&p);
 	end(&w);
@@ -227,7 +227,7 @@ static void test_a_circle_ends(void **state)
 	forward(&p, p.last_id, "other", "");
 	turn_until(service_n_forwards_refused(w.service) == 1);
 	assert_int_equal(n_logged("it goes in a circle"), 1);
-	check_was_reset(&w, 0);
+	check_was_reset(w.clients[0]);
 	leave(&p);
 	end(&w);
 }
