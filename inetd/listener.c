@@ -122,11 +122,17 @@ int listener_adopt(struct listener **ret, sd_event *event, const struct address 
 	return 0;
 }
 
-/* The end of the socket, at once: the service manager closes its copy only when it reads that. */
+/*
+ * The end of the socket, at once: the service manager closes its copy only when it reads that.
+ * Not of datagrams: the kernel frees their port with the last copy and no sooner, so it would only
+ * hurt a program that was lent it and still answers. Shut down, it can be read without end.
+ */
 static void end_socket(struct listener *l)
 {
 	if (l->bound.sockaddr.sa_family == AF_UNIX)
 		unixsocket_unlink(listener_unix_path(&l->bound), &l->file);
+	if (is_datagram(l))
+		return;
 	(void)listener_set_option(
 		l->fd, SOL_SOCKET, SO_REUSEADDR, true); /* for who binds it next */
 	(void)shutdown(l->fd, SHUT_RDWR);

@@ -68,7 +68,8 @@ int listener_adopt(struct listener **ret, sd_event *event, const struct address 
 
 /*
  * Closes the socket, and unlinks its path if that is still its own, unless the socket goes on
- * living in the service manager's store (fdstore_remove()). NULL is allowed. Returns NULL.
+ * living in the service manager's store (fdstore_remove()). Nobody connects any more, whoever else
+ * has a copy; one of datagrams is left to who has one. NULL is allowed. Returns NULL.
  */
 struct listener *listener_free(struct listener *l);
 

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -428,6 +429,33 @@ static void test_the_end_of_usherd_takes_back_what_nobody_keeps(void **state)
 	expect_end(&b.peer);
 }
 
+/* A program of inetd's kind ends by itself, when it has heard nothing for a while. */
+static void test_who_goes_on_with_datagrams_is_left_alone(void **state)
+{
+	struct pollfd hung_up = {.events = POLLRDHUP};
+	int is_shared = 1;
+	socklen_t size = sizeof(is_shared);
+	struct borrower b;
+	struct world w;
+	int kept_fd;
+
+	(void)state;
+	begin(&w);
+	open_service_on(&w, UDP);
+	borrow(&w, &b, 1);
+	kept_fd = fcntl(b.fds[0], F_DUPFD_CLOEXEC, 0);
+	send_letter(&w, 'a');
+	end(&w);
+	expect_lent(&b, 0);
+	hung_up.fd = kept_fd;
+	assert_int_equal(poll(&hung_up, 1, 0), 0);
+	assert_int_equal(take_letter(kept_fd), 'a');
+	assert_int_equal(getsockopt(kept_fd, SOL_SOCKET, SO_REUSEADDR, &is_shared, &size), 0);
+	assert_int_equal(is_shared, 0); /* or a stranger could bind its port besides */
+	close_fd(kept_fd);
+	expect_end(&b.peer);
+}
+
 static void test_what_clients_meet_while_nobody_borrows(void **state)
 {
 	struct borrower b;
@@ -624,6 +652,7 @@ int main(void)
 		check_loop_test(test_a_pause_takes_them_back),
 		check_loop_test(test_the_end_of_the_service_takes_them_back_first),
 		check_loop_test(test_the_end_of_usherd_takes_back_what_nobody_keeps),
+		check_loop_test(test_who_goes_on_with_datagrams_is_left_alone),
 		check_loop_test(test_what_clients_meet_while_nobody_borrows),
 		check_loop_test(test_a_channel_that_is_full_is_told_later),
 		check_loop_test(test_a_socket_that_was_shut_down_listens_again),
