@@ -24,6 +24,9 @@
 #include <sys/resource.h>
 #include <sys/un.h>
 
+/* More than a socket can hold, unless somebody sends without end. */
+#define MAX_DISCARDED 100000
+
 struct listener {
 	int fd;
 	enum listener_state state;
@@ -35,7 +38,7 @@ struct listener {
 	int backlog;
 	int fd_ceiling;		   /* from here on descriptors are in reserve */
 	struct acceptor *acceptor; /* NULL: of datagrams */
-	bool is_deferred;
+	bool is_deferred, is_screened;
 	listener_on_connections on_connections;
 	void *userdata;
 };
@@ -202,6 +205,39 @@ int listener_set_filter(const struct listener *l, const struct sock_filter *prog
 			       : 0;
 	(void)listener_set_option(l->fd, SOL_SOCKET, SO_DETACH_FILTER, 0); /* or there is none */
 	return 0;
+}
+
+bool listener_has_filter(const struct listener *l)
+{
+	socklen_t n = 0; /* instructions, of which none is wanted */
+
+	return getsockopt(l->fd, SOL_SOCKET, SO_GET_FILTER, NULL, &n) < 0 || n > 0;
+}
+
+void listener_set_screened(struct listener *l, bool is_screened)
+{
+	l->is_screened = is_screened;
+}
+
+bool listener_is_screened(const struct listener *l)
+{
+	return l->is_screened;
+}
+
+/* Not a byte of them is copied. */
+static void discard_datagrams(int fd)
+{
+	for (int i = 0; i < MAX_DISCARDED && recv(fd, NULL, 0, MSG_DONTWAIT) >= 0; i++)
+		;
+}
+
+int listener_empty(struct listener *l)
+{
+	if (is_datagram(l)) {
+		discard_datagrams(l->fd);
+		return 0;
+	}
+	return shutdown(l->fd, SHUT_RD) < 0 ? -errno : listen_again(l);
 }
 
 int listener_accept(struct listener *l, int *ret_fd, struct wire_address *ret_peer)

@@ -103,6 +103,23 @@ int listener_set_options(struct listener *l, const struct config_socket *options
  */
 int listener_set_filter(const struct listener *l, const struct sock_filter *program, size_t n);
 
+/* Is a program attached? */
+bool listener_has_filter(const struct listener *l);
+
+/*
+ * Was everybody who waits in the socket let in by the kernel, as the rules of his time were? The
+ * owner's to say; a new listener is not.
+ */
+void listener_set_screened(struct listener *l, bool is_screened);
+bool listener_is_screened(const struct listener *l);
+
+/*
+ * Have nobody wait any more: datagrams are thrown away unread, clients are refused, or reset if
+ * they were let into the backlog already. Returns 0 or the negative errno of listen(2): then it
+ * does not listen.
+ */
+int listener_empty(struct listener *l);
+
 /*
  * Accept one connection, not of datagrams: acceptor_accept() and its errors, with the client's
  * address in the form of the wire.

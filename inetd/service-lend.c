@@ -196,6 +196,7 @@ void service_lend(struct service *s)
 
 		if (p != s->borrower)
 			change_borrower(s, p);
+		service_screen(s);
 		tell(s);
 	}
 	intake_set_lending(s->intake, wanted_lending(s));

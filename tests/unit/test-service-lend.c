@@ -12,6 +12,7 @@
 #include <linux/filter.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #define UDP "udp:127.0.0.1:0"
@@ -633,6 +634,128 @@ static void test_what_cannot_be_repaired_is_said(void **state)
 	end(&w);
 }
 
+/* --- who has come before the rules were the kernel's --- */
+
+/* More than the kernel takes in one program. */
+static struct config_rule too_many_rules[5000];
+
+/* Keep out this address of 127.0.0.0/24, and `n` - 1 others. */
+static void keep_out(struct world *w, uint8_t last_byte, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		too_many_rules[i] = (struct config_rule){
+			.network = {AF_INET, 32,
+				{127, i == 0 ? 0 : 9, (uint8_t)(2 * i / 256),
+					(uint8_t)(i == 0 ? last_byte : 2 * i)}}};
+	w->config.admission.rules = too_many_rules;
+	w->config.admission.n_rules = n;
+	reconfigure(w, 0);
+}
+
+static void forget_rules(struct world *w)
+{
+	w->config.admission = (struct config_admission){0};
+	reconfigure(w, 0);
+}
+
+static void test_datagrams_that_nobody_was_asked_about_are_thrown_away(void **state)
+{
+	struct borrower b;
+	struct world w;
+
+	(void)state;
+	begin(&w);
+	open_service_on(&w, UDP);
+	borrow(&w, &b, 1);
+	keep_out(&w, 1, 5000);
+	assert_true(n_logged("the kernel does not carry out") > 0);
+	expect_lent(&b, 0);
+	send_letter(&w, 'a');
+	keep_out(&w, 1, 1);
+	expect_lent(&b, 1);
+	assert_int_equal(take_letter(b.fds[0]), 0);
+	keep_out(&w, 2, 1);
+	send_letter(&w, 'b');
+	keep_out(&w, 3, 1); /* who has come by other rules stays */
+	assert_int_equal(take_letter(b.fds[0]), 'b');
+	forget_rules(&w);
+	leave_with_all(&b);
+	end(&w);
+}
+
+static void test_who_waited_for_usherd_is_handed_over(void **state)
+{
+	struct borrower b;
+	struct world w;
+
+	(void)state;
+	begin(&w);
+	open_service_on(&w, TCP);
+	borrow(&w, &b, 0);
+	clients(&w, "ab");
+	w.config.deliver = CONFIG_DELIVER_LISTENER;
+	keep_out(&w, 2, 1);
+	expect(&b.peer, WIRE_WELCOME);
+	expect_lent(&b, 1);
+	assert_int_equal(accept_letter(b.fds[0]), 0);
+	assert_int_equal(n_logged("had not been asked about"), 1);
+	credit(&b.peer, 0, 2);
+	expect_connections(&b.peer, "ab");
+	clients(&w, "c");
+	assert_int_equal(accept_letter(b.fds[0]), 'c');
+	forget_rules(&w);
+	leave_with_all(&b);
+	end(&w);
+}
+
+/* As few as can be, so that accept4(2) fails. Returns how many there were. */
+static rlim_t take_descriptors_away(void)
+{
+	struct rlimit limit;
+	rlim_t n;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	n = limit.rlim_cur;
+	limit.rlim_cur = 0;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	return n;
+}
+
+static void give_descriptors_back(rlim_t n)
+{
+	struct rlimit limit;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	limit.rlim_cur = n;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+static void test_who_cannot_be_asked_is_reset(void **state)
+{
+	struct borrower b;
+	struct world w;
+	rlim_t n;
+	size_t i;
+
+	(void)state;
+	begin(&w);
+	open_service_on(&w, TCP);
+	borrow(&w, &b, 0);
+	i = client(&w, 'a');
+	w.config.deliver = CONFIG_DELIVER_LISTENER;
+	n = take_descriptors_away();
+	keep_out(&w, 2, 1);
+	give_descriptors_back(n);
+	assert_false(is_connected(&w, i));
+	expect(&b.peer, WIRE_WELCOME);
+	expect_lent(&b, 1);
+	clients(&w, "b");
+	assert_int_equal(accept_letter(b.fds[0]), 'b');
+	forget_rules(&w);
+	leave_with_all(&b);
+	end(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -661,6 +784,9 @@ int main(void)
 			test_a_connected_ipv6_socket_cannot_be_repaired_but_keeps_its_place),
 		check_loop_test(test_options_are_not_handed_on),
 		check_loop_test(test_what_cannot_be_repaired_is_said),
+		check_loop_test(test_datagrams_that_nobody_was_asked_about_are_thrown_away),
+		check_loop_test(test_who_waited_for_usherd_is_handed_over),
+		check_loop_test(test_who_cannot_be_asked_is_reset),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
