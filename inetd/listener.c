@@ -15,6 +15,7 @@
 #include "unixsocket.h"
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <linux/filter.h>
 #include <netinet/tcp.h>
@@ -39,6 +40,7 @@ struct listener {
 	int fd_ceiling;		   /* from here on descriptors are in reserve */
 	struct acceptor *acceptor; /* NULL: of datagrams */
 	bool is_deferred, is_screened;
+	bool may_block; /* somebody else may have made it so */
 	listener_on_connections on_connections;
 	void *userdata;
 };
@@ -114,6 +116,7 @@ int listener_adopt(struct listener **ret, sd_event *event, const struct address 
 
 	if (r < 0)
 		return r;
+	l->may_block = true;
 	l->store_number = inherited->number;
 	memcpy(l->store_service, inherited->service, sizeof(l->store_service));
 	r = listen_again(l);
@@ -282,10 +285,13 @@ int listener_set_state(struct listener *l, enum listener_state state)
 		r = refuse(l);
 	else if (l->state == LISTENER_REFUSING)
 		r = listen_again(l);
+	if (state == LISTENER_OPEN && l->may_block)
+		listener_forbid_blocking(l);
 	if (r >= 0 && l->acceptor)
 		r = acceptor_set_paused(l->acceptor, state != LISTENER_OPEN);
 	if (r >= 0)
 		l->state = state;
+	l->may_block |= state == LISTENER_LENT;
 	return r;
 }
 
@@ -313,6 +319,12 @@ uint32_t listener_n_waiting(const struct listener *l)
 	if (getsockopt(l->fd, IPPROTO_TCP, TCP_INFO, &info, &size) < 0)
 		return UINT32_MAX;
 	return info.tcpi_unacked;
+}
+
+void listener_forbid_blocking(struct listener *l)
+{
+	(void)fcntl(l->fd, F_SETFL, O_NONBLOCK);
+	l->may_block = false;
 }
 
 void listener_set_deferred(struct listener *l, bool is_deferred)

@@ -142,6 +142,13 @@ int listener_set_state(struct listener *l, enum listener_state state);
  */
 uint32_t listener_n_waiting(const struct listener *l);
 
+/*
+ * Make it non-blocking: at once for all who have the socket, and who may have made it otherwise. An
+ * open one is, but what is lent, or an earlier usherd has left, is not touched, because a program
+ * may be using it.
+ */
+void listener_forbid_blocking(struct listener *l);
+
 /* Leave clients in the backlog for a moment although it is open, or no more. */
 void listener_set_deferred(struct listener *l, bool is_deferred);
 bool listener_is_deferred(const struct listener *l);

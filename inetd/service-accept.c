@@ -215,6 +215,7 @@ uint32_t service_accept_all(struct service *s, struct listener *l)
 
 	if (max == UINT32_MAX)
 		max = (uint32_t)s->config.socket.backlog + 1;
+	listener_forbid_blocking(l); /* it is not open */
 	for (int fd; n < max && intake_accept(s->intake, l, &fd, &peer) >= 0; n++) {
 		source = 0;
 		if (!service_admit(s, l, fd, &peer, &source) || take_over(s, fd, l, &peer, source))

@@ -155,6 +155,17 @@ static void tell(struct service *s)
 		s->is_lending_new |= p->owes_listeners && provider_is_serving(p);
 }
 
+/* A program of who had them before may have begun after they were repaired. */
+static void forbid_blocking(const struct service *s)
+{
+	size_t n;
+	struct listener *const *listeners = intake_listeners(s->intake, &n);
+
+	for (size_t i = 0; i < n; i++)
+		if (intake_lends(s->intake, listeners[i]))
+			listener_forbid_blocking(listeners[i]);
+}
+
 static void change_borrower(struct service *s, struct provider *p)
 {
 	if (s->borrower) {
@@ -164,8 +175,10 @@ static void change_borrower(struct service *s, struct provider *p)
 			p = NULL;
 	}
 	s->borrower = p;
-	if (p)
-		provider_owe_listeners(p);
+	if (!p)
+		return;
+	forbid_blocking(s);
+	provider_owe_listeners(p);
 }
 
 /* Did anything happen that the borrower depends on? */

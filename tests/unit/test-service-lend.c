@@ -619,6 +619,56 @@ static void test_options_are_not_handed_on(void **state)
 	end(&w);
 }
 
+static bool is_blocking(int fd)
+{
+	return !(fcntl(fd, F_GETFL) & O_NONBLOCK);
+}
+
+/* As usher-exec does, when it has just started a program. */
+static void test_the_next_one_gets_it_non_blocking_in_any_case(void **state)
+{
+	struct borrower first, second;
+	struct world w;
+	int program_fd;
+
+	(void)state;
+	begin(&w);
+	open_service_on(&w, UDP);
+	borrow(&w, &first, 1);
+	program_fd = fcntl(first.fds[0], F_DUPFD_CLOEXEC, 0);
+	leave_with_all(&first);
+	assert_int_equal(fcntl(program_fd, F_SETFL, 0), 0);
+	borrow(&w, &second, 1);
+	assert_false(is_blocking(second.fds[0]));
+	assert_int_equal(fcntl(second.fds[0], F_SETFL, 0), 0);
+	reconfigure(&w, 0); /* nothing is new, and its program goes on */
+	expect_nothing(&second.peer);
+	assert_true(is_blocking(second.fds[0]));
+	close_fd(program_fd);
+	leave_with_all(&second);
+	end(&w);
+}
+
+/* usherd would wait in accept4(2), and everybody for usherd. */
+static void test_usherd_itself_has_it_non_blocking(void **state)
+{
+	struct borrower b;
+	struct world w;
+
+	(void)state;
+	begin_lending(&w, TCP);
+	borrow(&w, &b, 1);
+	assert_int_equal(fcntl(b.fds[0], F_SETFL, 0), 0);
+	w.config.deliver = CONFIG_DELIVER_CONNECTION;
+	reconfigure(&w, 0);
+	credit(&b.peer, 0, 1);
+	turn_while_ready();
+	assert_int_equal(listener_state(listener_of(&w)), LISTENER_OPEN);
+	assert_false(is_blocking(b.fds[0]));
+	leave_with_all(&b);
+	end(&w);
+}
+
 static void test_what_cannot_be_repaired_is_said(void **state)
 {
 	struct borrower b;
@@ -783,6 +833,8 @@ int main(void)
 		check_loop_test(
 			test_a_connected_ipv6_socket_cannot_be_repaired_but_keeps_its_place),
 		check_loop_test(test_options_are_not_handed_on),
+		check_loop_test(test_the_next_one_gets_it_non_blocking_in_any_case),
+		check_loop_test(test_usherd_itself_has_it_non_blocking),
 		check_loop_test(test_what_cannot_be_repaired_is_said),
 		check_loop_test(test_datagrams_that_nobody_was_asked_about_are_thrown_away),
 		check_loop_test(test_who_waited_for_usherd_is_handed_over),
