@@ -138,7 +138,8 @@ static void tell_borrower(const struct service *s)
 	if (make_loan(s, &loan) >= 0)
 		provider_lend(s->borrower, loan.listeners, loan.fds, loan.n);
 	if (!s->borrower->owes_listeners)
-		provider_log(s->borrower, LOG_INFO, "lent", "has %zu sockets lent to it", loan.n);
+		provider_log(s->borrower, LOG_INFO, "lent", "has %zu socket%s lent to it", loan.n,
+			loan.n == 1 ? "" : "s");
 	loan_done(&loan); /* without memory it stays owed, and is tried at the next event */
 }
 
