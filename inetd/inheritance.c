@@ -108,7 +108,8 @@ int inheritance_add(struct inheritance *inheritance, enum fdstore_kind kind, con
 	if (inheritance->n == inheritance->n_allocated && !add_room(inheritance))
 		return -ENOMEM;
 	(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
-	(void)fcntl(fd, F_SETFL, O_NONBLOCK);
+	if (kind != FDSTORE_LISTENER) /* somebody it is lent to may have it otherwise */
+		(void)fcntl(fd, F_SETFL, O_NONBLOCK);
 	fdstore_found(number);
 	entry_init(
 		&inheritance->entries[inheritance->n++], kind, service, number, take_fd(&owned_fd));
@@ -172,11 +173,14 @@ static void stop_listening(const struct entry *entry)
 	static const int yes = 1;
 	const char *path = path_of(&entry->address);
 
+	if (path)
+		unixsocket_unlink(path, &entry->file);
+	/* Datagrams are left to who may have been lent them, as by listener_free(). */
+	if (entry->kind == FDSTORE_LISTENER && entry->address.type == SOCK_DGRAM)
+		return;
 	/* Two sockets may share a port if both have this and one of them does not listen. */
 	(void)setsockopt(entry->fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
 	(void)shutdown(entry->fd, SHUT_RDWR);
-	if (path)
-		unixsocket_unlink(path, &entry->file);
 }
 
 static void end_entry(struct entry *entry)

@@ -30,8 +30,10 @@ int inheritance_from_manager(struct inheritance **ret);
 /* An empty one, to be filled with inheritance_add(). Returns 0 or -ENOMEM. */
 int inheritance_new(struct inheritance **ret);
 
-/* Takes `fd`, also on failure, and makes it close-on-exec and non-blocking. `service` is copied.
- * Returns 0 or -ENOMEM. */
+/*
+ * Takes `fd`, also on failure, and makes it close-on-exec, and non-blocking if it is no listener:
+ * those may be lent. `service` is copied. Returns 0 or -ENOMEM.
+ */
 int inheritance_add(struct inheritance *inheritance, enum fdstore_kind kind, const char *service,
 	uint32_t number, int fd);
 

@@ -15,6 +15,7 @@
 #include "unixsocket.h"
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <linux/filter.h>
 #include <netinet/tcp.h>
@@ -23,6 +24,9 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/un.h>
+
+/* More than a socket can hold, unless somebody sends without end. */
+#define MAX_DISCARDED 100000
 
 struct listener {
 	int fd;
@@ -35,7 +39,8 @@ struct listener {
 	int backlog;
 	int fd_ceiling;		   /* from here on descriptors are in reserve */
 	struct acceptor *acceptor; /* NULL: of datagrams */
-	bool is_deferred;
+	bool is_deferred, is_screened;
+	bool may_block; /* somebody else may have made it so */
 	listener_on_connections on_connections;
 	void *userdata;
 };
@@ -111,6 +116,7 @@ int listener_adopt(struct listener **ret, sd_event *event, const struct address 
 
 	if (r < 0)
 		return r;
+	l->may_block = true;
 	l->store_number = inherited->number;
 	memcpy(l->store_service, inherited->service, sizeof(l->store_service));
 	r = listen_again(l);
@@ -122,11 +128,17 @@ int listener_adopt(struct listener **ret, sd_event *event, const struct address 
 	return 0;
 }
 
-/* The end of the socket, at once: the service manager closes its copy only when it reads that. */
+/*
+ * The end of the socket, at once: the service manager closes its copy only when it reads that.
+ * Not of datagrams: the kernel frees their port with the last copy and no sooner, so it would only
+ * hurt a program that was lent it and still answers. Shut down, it can be read without end.
+ */
 static void end_socket(struct listener *l)
 {
 	if (l->bound.sockaddr.sa_family == AF_UNIX)
 		unixsocket_unlink(listener_unix_path(&l->bound), &l->file);
+	if (is_datagram(l))
+		return;
 	(void)listener_set_option(
 		l->fd, SOL_SOCKET, SO_REUSEADDR, true); /* for who binds it next */
 	(void)shutdown(l->fd, SHUT_RDWR);
@@ -198,6 +210,39 @@ int listener_set_filter(const struct listener *l, const struct sock_filter *prog
 	return 0;
 }
 
+bool listener_has_filter(const struct listener *l)
+{
+	socklen_t n = 0; /* instructions, of which none is wanted */
+
+	return getsockopt(l->fd, SOL_SOCKET, SO_GET_FILTER, NULL, &n) < 0 || n > 0;
+}
+
+void listener_set_screened(struct listener *l, bool is_screened)
+{
+	l->is_screened = is_screened;
+}
+
+bool listener_is_screened(const struct listener *l)
+{
+	return l->is_screened;
+}
+
+/* Not a byte of them is copied. */
+static void discard_datagrams(int fd)
+{
+	for (int i = 0; i < MAX_DISCARDED && recv(fd, NULL, 0, MSG_DONTWAIT) >= 0; i++)
+		;
+}
+
+int listener_empty(struct listener *l)
+{
+	if (is_datagram(l)) {
+		discard_datagrams(l->fd);
+		return 0;
+	}
+	return shutdown(l->fd, SHUT_RD) < 0 ? -errno : listen_again(l);
+}
+
 int listener_accept(struct listener *l, int *ret_fd, struct wire_address *ret_peer)
 {
 	struct sockaddr_storage peer;
@@ -240,10 +285,13 @@ int listener_set_state(struct listener *l, enum listener_state state)
 		r = refuse(l);
 	else if (l->state == LISTENER_REFUSING)
 		r = listen_again(l);
+	if (state == LISTENER_OPEN && l->may_block)
+		listener_forbid_blocking(l);
 	if (r >= 0 && l->acceptor)
 		r = acceptor_set_paused(l->acceptor, state != LISTENER_OPEN);
 	if (r >= 0)
 		l->state = state;
+	l->may_block |= state == LISTENER_LENT;
 	return r;
 }
 
@@ -271,6 +319,12 @@ uint32_t listener_n_waiting(const struct listener *l)
 	if (getsockopt(l->fd, IPPROTO_TCP, TCP_INFO, &info, &size) < 0)
 		return UINT32_MAX;
 	return info.tcpi_unacked;
+}
+
+void listener_forbid_blocking(struct listener *l)
+{
+	(void)fcntl(l->fd, F_SETFL, O_NONBLOCK);
+	l->may_block = false;
 }
 
 void listener_set_deferred(struct listener *l, bool is_deferred)

@@ -68,7 +68,8 @@ int listener_adopt(struct listener **ret, sd_event *event, const struct address 
 
 /*
  * Closes the socket, and unlinks its path if that is still its own, unless the socket goes on
- * living in the service manager's store (fdstore_remove()). NULL is allowed. Returns NULL.
+ * living in the service manager's store (fdstore_remove()). Nobody connects any more, whoever else
+ * has a copy; one of datagrams is left to who has one. NULL is allowed. Returns NULL.
  */
 struct listener *listener_free(struct listener *l);
 
@@ -102,6 +103,23 @@ int listener_set_options(struct listener *l, const struct config_socket *options
  */
 int listener_set_filter(const struct listener *l, const struct sock_filter *program, size_t n);
 
+/* Is a program attached? */
+bool listener_has_filter(const struct listener *l);
+
+/*
+ * Was everybody who waits in the socket let in by the kernel, as the rules of his time were? The
+ * owner's to say; a new listener is not.
+ */
+void listener_set_screened(struct listener *l, bool is_screened);
+bool listener_is_screened(const struct listener *l);
+
+/*
+ * Have nobody wait any more: datagrams are thrown away unread, clients are refused, or reset if
+ * they were let into the backlog already. Returns 0 or the negative errno of listen(2): then it
+ * does not listen.
+ */
+int listener_empty(struct listener *l);
+
 /*
  * Accept one connection, not of datagrams: acceptor_accept() and its errors, with the client's
  * address in the form of the wire.
@@ -123,6 +141,13 @@ int listener_set_state(struct listener *l, enum listener_state state);
  * cheap, while accept4(2) makes a socket before it sees that nobody is there.
  */
 uint32_t listener_n_waiting(const struct listener *l);
+
+/*
+ * Make it non-blocking: at once for all who have the socket, and who may have made it otherwise. An
+ * open one is, but what is lent, or an earlier usherd has left, is not touched, because a program
+ * may be using it.
+ */
+void listener_forbid_blocking(struct listener *l);
 
 /* Leave clients in the backlog for a moment although it is open, or no more. */
 void listener_set_deferred(struct listener *l, bool is_deferred);

@@ -85,9 +85,9 @@ void provider_owe_welcome(struct provider *p, int error)
 	provider_wait_for_room(p, error);
 }
 
-/* One message of LISTENERS, with `n` records from the `first` one on. */
+/* One message of LISTENERS, with `n` of all records from the `first` one on. */
 static int send_listeners(const struct provider *p, const struct wire_listener *listeners,
-	const int *fds, size_t first, size_t n)
+	const int *fds, size_t first, size_t n, size_t n_all)
 {
 	struct {
 		struct wire_header header;
@@ -95,7 +95,9 @@ static int send_listeners(const struct provider *p, const struct wire_listener *
 	} message = {.header = {.type = WIRE_LISTENERS}};
 
 	if (first > 0)
-		message.header.flags = WIRE_LISTENERS_MORE;
+		message.header.flags |= WIRE_LISTENERS_MORE;
+	if (first + n < n_all)
+		message.header.flags |= WIRE_LISTENERS_FOLLOWED;
 	for (size_t i = 0; i < n; i++)
 		message.listeners[i] = listeners[first + i];
 	return fdpass_send(p->fd, &message, sizeof(message.header) + n * sizeof(*listeners),
@@ -112,7 +114,7 @@ void provider_lend(
 		size_t n_now =
 			n - n_sent < WIRE_MAX_CONNECTIONS ? n - n_sent : WIRE_MAX_CONNECTIONS;
 
-		r = send_listeners(p, listeners, fds, n_sent, n_now);
+		r = send_listeners(p, listeners, fds, n_sent, n_now, n);
 		n_sent += n_now;
 	} while (r >= 0 && n_sent < n);
 	p->owes_listeners = r < 0 && r != -EPIPE && r != -ECONNRESET;

@@ -33,17 +33,34 @@ uint64_t service_realtime_ns(void)
 	return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
 }
 
+static void fill(struct handoff *h, int fd, const struct listener *l,
+	const struct wire_address *peer, uint32_t source)
+{
+	h->source = source;
+	h->fd = fd;
+	h->listener = listener_index(l);
+	h->accepted_ns = service_realtime_ns();
+	h->peer = *peer;
+}
+
 static void offer(struct service *s, int fd, const struct listener *l,
 	const struct wire_address *peer, uint32_t source)
 {
 	struct handoff *h = dispatch_offer(s->dispatch, service_now(s));
 
 	assert(h);
-	h->source = source;
-	h->fd = fd;
-	h->listener = listener_index(l);
-	h->accepted_ns = service_realtime_ns();
-	h->peer = *peer;
+	fill(h, fd, l, peer, source);
+}
+
+/* Without credit for it, it will be parked. Returns whether there is a place for it. */
+static bool take_over(struct service *s, int fd, const struct listener *l,
+	const struct wire_address *peer, uint32_t source)
+{
+	struct handoff *h = dispatch_take_over(s->dispatch, service_now(s));
+
+	if (h)
+		fill(h, fd, l, peer, source);
+	return h;
 }
 
 /* Was there something a moment ago, too? */
@@ -189,6 +206,24 @@ static void begin_pacing(struct service *s)
 		return;
 	s->pace.provider = p;
 	provider_set_paced(p, true);
+}
+
+uint32_t service_accept_all(struct service *s, struct listener *l)
+{
+	uint32_t max = listener_n_waiting(l), n = 0, source;
+	struct wire_address peer;
+
+	if (max == UINT32_MAX)
+		max = (uint32_t)s->config.socket.backlog + 1;
+	listener_forbid_blocking(l); /* it is not open */
+	for (int fd; n < max && intake_accept(s->intake, l, &fd, &peer) >= 0; n++) {
+		source = 0;
+		if (!service_admit(s, l, fd, &peer, &source) || take_over(s, fd, l, &peer, source))
+			continue;
+		admission_left(s->admission, source, service_now(s));
+		intake_reset(s->intake, fd);
+	}
+	return n;
 }
 
 /* A sensor serves nobody, and needs no provider to find out who comes. */

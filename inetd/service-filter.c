@@ -5,6 +5,11 @@
  *
  * Where that cannot be done the sockets are lent to nobody: who is to be kept out must not get in
  * because there are too many rules, or a right is missing.
+ *
+ * The kernel asks its program when somebody comes. Who is in the socket already, because usherd was
+ * to ask, or nobody could, is taken out of it before it is lent: it is "screened" when all who wait
+ * there have come in by the kernel's leave. What a socket of an earlier usherd has attached is
+ * that.
  */
 #include "service-private.h"
 
@@ -55,6 +60,22 @@ static bool has_addresses(const struct listener *l)
 	return family == AF_INET || family == AF_INET6;
 }
 
+/* Returns 0 or a negative errno. */
+static int set_filter(const struct service *s, struct listener *l,
+	const struct sock_filter *program, size_t n_program)
+{
+	bool is_lent = intake_lends(s->intake, l);
+	bool was_screened = listener_is_screened(l);
+	int r = 0;
+
+	if (has_addresses(l)) {
+		was_screened |= listener_has_filter(l);
+		r = listener_set_filter(l, program, is_lent ? n_program : 0);
+	}
+	listener_set_screened(l, is_lent && r >= 0 && (n_program == 0 || was_screened));
+	return r;
+}
+
 /* Returns 0, or the first error. */
 static int set_filters(const struct service *s, const struct sock_filter *program, size_t n_program)
 {
@@ -63,14 +84,21 @@ static int set_filters(const struct service *s, const struct sock_filter *progra
 	int r = 0;
 
 	for (size_t i = 0; i < n; i++) {
-		size_t n_wanted = intake_lends(s->intake, listeners[i]) ? n_program : 0;
-		int one = 0;
+		int one = set_filter(s, listeners[i], program, n_program);
 
-		if (has_addresses(listeners[i]))
-			one = listener_set_filter(listeners[i], program, n_wanted);
 		r = r < 0 ? r : one;
 	}
 	return r;
+}
+
+/* Who comes now comes in, or by a program that is not of these rules. */
+static void unscreen(const struct service *s)
+{
+	size_t n;
+	struct listener *const *listeners = intake_listeners(s->intake, &n);
+
+	for (size_t i = 0; i < n; i++)
+		listener_set_screened(listeners[i], false);
 }
 
 void service_filter(struct service *s)
@@ -81,8 +109,72 @@ void service_filter(struct service *s)
 
 	if (r >= 0)
 		r = set_filters(s, program, n_program);
+	else
+		unscreen(s);
 	if (r < 0)
 		log_failure(s, r);
 	s->is_unfiltered = r < 0;
 	s->is_lending_new = true;
+}
+
+static void log_screened(const struct service *s, const struct listener *l, uint32_t n)
+{
+	char text[ADDRESS_TEXT_MAX];
+
+	log_write(LOG_NOTICE,
+		&(struct log_about){.service = s->name,
+			.listener = address_format(listener_bound(l), text),
+			.reason = "lent"},
+		"%s: before %s was lent %u waited there whom only_from and no_access had not been "
+		"asked about: usherd has accepted them, and hands over or parks who may come in",
+		s->name, text, n);
+}
+
+/* Who cannot be accepted, for lack of descriptors, is reset. */
+static void empty(const struct service *s, struct listener *l)
+{
+	char text[ADDRESS_TEXT_MAX];
+	int r = listener_empty(l);
+
+	if (r < 0)
+		log_write(LOG_ERR,
+			&(struct log_about){.service = s->name,
+				.listener = address_format(listener_bound(l), text),
+				.reason = "listen-failed",
+				.error = r},
+			"%s: %s does not listen any more: %s", s->name, text, strerror(-r));
+}
+
+static void screen(struct service *s, struct listener *l)
+{
+	uint32_t n;
+
+	if (listener_bound(l)->type == SOCK_DGRAM) {
+		empty(s, l);
+		return;
+	}
+	n = service_accept_all(s, l);
+	if (n > 0)
+		log_screened(s, l, n);
+	n = listener_n_waiting(l);
+	if (n > 0 && n < UINT32_MAX)
+		empty(s, l);
+}
+
+void service_screen(struct service *s)
+{
+	size_t n;
+	struct listener *const *listeners = intake_listeners(s->intake, &n);
+
+	if (s->is_unfiltered || s->is_paused)
+		return;
+	for (size_t i = 0; i < n; i++) {
+		struct listener *l = listeners[i];
+
+		if (!intake_lends(s->intake, l) || listener_is_screened(l))
+			continue;
+		if (has_addresses(l))
+			screen(s, l);
+		listener_set_screened(l, true);
+	}
 }

@@ -138,7 +138,8 @@ static void tell_borrower(const struct service *s)
 	if (make_loan(s, &loan) >= 0)
 		provider_lend(s->borrower, loan.listeners, loan.fds, loan.n);
 	if (!s->borrower->owes_listeners)
-		provider_log(s->borrower, LOG_INFO, "lent", "has %zu sockets lent to it", loan.n);
+		provider_log(s->borrower, LOG_INFO, "lent", "has %zu socket%s lent to it", loan.n,
+			loan.n == 1 ? "" : "s");
 	loan_done(&loan); /* without memory it stays owed, and is tried at the next event */
 }
 
@@ -155,6 +156,17 @@ static void tell(struct service *s)
 		s->is_lending_new |= p->owes_listeners && provider_is_serving(p);
 }
 
+/* A program of who had them before may have begun after they were repaired. */
+static void forbid_blocking(const struct service *s)
+{
+	size_t n;
+	struct listener *const *listeners = intake_listeners(s->intake, &n);
+
+	for (size_t i = 0; i < n; i++)
+		if (intake_lends(s->intake, listeners[i]))
+			listener_forbid_blocking(listeners[i]);
+}
+
 static void change_borrower(struct service *s, struct provider *p)
 {
 	if (s->borrower) {
@@ -164,8 +176,10 @@ static void change_borrower(struct service *s, struct provider *p)
 			p = NULL;
 	}
 	s->borrower = p;
-	if (p)
-		provider_owe_listeners(p);
+	if (!p)
+		return;
+	forbid_blocking(s);
+	provider_owe_listeners(p);
 }
 
 /* Did anything happen that the borrower depends on? */
@@ -196,6 +210,7 @@ void service_lend(struct service *s)
 
 		if (p != s->borrower)
 			change_borrower(s, p);
+		service_screen(s);
 		tell(s);
 	}
 	intake_set_lending(s->intake, wanted_lending(s));

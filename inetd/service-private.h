@@ -157,6 +157,15 @@ void service_admission_configure(struct service *s, const struct config_admissio
  */
 void service_filter(struct service *s);
 
+/*
+ * Nobody is to wait in what is about to be lent who has come before the kernel carried out the
+ * rules: those who are there are asked as ever, and handed over as connections, or parked.
+ */
+void service_screen(struct service *s);
+
+/* Accept who waits in the backlog now, whether anybody has credit or not. Returns how many. */
+uint32_t service_accept_all(struct service *s, struct listener *l);
+
 /* Count the sources of all connections that there are, instead of those so far. */
 void service_count_sources(struct service *s);
 

@@ -148,13 +148,36 @@ static void serve(struct datagram_socket *s, struct datagram *datagram)
 		d->n_dropped++;
 }
 
+/* By somebody else who has it: nothing can be read, and epoll would tell it without end. */
+static void leave_shut_down(struct datagram_socket *s)
+{
+	struct enrolment *e = s->datagrams->tally.enrolment;
+
+	enrolment_say(e, "cannot serve a socket that is lent any longer",
+		"somebody who had it has shut it down, see usher-basic(8)");
+	loop_unwatch(e->loop, &s->watch, s->fd);
+}
+
+/* There are some if somebody else who has the socket has asked for them (ip(7), IP_RECVERR). */
+static void discard_errors(int fd)
+{
+	for (int i = 0; i < DATAGRAMS_BUDGET; i++)
+		if (recv(fd, NULL, 0, MSG_ERRQUEUE | MSG_DONTWAIT) < 0)
+			return;
+}
+
 /* An error belongs to an earlier answer, whose receiver is not there, and to nobody else. */
 static void socket_on_event(struct watch *watch, uint32_t events)
 {
 	struct datagram_socket *s = (struct datagram_socket *)watch;
 	struct datagram datagram;
 
-	(void)events;
+	if (events & (EPOLLHUP | EPOLLRDHUP)) {
+		leave_shut_down(s);
+		return;
+	}
+	if (events & EPOLLERR)
+		discard_errors(s->fd);
 	tally_touch(&s->datagrams->tally);
 	for (int i = 0; i < DATAGRAMS_BUDGET; i++) {
 		int r = receive(s->fd, &datagram);
@@ -210,7 +233,7 @@ static int add_socket(struct datagrams *d, const struct usher_lent *lent)
 		.fd = lent->fd,
 		.port = port_of(&lent->address),
 	};
-	r = loop_watch(d->tally.enrolment->loop, &s->watch, s->fd, EPOLLIN);
+	r = loop_watch(d->tally.enrolment->loop, &s->watch, s->fd, EPOLLIN | EPOLLRDHUP);
 	if (r < 0)
 		free(s);
 	else

@@ -62,13 +62,13 @@ static void borrowed_free(struct borrowed *one)
 	free(one);
 }
 
-/* Programs get it blocking; whoever borrows it next expects what usherd has made. */
-static void make_nonblocking(const struct borrowed *one)
+/* usherd lends it non-blocking, but its program runs already, and has got it blocking. */
+static void make_blocking(int fd)
 {
-	int flags = fcntl(one->fd, F_GETFL);
+	int flags = fcntl(fd, F_GETFL);
 
-	if (flags >= 0 && !(flags & O_NONBLOCK))
-		(void)fcntl(one->fd, F_SETFL, flags | O_NONBLOCK);
+	if (flags >= 0 && flags & O_NONBLOCK)
+		(void)fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
 }
 
 static bool is_readable(const struct borrowed *one)
@@ -248,8 +248,6 @@ static struct borrowed *add_socket(struct borrowing *b, ino_t inode)
 /* The descriptor is still open, for this moment. */
 static void give_back(struct borrowed *one)
 {
-	if (!one->run && one->fd >= 0)
-		make_nonblocking(one);
 	unwatch(one);
 	one->fd = -1;
 	if (!one->run)
@@ -271,6 +269,8 @@ static int take_socket(struct borrowing *b, int fd)
 	if (!one)
 		return -ENOMEM;
 	one->is_listed = true;
+	if (one->run)
+		make_blocking(fd);
 	if (one->fd == fd)
 		return 0;
 	unwatch(one);
@@ -340,9 +340,6 @@ void borrowing_done(struct borrowing *b)
 {
 	struct borrowed *one;
 
-	while ((one = TAILQ_FIRST(&b->sockets))) {
-		if (!one->run && one->fd >= 0)
-			make_nonblocking(one);
+	while ((one = TAILQ_FIRST(&b->sockets)))
 		borrowed_free(one);
-	}
 }

@@ -40,10 +40,7 @@ static int *find_descriptor(struct lent *lent, uint64_t cookie)
 	return NULL;
 }
 
-/*
- * The same socket was lent before: the application may go on with the descriptor that it has. Of
- * more than one message can carry the later ones look as if they were lent no more for a moment.
- */
+/* The same socket was lent before: the application may go on with the descriptor that it has. */
 static void keep_descriptor(struct lent *lent, struct lent_socket *made)
 {
 	int *old_fd = made->cookie != 0 ? find_descriptor(lent, made->cookie) : NULL;
@@ -54,10 +51,11 @@ static void keep_descriptor(struct lent *lent, struct lent_socket *made)
 	made->shown.fd = take_fd(old_fd);
 }
 
-/* Room among the former ones for those that are lent now, and for `n` more: retire() can't fail. */
-static int reserve_former(struct lent *lent, size_t n)
+/* Room among the former ones for those that are lent now, and for those that come: retire() can't
+ * fail. */
+static int reserve_former(struct lent *lent)
 {
-	size_t n_room = lent->n_former + lent->n + n;
+	size_t n_room = lent->n_former + lent->n + lent->n_coming;
 	struct lent_former *former = reallocarray(lent->former, n_room + 1, sizeof(*former));
 
 	if (!former)
@@ -88,45 +86,74 @@ static void replace(struct lent *lent, struct lent_socket *sockets, size_t n)
 	lent->is_changed = true;
 }
 
-static int change(struct lent *lent, const struct wire_listener *listeners, const int *fds,
-	size_t n, bool is_more)
+static void drop_coming(struct lent *lent)
 {
-	size_t n_kept = is_more ? lent->n : 0;
-	struct lent_socket *sockets;
+	for (size_t i = 0; i < lent->n_coming; i++)
+		close_fd(lent->coming[i].shown.fd);
+	free(lent->coming);
+	lent->coming = NULL;
+	lent->n_coming = 0;
+	lent->is_followed = false;
+}
 
-	if (n_kept + n > WIRE_MAX_LISTENERS)
-		return -EPROTO;
-	if (n == 0 && (is_more || lent->n == 0))
+/* All have come. */
+static int change(struct lent *lent)
+{
+	struct lent_socket *sockets = lent->coming;
+	size_t n = lent->n_coming;
+
+	if (n == 0 && lent->n == 0)
 		return 0;
-	sockets = calloc(n_kept + n + 1, sizeof(*sockets));
-	if (!sockets || reserve_former(lent, n) < 0) {
-		free(sockets);
+	if (reserve_former(lent) < 0)
 		return -ENOMEM;
-	}
-	for (size_t i = 0; i < n_kept; i++) {
-		sockets[i] = lent->sockets[i];
-		lent->sockets[i].shown.fd = -EBADF;
-	}
-	for (size_t i = 0; i < n; i++) {
-		sockets[n_kept + i] = make_socket(&listeners[i], fds[i]);
-		keep_descriptor(lent, &sockets[n_kept + i]);
-	}
-	replace(lent, sockets, n_kept + n);
+	lent->coming = NULL;
+	lent->n_coming = 0;
+	for (size_t i = 0; i < n; i++)
+		keep_descriptor(lent, &sockets[i]);
+	replace(lent, sockets, n);
+	return 0;
+}
+
+static int add_coming(
+	struct lent *lent, const struct wire_listener *listeners, const int *fds, size_t n)
+{
+	struct lent_socket *coming;
+
+	if (lent->n_coming + n > WIRE_MAX_LISTENERS)
+		return -EPROTO;
+	coming = reallocarray(lent->coming, lent->n_coming + n + 1, sizeof(*coming));
+	if (!coming)
+		return -ENOMEM;
+	lent->coming = coming;
+	for (size_t i = 0; i < n; i++)
+		coming[lent->n_coming++] = make_socket(&listeners[i], fds[i]);
 	return 0;
 }
 
 int lent_change(struct lent *lent, const struct wire_listener *listeners, const int *fds, size_t n,
-	bool is_more)
+	unsigned int flags)
 {
-	int r = change(lent, listeners, fds, n, is_more);
+	bool is_more = flags & WIRE_LISTENERS_MORE;
+	int r = is_more && !lent->is_followed ? -EPROTO : 0;
 
-	for (size_t i = 0; r < 0 && i < n; i++)
-		close_fd(fds[i]);
+	if (!is_more)
+		drop_coming(lent);
+	if (r >= 0)
+		r = add_coming(lent, listeners, fds, n);
+	if (r < 0)
+		for (size_t i = 0; i < n; i++)
+			close_fd(fds[i]);
+	lent->is_followed = r >= 0 && flags & WIRE_LISTENERS_FOLLOWED;
+	if (r >= 0 && !lent->is_followed)
+		r = change(lent);
+	if (r < 0)
+		drop_coming(lent);
 	return r;
 }
 
 void lent_clear(struct lent *lent)
 {
+	drop_coming(lent);
 	if (lent->n > 0)
 		replace(lent, NULL, 0);
 }
@@ -145,6 +172,7 @@ void lent_close_former(struct lent *lent)
 
 void lent_done(struct lent *lent)
 {
+	drop_coming(lent);
 	retire(lent);
 	close_former(lent);
 	free(lent->sockets);

@@ -30,21 +30,24 @@ struct lent {
 	size_t n;
 	struct lent_former *former; /* not closed yet */
 	size_t n_former;
-	bool is_changed; /* and the application was not told yet */
+	bool is_changed;	    /* and the application was not told yet */
+	struct lent_socket *coming; /* of messages that are followed by more */
+	size_t n_coming;
+	bool is_followed; /* the last message was */
 };
 
 /* Zero-initialise. Closes everything. */
 void lent_done(struct lent *lent);
 
 /*
- * These `n` sockets are lent now: besides the others if `is_more`, else instead of them. `fds` are
- * taken, also on failure. A socket that was lent before, and is not closed yet, keeps its
- * descriptor. Nothing changes if
- * none was lent and none is. Returns 0, -EPROTO (more than WIRE_MAX_LISTENERS) or -ENOMEM, with
- * everything as it was.
+ * A message of LISTENERS with these `n` sockets, and the flags of its header: nothing changes
+ * before the last one of several. `fds` are taken, also on failure. A socket that was lent before,
+ * and is not closed yet, keeps its descriptor. Nothing changes if none was lent and none is.
+ * Returns 0, -EPROTO (more than WIRE_MAX_LISTENERS, or none came before that is followed by this
+ * one) or -ENOMEM: then what was lent is still lent, and what came is gone.
  */
 int lent_change(struct lent *lent, const struct wire_listener *listeners, const int *fds, size_t n,
-	bool is_more);
+	unsigned int flags);
 
 /* Nothing is lent any more. */
 void lent_clear(struct lent *lent);

@@ -176,8 +176,7 @@ static void on_listeners(struct usher *u, size_t n, struct fdpass_received *rece
 		fdpass_close(received, 0);
 		return;
 	}
-	r = lent_change(&u->lent, message->listeners, received->fds, n,
-		message->header.flags & WIRE_LISTENERS_MORE);
+	r = lent_change(&u->lent, message->listeners, received->fds, n, message->header.flags);
 	if (r < 0) {
 		registration_explain(
 			u, "what usherd lends cannot be taken: %s", strerrordesc_np(-r));

@@ -298,8 +298,7 @@ int usher_listener(struct usher *u, uint32_t index, struct sockaddr_storage *ret
  * Descriptors that are lent no more stay open until the next call of usher_accept() after the one
  * that returned USHER_LENT, so that they can be taken out of an event loop; with several threads in
  * usher_accept() that may be soon, so dup(2) what is used by another one. A socket that is lent
- * again, as after a restart of usherd, keeps its descriptor. More than 16 come in several parts,
- * each with a USHER_LENT of its own: then some may be missing until the next one.
+ * again, as after a restart of usherd, keeps its descriptor.
  *
  * Returns 0 with *ret filled, or -ENOENT: past the last.
  */

@@ -300,7 +300,7 @@ static const struct rule {
 	[WIRE_LISTENERS] = {"LISTENERS", WIRE_FROM_USHERD, sizeof(struct wire_listeners),
 		.record = {sizeof(struct wire_listener), 0, WIRE_MAX_CONNECTIONS,
 			check_lent_listeners, true},
-		.flags = WIRE_LISTENERS_MORE},
+		.flags = WIRE_LISTENERS_MORE | WIRE_LISTENERS_FOLLOWED},
 	[WIRE_FORWARDED] = {"FORWARDED", WIRE_FROM_USHERD, sizeof(struct wire_forwarded),
 		check_forwarded, .record = {1, 0, WIRE_MAX_FORWARDED_BYTES}, .fds = {0, 1}},
 	[WIRE_CLAIM] = {"CLAIM", WIRE_FROM_PROVIDER, sizeof(struct wire_claim), check_claim},

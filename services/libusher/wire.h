@@ -132,13 +132,15 @@ struct wire_connections {
 	struct wire_connection connections[];
 };
 
-/* In the header of LISTENERS: these come to those that are lent already. */
-#define WIRE_LISTENERS_MORE 0x1u
+/* In the header of LISTENERS: these come to those of the message before; another one follows. */
+#define WIRE_LISTENERS_MORE	0x1u
+#define WIRE_LISTENERS_FOLLOWED 0x2u
 
 /*
  * The sockets that are lent to the provider from now on, instead of those that were: as many
  * records as descriptors were sent, in the order of their indices. None: nothing is lent. More than
- * WIRE_MAX_CONNECTIONS need several messages, of which all but the first have WIRE_LISTENERS_MORE.
+ * WIRE_MAX_CONNECTIONS need several messages, of which all but the first have WIRE_LISTENERS_MORE
+ * and all but the last WIRE_LISTENERS_FOLLOWED: with the last one all of them hold.
  */
 struct wire_listeners {
 	struct wire_header header;

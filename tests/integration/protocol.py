@@ -17,7 +17,7 @@ HELLO, WELCOME, REFUSED, CONNECTIONS, LISTENERS, CLAIM, RELEASE, CREDIT, DECLINE
 FORWARD, STATUS, DRAIN, DRAINING, FORWARDED = 10, 11, 12, 13, 14
 
 HELLO_STANDBY, HELLO_TAKES_LISTENERS = 1, 2
-LISTENERS_MORE = 1
+LISTENERS_MORE, LISTENERS_FOLLOWED = 1, 2
 WELCOME_MAY_FORWARD = 1
 ASKED, ENDING, REPLACED, ADMINISTRATOR = 0, 1, 2, 3  # the reasons of DRAINING
 
@@ -203,7 +203,7 @@ class Provider:
             if not data:
                 raise Closed
             message_type, message_flags, reserved = HEADER.unpack_from(data)
-            if reserved or message_flags & ~(LISTENERS_MORE if message_type == LISTENERS else 0):
+            if reserved or message_flags & ~(LISTENERS_MORE | LISTENERS_FOLLOWED if message_type == LISTENERS else 0):
                 raise AssertionError(f"reserved bits are set: {data!r}")
             if message_type == LISTENERS:
                 self.read_listeners(data[HEADER.size:], fds, message_flags)

@@ -8,6 +8,7 @@ overload last ten seconds.
 import collections
 import datetime
 import os
+import signal
 import socket
 import threading
 import time
@@ -17,6 +18,7 @@ import network
 import processes
 import protocol
 import tap
+from manager import FakeManager
 
 OVERLOAD_SECONDS = 10 if os.environ.get("USHER_TEST_SOAK") else 2
 
@@ -498,10 +500,10 @@ class Refused(AdmissionTest):
 class Lent(AdmissionTest):
     """The kernel carries out the rules where usherd sees nobody."""
 
-    def start_lending(self, kind, more, address="127.0.0.1"):
+    def start_lending(self, kind, more, address="127.0.0.1", **options):
         self.port = network.free_port()
         self.more = f'listen = {{"{kind}:{address}:{self.port}"}} deliver = "listener"'
-        self.usherd = self.start_usherd(f"service one {{ {self.more} {more} }}")
+        self.usherd = self.start_usherd(f"service one {{ {self.more} {more} }}", **options)
         self.borrower = self.provider(self.usherd, "one", takes_listeners=True)
         lent, = self.borrower.receive_listeners()
         self.socket = lent.socket
@@ -578,6 +580,60 @@ class Lent(AdmissionTest):
         self.reload("")
         self.connect(f"tcp:127.0.0.1:{self.port}")
         self.socket.accept()[0].close()
+
+    def test_who_waited_for_usherd_is_asked_by_it(self):
+        """A service that lends already has usherd keep the right to filter TCP."""
+        self.port, address = network.free_port(), "tcp:127.0.0.1:{}"
+        listen = f'listen = {{"tcp:127.0.0.1:{self.port}"}} no_access = {{"127.0.1.1"}}'
+        other = service("other", 'deliver = "listener" no_access = {"127.0.1.1"}')
+        self.usherd = self.start_usherd(f"{other} service one {{ {listen} }}")
+        self.borrower = self.provider(self.usherd, "one", takes_listeners=True, credit=0)
+        self.assertEqual(self.borrower.receive_listeners(), [])
+        bad, good = (self.connect(address.format(self.port), source=(source, 0))
+                     for source in ("127.0.1.1", "127.0.0.1"))
+        self.usherd.write_config(f'{other} service one {{ {listen} deliver = "listener" }}')
+        self.assertIn("ok", self.usherd.ask("reload"))
+        lent, = self.borrower.receive_listeners()
+        lent.socket.setblocking(False)
+        with self.assertRaises(BlockingIOError):
+            lent.socket.accept()
+        with self.assertRaises(ConnectionResetError):
+            bad.recv(1)
+        self.assertEqual(self.usherd.service("one")["refused"]["no_access"], 1)
+        self.borrower.send(protocol.credit(0, 1))
+        connection, = self.borrower.take_and_claim(1)
+        self.assertEqual(connection.peer, good.getsockname())
+        self.borrower.finish(connection)
+
+    def test_who_waited_for_an_earlier_usherd_is_asked(self):
+        self.port, manager = network.free_port(), FakeManager()
+        listen = f'listen = {{"tcp:127.0.0.1:{self.port}"}} no_access = {{"127.0.1.1"}}'
+        self.usherd = self.start_usherd(f"service one {{ {listen} }}", manager=manager)
+        self.usherd.wait_until(lambda: len(manager.names()) == 2, "the manager to keep both sockets")
+        bad, good = (self.connect(f"tcp:127.0.0.1:{self.port}", source=(source, 0))
+                     for source in ("127.0.1.1", "127.0.0.1"))
+        self.usherd.write_config(f'service one {{ {listen} deliver = "listener" }}')
+        self.usherd.restart(signal.SIGKILL)
+        with self.assertRaises(ConnectionResetError):
+            bad.recv(1)
+        self.borrower = self.provider(self.usherd, "one", takes_listeners=True, credit=1)
+        connection, = self.borrower.take_and_claim(1)
+        self.assertEqual(connection.peer, good.getsockname())
+        self.borrower.finish(connection)
+
+    def test_the_next_usherd_leaves_who_came_by_the_rules(self):
+        manager = FakeManager()
+        self.start_lending("tcp", 'no_access = {"127.0.1.1"}', manager=manager)
+        self.usherd.wait_until(lambda: len(manager.names()) == 2, "the manager to keep both sockets")
+        client = self.connect(f"tcp:127.0.0.1:{self.port}")
+        self.borrower.close()
+        self.usherd.restart(signal.SIGKILL)
+        other = self.provider(self.usherd, "one", takes_listeners=True)
+        lent, = other.receive_listeners()
+        lent.socket.settimeout(processes.DEADLINE)
+        accepted, address = lent.socket.accept()
+        self.assertEqual(address, client.getsockname())
+        accepted.close()
 
     def test_what_cannot_be_filtered_is_lent_to_nobody(self):
         """A right that was not needed at the start is not there at a reload."""

@@ -549,6 +549,30 @@ class Wait(Exec):
             client.sendall(b"hello")
             self.assertEqual(network.read_exactly(client, 5), b"hello")
 
+    def test_what_a_program_has_got_blocking_stays_so(self):
+        """It would end at the next accept(2)."""
+        script = self.folder / "accept.py"
+        script.write_text("import os, socket\n"
+                          "with socket.socket(fileno=0) as listening:\n"
+                          "    while True:\n"
+                          "        with listening.accept()[0] as client:\n"
+                          "            client.sendall(b'%d' % os.getpid())\n")
+        self.begin(service("tcp", f'program = "/usr/bin/python3" args = {{"{script}"}}',
+                           more='deliver = "listener"'), manager=manager.FakeManager())
+        pid = self.hear("tcp")
+        self.endings.callback(os.kill, int(pid), signal.SIGKILL)
+        for change in (lambda: self.usherd.ask("upgrade"), lambda: self.usherd.restart(signal.SIGKILL),
+                       lambda: (self.usherd.ask("pause tcp"), self.usherd.ask("resume tcp"))):
+            change()
+            self.usherd.wait_until(lambda: self.usherd.service("tcp")["listeners"][0]["lent_to"], "it to be lent")
+            self.usherd.wait_until(lambda: not self.flags(pid) & os.O_NONBLOCK, "it to be blocking")
+            self.assertEqual(self.hear("tcp"), pid)
+
+    @staticmethod
+    def flags(pid):
+        """Of the descriptor 0 of a process."""
+        with open(f"/proc/{int(pid)}/fdinfo/0") as file:
+            return int(dict(line.split(":\t") for line in file if ":\t" in line)["flags"], 8)
 
     def test_a_socket_that_was_shut_down_is_no_busy_loop(self):
         script = self.folder / "shut.py"

@@ -4,6 +4,7 @@ that waits in them is lost. The programs are echo-udp of libusher(3), and provid
 
 import contextlib
 import errno
+import os
 import signal
 import socket
 
@@ -142,6 +143,22 @@ class Programs(LendTest):
         self.start_program_as(1)
         self.wait_borrower(self.usherd, "echo-udp", 1)
         self.ask_echo(client, b"two")
+
+    def test_who_keeps_a_socket_after_the_end_of_usherd_has_the_port(self):
+        """As in.tftpd does, which usher-exec has started and which waits for more."""
+        usherd = self.start_usherd(UDP.format(""))
+        address = usherd.addresses("echo-udp")[0]
+        usherd.write_config(UDP.format("").replace("127.0.0.1:0", address.removeprefix("udp:")))
+        for end in (usherd.stop, usherd.kill):
+            provider, client = self.borrower(usherd, "echo-udp"), self.datagrams(address)
+            end()
+            usherd.process.stderr.close()
+            client.send(b"is anybody there?")
+            self.assertEqual(provider.lent[0].socket.recv(100), b"is anybody there?")
+            self.check_start_fails(usherd, f"{address}: the address is in use by pid {os.getpid()} ")
+            usherd.process.stderr.close()
+            provider.close()
+            usherd.start()
 
 
 class Rules(LendTest):

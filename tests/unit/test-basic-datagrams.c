@@ -403,6 +403,52 @@ static void test_sockets_that_are_lent_no_more_are_left_alone(void **state)
 	end();
 }
 
+/* What somebody else has done to the socket is no busy loop: there is an end of the events. */
+
+static void check_shut_down(int how)
+{
+	int fd = begin_with("echo", AF_INET, "127.0.0.1");
+
+	(void)shutdown(stub.lent[0].fd, how); /* says ENOTCONN, and does it */
+	talk_until_quiet();
+	assert_int_equal(service.datagrams.n_answered + service.datagrams.n_ignored, 0);
+	assert_said("usher-test: test: cannot serve a socket that is lent any longer: somebody who "
+		    "had it has shut it down, see usher-basic(8)\n");
+	close(fd);
+	end();
+}
+
+static void test_socket_that_was_shut_down_is_left(void **state)
+{
+	(void)state;
+	check_shut_down(SHUT_RDWR);
+	check_shut_down(SHUT_RD);
+}
+
+static void test_errors_that_somebody_asked_for_are_taken_off(void **state)
+{
+	int fd = begin_with("echo", AF_INET, "127.0.0.1"), yes = 1;
+	struct pollfd failed = {.fd = stub.lent[0].fd};
+	struct sockaddr_in nobody = {.sin_family = AF_INET};
+	char got[8];
+	uint16_t closed_port;
+
+	(void)state;
+	close(bind_udp(AF_INET, "127.0.0.1", &closed_port));
+	nobody.sin_port = htons(closed_port);
+	inet_pton(AF_INET, "127.0.0.1", &nobody.sin_addr);
+	assert_int_equal(setsockopt(failed.fd, IPPROTO_IP, IP_RECVERR, &yes, sizeof(yes)), 0);
+	assert_int_equal(
+		sendto(failed.fd, "x", 1, 0, (struct sockaddr *)&nobody, sizeof(nobody)), 1);
+	assert_int_equal(poll(&failed, 1, -1), 1);
+	talk_until_quiet();
+	assert_int_equal(poll(&failed, 1, 0), 0);
+	send_to(fd, "127.0.0.1", "hello", 5);
+	assert_int_equal(receive(fd, got, sizeof(got), "127.0.0.1"), 5);
+	close(fd);
+	end();
+}
+
 static void test_listening_socket_is_not_served_and_told(void **state)
 {
 	(void)state;
@@ -485,6 +531,8 @@ int main(void)
 		check_test(test_turn_serves_sixty_four),
 		check_test(test_answer_that_is_not_taken_is_dropped),
 		check_test(test_sockets_that_are_lent_no_more_are_left_alone),
+		check_test(test_socket_that_was_shut_down_is_left),
+		check_test(test_errors_that_somebody_asked_for_are_taken_off),
 		check_test(test_listening_socket_is_not_served_and_told),
 		check_test(test_unix_client_with_a_name_is_answered),
 	};

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -211,7 +212,7 @@ static void test_listener_is_found_by_its_address_and_once(void **state)
 	assert_string_equal(inherited.service, "old");
 	assert_true(address_equal(&bound, &other));
 	assert_int_equal(fcntl(other_fd, F_GETFD), FD_CLOEXEC);
-	assert_true(fcntl(other_fd, F_GETFL) & O_NONBLOCK);
+	assert_false(fcntl(other_fd, F_GETFL) & O_NONBLOCK); /* who borrows it may want it so */
 	assert_false(takes_listener(inheritance, "old", &other));
 	assert_true(takes_listener(inheritance, "old", &one));
 	close_fd(other_fd);
@@ -438,6 +439,37 @@ static void test_rendezvous_is_found_by_service_and_path(void **state)
 	assert_false(takes_rendezvous(inheritance, "one", place.path));
 	inheritance_free(inheritance);
 	place_end(&place);
+}
+
+static void test_rendezvous_becomes_non_blocking(void **state)
+{
+	struct inheritance *inheritance = make();
+	struct place place;
+	int fd;
+
+	(void)state;
+	place_make(&place);
+	fd = listen_on(&place.address, false);
+	add(inheritance, FDSTORE_RENDEZVOUS, "one", 3, fd);
+	assert_true(fcntl(fd, F_GETFL) & O_NONBLOCK);
+	inheritance_free(inheritance);
+	place_end(&place);
+}
+
+/* A program that was lent it may go on, and would read an end without end. */
+static void test_datagrams_that_nobody_took_are_not_shut_down(void **state)
+{
+	struct inheritance *inheritance = make();
+	struct address address = parse("udp:127.0.0.1:0");
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	_cleanup_close_ int lent_fd = dup(fd);
+	struct pollfd hung_up = {.fd = lent_fd, .events = POLLRDHUP};
+
+	(void)state;
+	assert_int_equal(bind(fd, &address.sockaddr, address.length), 0);
+	add(inheritance, FDSTORE_LISTENER, "one", 4, fd);
+	inheritance_free(inheritance);
+	assert_int_equal(poll(&hung_up, 1, 0), 0);
 }
 
 static void test_rendezvous_without_its_file_is_not_found(void **state)
@@ -684,6 +716,8 @@ int main(void)
 		check_test(test_unix_listener_is_found_while_its_file_is_there),
 		check_test(test_unix_listener_without_its_file_is_not_found),
 		check_test(test_rendezvous_is_found_by_service_and_path),
+		check_test(test_rendezvous_becomes_non_blocking),
+		check_test(test_datagrams_that_nobody_took_are_not_shut_down),
 		check_test(test_rendezvous_without_its_file_is_not_found),
 		check_test(test_parking_lots_come_oldest_first),
 		check_test(test_nothing_is_had_of_no_inheritance),

@@ -276,24 +276,25 @@ static void test_nothing_is_lent_any_more(void **state)
 	close_sockets(2);
 }
 
-static void test_more_come_to_those_that_are_lent(void **state)
+/* With the last message, and not before, so that nobody acts as if the first ones were all. */
+static void test_several_messages_are_told_as_one(void **state)
 {
 	struct usher *u = new_with(2);
-	int fd;
+	int fd = shown_fd(u, 1);
 
 	(void)state;
 	close_sockets(2);
 	open_sockets(MOST);
-	lend(0, 0, 2);
-	assert_told(u);
-	fd = shown_fd(u, 1);
-	lend(WIRE_LISTENERS_MORE, 2, MOST - 2);
-	assert_told(u);
-	assert_lent(u, 0, MOST);
-	assert_int_equal(shown_fd(u, 1), fd);
-	lend(WIRE_LISTENERS_MORE, 0, 0);
+	lend(WIRE_LISTENERS_FOLLOWED, 0, 2);
 	assert_nothing_to_accept(u);
+	assert_int_equal(shown_fd(u, 1), fd);
+	lend(WIRE_LISTENERS_MORE | WIRE_LISTENERS_FOLLOWED, 2, 3);
+	assert_nothing_to_accept(u);
+	assert_true(is_open(fd));
+	lend(WIRE_LISTENERS_MORE, 5, MOST - 5);
+	assert_told(u);
 	assert_lent(u, 0, MOST);
+	assert_nothing_to_accept(u);
 	lend(0, 3, 1);
 	assert_told(u);
 	assert_lent(u, 3, 1);
@@ -301,25 +302,33 @@ static void test_more_come_to_those_that_are_lent(void **state)
 	close_sockets(MOST);
 }
 
-/* All again, in two messages: the later ones are not lent no more in between. */
-static void test_more_than_one_message_has_keep_their_descriptors(void **state)
+/* usherd had no room for the rest, and says all of it again. */
+static void test_several_messages_can_begin_anew(void **state)
 {
 	struct usher *u = new_with(MOST);
 	int fd = shown_fd(u, MOST - 1);
 
 	(void)state;
 	assert_int_equal(fcntl(fd, F_SETFD, 0), 0); /* a mark that another one would not have */
-	lend(0, 0, 2);
+	lend(WIRE_LISTENERS_FOLLOWED, 0, 3);
+	lend(WIRE_LISTENERS_FOLLOWED, 0, 2);
 	lend(WIRE_LISTENERS_MORE, 2, MOST - 2);
-	assert_told(u);
 	assert_told(u);
 	assert_nothing_to_accept(u);
 	assert_int_equal(shown_fd(u, MOST - 1), fd);
 	assert_int_equal(fcntl(fd, F_GETFD), 0);
 	assert_int_equal(fcntl(fd, F_SETFD, FD_CLOEXEC), 0);
 	assert_lent(u, 0, MOST);
+	lend(WIRE_LISTENERS_FOLLOWED, 0, 2); /* what never ends is closed with all else */
+	assert_nothing_to_accept(u);
 	usher_free(u);
 	close_sockets(MOST);
+}
+
+static void assert_not_taken(struct usher *u)
+{
+	wait_readable(usher_fd(u));
+	assert_int_equal(usher_accept(u, &(struct usher_connection){0}, 0), -EPROTO);
 }
 
 static void test_there_is_a_limit_to_what_is_taken(void **state)
@@ -328,18 +337,32 @@ static void test_there_is_a_limit_to_what_is_taken(void **state)
 	struct usher_lent last;
 
 	(void)state;
+	lend(WIRE_LISTENERS_FOLLOWED, 0, MOST);
 	for (int i = 1; i < WIRE_MAX_LISTENERS / MOST; i++) {
-		lend(WIRE_LISTENERS_MORE, 0, MOST);
-		assert_told(u);
+		assert_nothing_to_accept(u);
+		lend(WIRE_LISTENERS_MORE | WIRE_LISTENERS_FOLLOWED, 0, MOST);
 	}
+	assert_nothing_to_accept(u);
 	lend(WIRE_LISTENERS_MORE, 0, 1);
-	wait_readable(usher_fd(u));
-	assert_int_equal(usher_accept(u, &(struct usher_connection){0}, 0), -EPROTO);
-	assert_int_equal(usher_lent(u, WIRE_MAX_LISTENERS - 1, &last), 0);
-	assert_int_equal(usher_lent(u, WIRE_MAX_LISTENERS, &last), -ENOENT);
+	assert_not_taken(u);
+	assert_int_equal(usher_lent(u, MOST - 1, &last), 0);
+	assert_int_equal(usher_lent(u, MOST, &last), -ENOENT);
 	fake_hang_up();
 	usher_free(u);
 	close_sockets(MOST);
+}
+
+static void test_more_without_a_beginning_is_not_taken(void **state)
+{
+	struct usher *u = new_with(2);
+
+	(void)state;
+	lend(WIRE_LISTENERS_MORE, 0, 2);
+	assert_not_taken(u);
+	assert_lent(u, 0, 2);
+	fake_hang_up();
+	usher_free(u);
+	close_sockets(2);
 }
 
 static void test_a_lent_socket_and_connections_come_together(void **state)
@@ -616,9 +639,10 @@ int main(void)
 		check_fake(test_former_sockets_stay_open_until_the_next_call),
 		check_fake(test_a_socket_that_is_lent_again_keeps_its_descriptor),
 		check_fake(test_nothing_is_lent_any_more),
-		check_fake(test_more_come_to_those_that_are_lent),
-		check_fake(test_more_than_one_message_has_keep_their_descriptors),
+		check_fake(test_several_messages_are_told_as_one),
+		check_fake(test_several_messages_can_begin_anew),
 		check_fake(test_there_is_a_limit_to_what_is_taken),
+		check_fake(test_more_without_a_beginning_is_not_taken),
 		check_fake(test_a_lent_socket_and_connections_come_together),
 		check_fake(test_lent_sockets_need_no_credit),
 		check_fake(test_drain_gives_them_back),

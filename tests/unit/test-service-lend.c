@@ -10,7 +10,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
+#include <poll.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #define UDP "udp:127.0.0.1:0"
@@ -35,12 +37,13 @@ static void expect_lent(struct borrower *b, size_t n)
 	give_back(b);
 	do {
 		expect(&b->peer, WIRE_LISTENERS);
-		assert_int_equal(heard.header.flags, b->n > 0 ? WIRE_LISTENERS_MORE : 0);
+		assert_int_equal(heard.header.flags & WIRE_LISTENERS_MORE,
+			b->n > 0 ? WIRE_LISTENERS_MORE : 0);
 		assert_int_equal(
 			wire_n_records(&heard, b->peer.received.size), b->peer.received.n_fds);
 		for (size_t i = 0; i < b->peer.received.n_fds; i++)
 			b->fds[b->n++] = b->peer.received.fds[i];
-	} while (b->n < n);
+	} while (heard.header.flags & WIRE_LISTENERS_FOLLOWED);
 	assert_int_equal(b->n, n);
 }
 
@@ -131,6 +134,7 @@ static void test_datagrams_wait_for_a_borrower(void **state)
 		((const struct sockaddr_in *)&listener_bound(listener_of(&w))->storage)->sin_port);
 	check_state(&w, INTAKE_LENT, LISTENER_LENT);
 	assert_ptr_equal(service_borrower(w.service), provider_of(&w, 1));
+	assert_int_equal(n_logged("has 1 socket lent to it"), 1);
 	send_letter(&w, 'b');
 	expect_nothing(&b.peer); /* usherd is not woken: turn_while_ready() ends */
 	assert_int_equal(take_letter(b.fds[0]), 'a');
@@ -350,6 +354,7 @@ static void test_very_many_come_in_several_messages(void **state)
 	reconfigure(&w, 39);
 	borrow(&w, &b, 40);
 	assert_int_equal(heard.listeners.listeners[7].index, 39);
+	assert_int_equal(n_logged("has 40 sockets lent to it"), 1);
 	leave_with_all(&b);
 	end(&w);
 }
@@ -425,6 +430,33 @@ static void test_the_end_of_usherd_takes_back_what_nobody_keeps(void **state)
 	borrow(&w, &b, 1);
 	end(&w);
 	expect_lent(&b, 0);
+	expect_end(&b.peer);
+}
+
+/* A program of inetd's kind ends by itself, when it has heard nothing for a while. */
+static void test_who_goes_on_with_datagrams_is_left_alone(void **state)
+{
+	struct pollfd hung_up = {.events = POLLRDHUP};
+	int is_shared = 1;
+	socklen_t size = sizeof(is_shared);
+	struct borrower b;
+	struct world w;
+	int kept_fd;
+
+	(void)state;
+	begin(&w);
+	open_service_on(&w, UDP);
+	borrow(&w, &b, 1);
+	kept_fd = fcntl(b.fds[0], F_DUPFD_CLOEXEC, 0);
+	send_letter(&w, 'a');
+	end(&w);
+	expect_lent(&b, 0);
+	hung_up.fd = kept_fd;
+	assert_int_equal(poll(&hung_up, 1, 0), 0);
+	assert_int_equal(take_letter(kept_fd), 'a');
+	assert_int_equal(getsockopt(kept_fd, SOL_SOCKET, SO_REUSEADDR, &is_shared, &size), 0);
+	assert_int_equal(is_shared, 0); /* or a stranger could bind its port besides */
+	close_fd(kept_fd);
 	expect_end(&b.peer);
 }
 
@@ -590,6 +622,56 @@ static void test_options_are_not_handed_on(void **state)
 	end(&w);
 }
 
+static bool is_blocking(int fd)
+{
+	return !(fcntl(fd, F_GETFL) & O_NONBLOCK);
+}
+
+/* As usher-exec does, when it has just started a program. */
+static void test_the_next_one_gets_it_non_blocking_in_any_case(void **state)
+{
+	struct borrower first, second;
+	struct world w;
+	int program_fd;
+
+	(void)state;
+	begin(&w);
+	open_service_on(&w, UDP);
+	borrow(&w, &first, 1);
+	program_fd = fcntl(first.fds[0], F_DUPFD_CLOEXEC, 0);
+	leave_with_all(&first);
+	assert_int_equal(fcntl(program_fd, F_SETFL, 0), 0);
+	borrow(&w, &second, 1);
+	assert_false(is_blocking(second.fds[0]));
+	assert_int_equal(fcntl(second.fds[0], F_SETFL, 0), 0);
+	reconfigure(&w, 0); /* nothing is new, and its program goes on */
+	expect_nothing(&second.peer);
+	assert_true(is_blocking(second.fds[0]));
+	close_fd(program_fd);
+	leave_with_all(&second);
+	end(&w);
+}
+
+/* usherd would wait in accept4(2), and everybody for usherd. */
+static void test_usherd_itself_has_it_non_blocking(void **state)
+{
+	struct borrower b;
+	struct world w;
+
+	(void)state;
+	begin_lending(&w, TCP);
+	borrow(&w, &b, 1);
+	assert_int_equal(fcntl(b.fds[0], F_SETFL, 0), 0);
+	w.config.deliver = CONFIG_DELIVER_CONNECTION;
+	reconfigure(&w, 0);
+	credit(&b.peer, 0, 1);
+	turn_while_ready();
+	assert_int_equal(listener_state(listener_of(&w)), LISTENER_OPEN);
+	assert_false(is_blocking(b.fds[0]));
+	leave_with_all(&b);
+	end(&w);
+}
+
 static void test_what_cannot_be_repaired_is_said(void **state)
 {
 	struct borrower b;
@@ -602,6 +684,128 @@ static void test_what_cannot_be_repaired_is_said(void **state)
 	(void)shutdown(b.fds[0], SHUT_RDWR); /* says ENOTCONN, and does it */
 	leave_with_all(&b);
 	assert_int_equal(n_logged("which cannot be undone"), 1);
+	end(&w);
+}
+
+/* --- who has come before the rules were the kernel's --- */
+
+/* More than the kernel takes in one program. */
+static struct config_rule too_many_rules[5000];
+
+/* Keep out this address of 127.0.0.0/24, and `n` - 1 others. */
+static void keep_out(struct world *w, uint8_t last_byte, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		too_many_rules[i] = (struct config_rule){
+			.network = {AF_INET, 32,
+				{127, i == 0 ? 0 : 9, (uint8_t)(2 * i / 256),
+					(uint8_t)(i == 0 ? last_byte : 2 * i)}}};
+	w->config.admission.rules = too_many_rules;
+	w->config.admission.n_rules = n;
+	reconfigure(w, 0);
+}
+
+static void forget_rules(struct world *w)
+{
+	w->config.admission = (struct config_admission){0};
+	reconfigure(w, 0);
+}
+
+static void test_datagrams_that_nobody_was_asked_about_are_thrown_away(void **state)
+{
+	struct borrower b;
+	struct world w;
+
+	(void)state;
+	begin(&w);
+	open_service_on(&w, UDP);
+	borrow(&w, &b, 1);
+	keep_out(&w, 1, 5000);
+	assert_true(n_logged("the kernel does not carry out") > 0);
+	expect_lent(&b, 0);
+	send_letter(&w, 'a');
+	keep_out(&w, 1, 1);
+	expect_lent(&b, 1);
+	assert_int_equal(take_letter(b.fds[0]), 0);
+	keep_out(&w, 2, 1);
+	send_letter(&w, 'b');
+	keep_out(&w, 3, 1); /* who has come by other rules stays */
+	assert_int_equal(take_letter(b.fds[0]), 'b');
+	forget_rules(&w);
+	leave_with_all(&b);
+	end(&w);
+}
+
+static void test_who_waited_for_usherd_is_handed_over(void **state)
+{
+	struct borrower b;
+	struct world w;
+
+	(void)state;
+	begin(&w);
+	open_service_on(&w, TCP);
+	borrow(&w, &b, 0);
+	clients(&w, "ab");
+	w.config.deliver = CONFIG_DELIVER_LISTENER;
+	keep_out(&w, 2, 1);
+	expect(&b.peer, WIRE_WELCOME);
+	expect_lent(&b, 1);
+	assert_int_equal(accept_letter(b.fds[0]), 0);
+	assert_int_equal(n_logged("had not been asked about"), 1);
+	credit(&b.peer, 0, 2);
+	expect_connections(&b.peer, "ab");
+	clients(&w, "c");
+	assert_int_equal(accept_letter(b.fds[0]), 'c');
+	forget_rules(&w);
+	leave_with_all(&b);
+	end(&w);
+}
+
+/* As few as can be, so that accept4(2) fails. Returns how many there were. */
+static rlim_t take_descriptors_away(void)
+{
+	struct rlimit limit;
+	rlim_t n;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	n = limit.rlim_cur;
+	limit.rlim_cur = 0;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	return n;
+}
+
+static void give_descriptors_back(rlim_t n)
+{
+	struct rlimit limit;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	limit.rlim_cur = n;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+static void test_who_cannot_be_asked_is_reset(void **state)
+{
+	struct borrower b;
+	struct world w;
+	rlim_t n;
+	size_t i;
+
+	(void)state;
+	begin(&w);
+	open_service_on(&w, TCP);
+	borrow(&w, &b, 0);
+	i = client(&w, 'a');
+	w.config.deliver = CONFIG_DELIVER_LISTENER;
+	n = take_descriptors_away();
+	keep_out(&w, 2, 1);
+	give_descriptors_back(n);
+	assert_false(is_connected(&w, i));
+	expect(&b.peer, WIRE_WELCOME);
+	expect_lent(&b, 1);
+	clients(&w, "b");
+	assert_int_equal(accept_letter(b.fds[0]), 'b');
+	forget_rules(&w);
+	leave_with_all(&b);
 	end(&w);
 }
 
@@ -624,6 +828,7 @@ int main(void)
 		check_loop_test(test_a_pause_takes_them_back),
 		check_loop_test(test_the_end_of_the_service_takes_them_back_first),
 		check_loop_test(test_the_end_of_usherd_takes_back_what_nobody_keeps),
+		check_loop_test(test_who_goes_on_with_datagrams_is_left_alone),
 		check_loop_test(test_what_clients_meet_while_nobody_borrows),
 		check_loop_test(test_a_channel_that_is_full_is_told_later),
 		check_loop_test(test_a_socket_that_was_shut_down_listens_again),
@@ -631,7 +836,12 @@ int main(void)
 		check_loop_test(
 			test_a_connected_ipv6_socket_cannot_be_repaired_but_keeps_its_place),
 		check_loop_test(test_options_are_not_handed_on),
+		check_loop_test(test_the_next_one_gets_it_non_blocking_in_any_case),
+		check_loop_test(test_usherd_itself_has_it_non_blocking),
 		check_loop_test(test_what_cannot_be_repaired_is_said),
+		check_loop_test(test_datagrams_that_nobody_was_asked_about_are_thrown_away),
+		check_loop_test(test_who_waited_for_usherd_is_handed_over),
+		check_loop_test(test_who_cannot_be_asked_is_reset),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -463,7 +463,8 @@ static const struct mutation {
 		OTHER_FAMILY},
 
 	{"more listeners", WIRE_LISTENERS, AT(header.flags), 1, NULL},
-	{"unknown flag of listeners", WIRE_LISTENERS, AT(header.flags), 2, RESERVED},
+	{"listeners that are followed", WIRE_LISTENERS, AT(header.flags), 3, NULL},
+	{"unknown flag of listeners", WIRE_LISTENERS, AT(header.flags), 4, RESERVED},
 	{"lent of type 0", WIRE_LISTENERS, AT(listeners.listeners[0].type), 0,
 		"the type of a listener is unknown"},
 	{"lent packets", WIRE_LISTENERS, AT(listeners.listeners[0].type), SOCK_SEQPACKET, NULL},
