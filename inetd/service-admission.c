@@ -80,6 +80,26 @@ void service_admission_configure(struct service *s, const struct config_admissio
 		service_count_sources(s);
 }
 
+static void wait_until(struct service *s, enum admission_reason reason, uint64_t until_usec)
+{
+	s->limit.reason = reason;
+	s->limit.until_usec = until_usec;
+	/* These only fail for an event loop that has ended. */
+	(void)sd_event_source_set_time(s->limit.timer, until_usec);
+	(void)sd_event_source_set_enabled(s->limit.timer, SD_EVENT_ONESHOT);
+}
+
+void service_admission_restore(struct service *s, const struct saved_service *saved)
+{
+	uint64_t until_usec = admission_restore(s->admission, &saved->admission, service_now(s));
+
+	if (until_usec > service_now(s)) /* counted and said already */
+		wait_until(s, ADMISSION_CPS, until_usec);
+	for (size_t i = 0; i < saved->n_sources; i++)
+		admission_restore_source(s->admission, &saved->sources[i].network,
+			&saved->sources[i].bucket, service_now(s));
+}
+
 /* May it be said, or was it only just? */
 static bool may_tell(struct service *s, uint64_t *told_usec)
 {
@@ -133,12 +153,8 @@ static void log_limit_begun(const struct service *s, enum admission_reason reaso
 
 static void begin_limit(struct service *s, enum admission_reason reason, uint64_t until_usec)
 {
-	s->limit.reason = reason;
-	s->limit.until_usec = until_usec;
+	wait_until(s, reason, until_usec);
 	s->n_turned[reason]++;
-	/* These only fail for an event loop that has ended. */
-	(void)sd_event_source_set_time(s->limit.timer, until_usec);
-	(void)sd_event_source_set_enabled(s->limit.timer, SD_EVENT_ONESHOT);
 	if (may_tell(s, &s->told.usec[reason]))
 		log_limit_begun(s, reason);
 }

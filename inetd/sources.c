@@ -151,6 +151,50 @@ void sources_leave(struct sources *sources, uint32_t number, uint64_t now_usec)
 		forget(sources, number);
 }
 
+uint32_t sources_next(const struct sources *sources, uint32_t last, uint64_t now_usec,
+	struct network *ret_network, struct bucket *ret_bucket)
+{
+	uint32_t number = last;
+
+	while ((number = netmap_next(sources->map, number)) > 0) {
+		const struct source *source = netmap_value(sources->map, number);
+
+		if (!source->is_remembered || bucket_full(&source->bucket) <= now_usec)
+			continue;
+		*ret_network = *netmap_network(sources->map, number);
+		*ret_bucket = source->bucket;
+		break;
+	}
+	return number;
+}
+
+static bool is_source(const struct sources *sources, const struct network *network)
+{
+	return network_is_valid(network) &&
+	       network->n_bits ==
+		       (network->family == AF_INET ? sources->bits_v4 : sources->bits_v6);
+}
+
+void sources_restore(struct sources *sources, const struct network *network,
+	const struct bucket *bucket, const struct bucket_rate *rate, uint64_t now_usec)
+{
+	const struct bucket limited = bucket_limit(bucket, rate, now_usec);
+	struct source *source;
+	uint32_t number;
+
+	if (!is_source(sources, network) || bucket_full(&limited) <= now_usec ||
+		sources->n_remembered >= sources->n_places)
+		return;
+	number = find_or_add(sources, network);
+	if (number == 0)
+		return;
+	source = netmap_value(sources->map, number);
+	remember(sources, source);
+	source->bucket = limited;
+	if (source->n_connections == 0)
+		netmap_set_deadline(sources->map, number, bucket_full(&limited));
+}
+
 uint32_t sources_n_connections(const struct sources *sources, uint32_t number)
 {
 	const struct source *source = netmap_value(sources->map, number);

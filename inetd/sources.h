@@ -65,6 +65,21 @@ int sources_enter(struct sources *sources, const struct wire_address *peer,
 /* One of its connections is over. */
 void sources_leave(struct sources *sources, uint32_t source, uint64_t now_usec);
 
+/*
+ * For an upgrade in place: those of whom it is known at `now_usec` how fast they came, one after
+ * the other, beginning with 0. Returns what is to be passed to get the next one, 0 when there is
+ * none.
+ */
+uint32_t sources_next(const struct sources *sources, uint32_t last, uint64_t now_usec,
+	struct network *ret_network, struct bucket *ret_bucket);
+
+/*
+ * Know it again, after its connections were entered without limits. What is no source of this
+ * length, or is over, is left out, and what there is no room or no memory for.
+ */
+void sources_restore(struct sources *sources, const struct network *network,
+	const struct bucket *bucket, const struct bucket_rate *rate, uint64_t now_usec);
+
 /* How many connections it has now. */
 uint32_t sources_n_connections(const struct sources *sources, uint32_t source);
 
