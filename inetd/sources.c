@@ -3,7 +3,8 @@
  * Where the clients of a service come from: see sources.h.
  *
  * A source without connections has the time at which its bucket is full as its deadline in the
- * table: those whose time has come are removed whenever one comes that is new.
+ * table. Those whose time has come are as good as new ones, and removed a few at a time whenever
+ * somebody comes: more than one, so that whoever comes finds a place where one of them had it.
  */
 #include "sources.h"
 
@@ -68,14 +69,16 @@ static void forget(struct sources *sources, uint32_t number)
 	netmap_remove(sources->map, number);
 }
 
-/* All of whom nothing is left to be known. */
-static void forget_old(struct sources *sources, uint64_t now_usec)
+/* Those of whom nothing is left to be known. */
+static void forget_some(struct sources *sources, uint64_t now_usec)
 {
-	uint32_t number;
+	for (int i = 0; i < SOURCES_FORGET_AT_ONCE; i++) {
+		uint32_t number = netmap_first_deadline(sources->map);
 
-	while ((number = netmap_first_deadline(sources->map)) > 0 &&
-		netmap_deadline(sources->map, number) <= now_usec)
+		if (number == 0 || netmap_deadline(sources->map, number) > now_usec)
+			break;
 		forget(sources, number);
+	}
 }
 
 /* Its number, 0: out of memory. */
@@ -121,7 +124,7 @@ int sources_enter(struct sources *sources, const struct wire_address *peer,
 	int r;
 
 	limits = limits ? limits : &none;
-	forget_old(sources, now_usec);
+	forget_some(sources, now_usec);
 	number = find_or_add(sources, &network);
 	if (number == 0)
 		return -ENOMEM;
