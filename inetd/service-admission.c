@@ -135,13 +135,14 @@ static void log_limit_begun(const struct service *s, enum admission_reason reaso
 	if (reason == ADMISSION_CPS)
 		log_write(LOG_NOTICE, &about,
 			"%s: more than %u connections came within a second, see cps: clients wait "
-			"in the backlog for %u seconds",
+			"in the backlog for %u seconds. If so many are usual, raise it",
 			s->name, config->cps.count,
 			(unsigned int)(config->cps.pause_usec / SECOND));
 	else if (reason == ADMISSION_RATE)
 		log_write(LOG_NOTICE, &about,
 			"%s: more than %u connections came within %u seconds, see rate: clients "
-			"wait in the backlog until it is their turn",
+			"wait in the backlog until it is their turn. If so many are usual, raise "
+			"it",
 			s->name, config->rate.count,
 			(unsigned int)(config->rate.period_usec / SECOND));
 	else
@@ -213,7 +214,8 @@ static enum admission_reason ask(
 		log_write(LOG_WARNING,
 			&(struct log_about){.service = s->name, .reason = "sources-full"},
 			"%s: %u sources are remembered, which is the maximum: others are not, and "
-			"per_source_rate does not hold for them",
+			"per_source_rate does not hold for them. A shorter time in it, or a "
+			"shorter per_source_prefix, makes them fewer",
 			s->name, admission_n_sources(s->admission));
 	return reason;
 }
@@ -234,7 +236,8 @@ static void deny(struct service *s, const struct wire_address *peer)
 		log_write(LOG_WARNING,
 			&(struct log_about){.service = s->name, .reason = "denied-full"},
 			"%s: %u networks are denied, which is the maximum: others who touch a "
-			"sensor are not",
+			"sensor are not. A shorter deny_time, or a shorter per_source_prefix of "
+			"the sensors, makes them fewer",
 			s->name, denied_n(denied, now_usec));
 }
 

@@ -234,7 +234,8 @@ static int check_format(const json_t *json, char *why, size_t why_size)
 	}
 	if (number < 0 || number > SUCCESSION_FORMAT) {
 		(void)snprintf(why, why_size,
-			"the state of usherd %.32s has the format %lld, and this one reads 0 to %d",
+			"the state of usherd %.32s has the format %lld, and this one reads 0 to %d: "
+			"restart it instead of upgrading",
 			version ? version : "(unknown)", (long long)number, SUCCESSION_FORMAT);
 		return -EINVAL;
 	}

@@ -293,9 +293,9 @@ static void test_formats_that_are_not_known(void **state)
 	check_refused(
 		"format", json_string("1"), "this is not the state of an usherd: it has no format");
 	check_refused("format", json_integer(3),
-		"the state of usherd 0.1.0 has the format 3, and this one reads 0 to 2");
+		"the state of usherd 0.1.0 has the format 3, and this one reads 0 to 2: restart it instead of upgrading");
 	check_refused("format", json_integer(-1),
-		"the state of usherd 0.1.0 has the format -1, and this one reads 0 to 2");
+		"the state of usherd 0.1.0 has the format -1, and this one reads 0 to 2: restart it instead of upgrading");
 }
 
 /* How execve(2) and the environment carry it is seen in the integration tests. */
