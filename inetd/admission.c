@@ -2,7 +2,6 @@
 /* May this client come in now: see admission.h. */
 #include "admission.h"
 
-#include "bucket.h"
 #include "sources.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -111,6 +110,15 @@ bool admission_configure(struct admission *admission, const struct config_admiss
 	return replace_sources(admission);
 }
 
+/* Where pauses were longer before a reload or an upgrade, this one ends earlier, too. */
+static void limit_pause(struct admission *admission, uint64_t now_usec)
+{
+	uint64_t latest_usec = now_usec + admission->config->cps.pause_usec;
+
+	if (admission->paused_until_usec > latest_usec)
+		admission->paused_until_usec = latest_usec;
+}
+
 /* Before that nobody is accepted: a pause that runs, or begins now because it was too much. */
 static uint64_t end_of_pause(struct admission *admission, uint64_t now_usec)
 {
@@ -118,8 +126,7 @@ static uint64_t end_of_pause(struct admission *admission, uint64_t now_usec)
 	uint64_t ready_usec = bucket_ready(&admission->cps, &admission->cps_rate, now_usec);
 	uint64_t *until_usec = &admission->paused_until_usec;
 
-	if (*until_usec > now_usec + pause_usec) /* it was longer before a reload */
-		*until_usec = now_usec + pause_usec;
+	limit_pause(admission, now_usec);
 	if (*until_usec > now_usec)
 		return *until_usec;
 	if (ready_usec > now_usec)
@@ -271,6 +278,40 @@ void admission_left(struct admission *admission, uint32_t source, uint64_t now_u
 {
 	if (source > 0)
 		sources_leave(admission->sources, source, now_usec);
+}
+
+void admission_save(const struct admission *admission, struct admission_state *ret)
+{
+	*ret = (struct admission_state){
+		.cps = admission->cps,
+		.rate = admission->rate,
+		.paused_until_usec = admission->paused_until_usec,
+	};
+}
+
+uint32_t admission_next_source(const struct admission *admission, uint32_t last, uint64_t now_usec,
+	struct network *ret_network, struct bucket *ret_bucket)
+{
+	return sources_next(admission->sources, last, now_usec, ret_network, ret_bucket);
+}
+
+uint64_t admission_restore(
+	struct admission *admission, const struct admission_state *state, uint64_t now_usec)
+{
+	admission->cps = state->cps;
+	admission->rate = state->rate;
+	if (admission->cps_rate.interval_nsec > 0)
+		admission->paused_until_usec = state->paused_until_usec;
+	limit_pause(admission, now_usec);
+	return admission->paused_until_usec;
+}
+
+void admission_restore_source(struct admission *admission, const struct network *network,
+	const struct bucket *bucket, uint64_t now_usec)
+{
+	if (admission->is_counting)
+		sources_restore(
+			admission->sources, network, bucket, &admission->limits.rate, now_usec);
 }
 
 bool admission_network(

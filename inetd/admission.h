@@ -15,6 +15,7 @@
  */
 #pragma once
 
+#include "bucket.h"
 #include "config.h"
 #include "denied.h"
 #include "rules.h"
@@ -106,6 +107,28 @@ uint32_t admission_count(
 
 /* A connection is over. `source` may be 0. */
 void admission_left(struct admission *admission, uint32_t source, uint64_t now_usec);
+
+/* What goes on in an upgrade in place, besides the sources. */
+struct admission_state {
+	struct bucket cps, rate;
+	uint64_t paused_until_usec; /* by cps; earlier than now: it is not */
+};
+
+void admission_save(const struct admission *admission, struct admission_state *ret);
+
+/* The sources of whom it is known how fast they came: as sources_next(). */
+uint32_t admission_next_source(const struct admission *admission, uint32_t last, uint64_t now_usec,
+	struct network *ret_network, struct bucket *ret_bucket);
+
+/*
+ * Go on from there, as far as the present limits know it; the sources after their connections were
+ * counted. Returns until when nobody is accepted, because a pause goes on: `now_usec` or earlier is
+ * that none does.
+ */
+uint64_t admission_restore(
+	struct admission *admission, const struct admission_state *state, uint64_t now_usec);
+void admission_restore_source(struct admission *admission, const struct network *network,
+	const struct bucket *bucket, uint64_t now_usec);
 
 /*
  * The network that is denied for what `peer` did. Returns false: it has none, as of AF_UNIX.

@@ -49,6 +49,12 @@ void bucket_take(struct bucket *bucket, const struct bucket_rate *rate, uint64_t
 		bucket->full_nsec = full_nsec(bucket, rate, 1000 * now_usec) + rate->interval_nsec;
 }
 
+struct bucket bucket_limit(
+	const struct bucket *bucket, const struct bucket_rate *rate, uint64_t now_usec)
+{
+	return (struct bucket){.full_nsec = full_nsec(bucket, rate, 1000 * now_usec)};
+}
+
 uint64_t bucket_full(const struct bucket *bucket)
 {
 	return (bucket->full_nsec + 999) / 1000;

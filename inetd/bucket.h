@@ -32,5 +32,9 @@ uint64_t bucket_ready(
 /* Take one that is there. Where none is it is taken in advance. */
 void bucket_take(struct bucket *bucket, const struct bucket_rate *rate, uint64_t now_usec);
 
+/* One that another `rate` has filled: it misses at most what this rate allows to take. */
+struct bucket bucket_limit(
+	const struct bucket *bucket, const struct bucket_rate *rate, uint64_t now_usec);
+
 /* When it is full again, µs: `now_usec` or earlier is now. */
 uint64_t bucket_full(const struct bucket *bucket);

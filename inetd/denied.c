@@ -51,12 +51,12 @@ static uint32_t *n_of_length(struct denied *denied, const struct network *networ
 	return &denied->n_of_length[network->family == AF_INET6][network->n_bits];
 }
 
-static void forget_old(struct denied *denied, uint64_t now_usec)
+static void forget_old(struct denied *denied, uint32_t max, uint64_t now_usec)
 {
-	uint32_t slot;
-
-	while ((slot = netmap_first_deadline(denied->map)) > 0 &&
-		netmap_deadline(denied->map, slot) <= now_usec) {
+	for (uint32_t slot; max > 0; max--) {
+		slot = netmap_first_deadline(denied->map);
+		if (slot == 0 || netmap_deadline(denied->map, slot) > now_usec)
+			break;
 		--*n_of_length(denied, netmap_network(denied->map, slot));
 		netmap_remove(denied->map, slot);
 	}
@@ -83,7 +83,7 @@ int denied_add(struct denied *denied, const struct network *network, uint64_t un
 	uint32_t slot;
 	int r = 0;
 
-	forget_old(denied, now_usec);
+	forget_old(denied, DENIED_FORGET_AT_ONCE, now_usec);
 	slot = netmap_find(denied->map, network);
 	if (slot == 0)
 		r = add(denied, network, &slot);
@@ -115,7 +115,7 @@ bool denied_has(const struct denied *denied, const struct wire_address *peer, ui
 
 uint32_t denied_n(struct denied *denied, uint64_t now_usec)
 {
-	forget_old(denied, now_usec);
+	forget_old(denied, UINT32_MAX, now_usec);
 	return netmap_n(denied->map);
 }
 

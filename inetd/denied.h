@@ -18,6 +18,9 @@
 /* The usual number of networks. */
 #define DENIED_MAX 65536u
 
+/* Of so many at most one who is denied has to clear away what is over. */
+#define DENIED_FORGET_AT_ONCE 64
+
 /* A time that does not come. */
 #define DENIED_FOREVER UINT64_MAX
 

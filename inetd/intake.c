@@ -1,5 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* The way in of a service: see intake.h. */
+/*
+ * The way in of a service: see intake.h.
+ *
+ * A service under overload is full and has room again for each single connection. Where it has many
+ * listeners they are not all switched off and on each time: while clients have to wait, one that
+ * wakes us is held, which is to say not polled, and afterwards those are let go one after the other
+ * as long as there is room.
+ */
 #include "intake.h"
 
 #include "closer.h"
@@ -10,6 +17,7 @@
 #include <sys/socket.h>
 
 #define RESET_BUDGET 16			     /* connections reset in one turn */
+#define FEW	     16			     /* listeners that may all be switched at once */
 #define RETRY_USEC   (1 * UINT64_C(1000000)) /* for listeners that did not follow */
 
 struct intake {
@@ -19,6 +27,8 @@ struct intake {
 	enum intake_state state, lending;
 	bool lends_streams;
 	sd_event_source *retry;
+	size_t n_held, next_held;   /* of many; where to look for the next one to let go */
+	sd_event_source *let_go;    /* on while there are others to let go */
 	bool is_behind;		    /* a listener did not follow, and that was logged */
 	bool is_short_of_resources; /* accepting failed, and that was logged */
 	size_t n_deferred, next_deferred;
@@ -78,28 +88,80 @@ static void log_about_listener(const struct intake *intake, const struct listene
 		"%s: %s %s: %s%s", intake->service, what, text, strerror(-error), hint);
 }
 
+/* Bring one into a state, or all into theirs later. `was_logged`: it need not be said again. */
+static void change(
+	struct intake *intake, struct listener *l, enum listener_state state, bool was_logged)
+{
+	int r = listener_set_state(l, state);
+
+	if (r >= 0)
+		return;
+	if (!was_logged && !intake->is_behind)
+		log_about_listener(intake, l, "listen-failed", r,
+			"cannot change whether clients are let in at", "; usherd tries again");
+	intake->is_behind = true;
+	(void)sd_event_source_set_time_relative(intake->retry, RETRY_USEC);
+	(void)sd_event_source_set_enabled(intake->retry, SD_EVENT_ONESHOT);
+}
+
+/* Clients wait, and it is soon over. */
+static bool is_short(enum intake_state state)
+{
+	return state == INTAKE_FULL || state == INTAKE_LIMITED;
+}
+
+static bool is_held(const struct intake *intake, const struct listener *l)
+{
+	return !intake_lends(intake, l) && listener_state(l) == LISTENER_PAUSED;
+}
+
 /* Bring every listener into the state that is wanted, or try again later. */
 static void follow(struct intake *intake)
 {
 	bool was_behind = intake->is_behind;
 
 	intake->is_behind = false;
+	intake->n_held = 0;
 	for (size_t i = 0; i < intake->n_listeners; i++) {
 		struct listener *l = intake->listeners[i];
-		int r = listener_set_state(l, listener_state_for(wanted_state(intake, l)));
 
-		if (r >= 0)
-			continue;
-		if (!was_behind && !intake->is_behind)
-			log_about_listener(intake, l, "listen-failed", r,
-				"cannot change whether clients are let in at",
-				"; usherd tries again");
-		intake->is_behind = true;
+		change(intake, l, listener_state_for(wanted_state(intake, l)), was_behind);
+		intake->n_held += is_held(intake, l);
 	}
-	if (intake->is_behind) {
-		(void)sd_event_source_set_time_relative(intake->retry, RETRY_USEC);
-		(void)sd_event_source_set_enabled(intake->retry, SD_EVENT_ONESHOT);
-	}
+}
+
+static void hold(struct intake *intake, struct listener *l)
+{
+	change(intake, l, LISTENER_PAUSED, false);
+	if (!is_held(intake, l))
+		return; /* it did not follow */
+	if (intake->n_held++ == 0)
+		intake->next_held = listener_index(l);
+}
+
+/* One: it may be all that there is room for. If not, the next one has its turn soon. */
+static void let_one_go(struct intake *intake)
+{
+	struct listener *l;
+
+	if (intake->n_held == 0)
+		return;
+	do
+		l = intake->listeners[intake->next_held++ % intake->n_listeners];
+	while (!is_held(intake, l));
+	change(intake, l, LISTENER_OPEN, false);
+	if (--intake->n_held > 0)
+		(void)sd_event_source_set_enabled(intake->let_go, SD_EVENT_ONESHOT);
+}
+
+static int on_let_go(sd_event_source *source, void *userdata)
+{
+	struct intake *intake = userdata;
+
+	(void)source;
+	if (intake->state == INTAKE_SERVING)
+		let_one_go(intake);
+	return 0;
 }
 
 static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
@@ -122,6 +184,10 @@ int intake_new(struct intake **ret, sd_event *event, const char *service,
 		event, &intake->retry, CLOCK_MONOTONIC, 0, RETRY_USEC / 10, on_retry, intake);
 	if (r >= 0)
 		r = sd_event_source_set_enabled(intake->retry, SD_EVENT_OFF);
+	if (r >= 0)
+		r = sd_event_add_defer(event, &intake->let_go, on_let_go, intake);
+	if (r >= 0)
+		r = sd_event_source_set_enabled(intake->let_go, SD_EVENT_OFF);
 	if (r < 0) {
 		intake_free(intake);
 		return r;
@@ -138,6 +204,7 @@ struct intake *intake_free(struct intake *intake)
 		listener_free(intake->listeners[i]);
 	free(intake->listeners);
 	sd_event_source_disable_unref(intake->retry);
+	sd_event_source_disable_unref(intake->let_go);
 	free(intake);
 	return NULL;
 }
@@ -155,8 +222,11 @@ static void accept_and_reset(struct intake *intake, struct listener *l)
 static void on_listener_connections(struct listener *l, void *userdata)
 {
 	struct intake *intake = userdata;
+	enum intake_state state = wanted_state(intake, l);
 
-	if (wanted_state(intake, l) == INTAKE_RESETTING)
+	if (is_short(state))
+		hold(intake, l);
+	else if (state == INTAKE_RESETTING)
 		accept_and_reset(intake, l);
 	else
 		intake->events->on_connections(l, intake->userdata);
@@ -234,13 +304,24 @@ bool intake_has(const struct intake *intake, struct listener *const *listeners, 
 					    n_listeners * sizeof(struct listener *)) == 0);
 }
 
+/* From serving to a short wait, back, or from one to another one. */
+static bool is_short_change(enum intake_state from, enum intake_state to)
+{
+	return (from == INTAKE_SERVING || is_short(from)) && (to == INTAKE_SERVING || is_short(to));
+}
+
 void intake_set_state(struct intake *intake, enum intake_state state)
 {
-	if (state == intake->state)
+	enum intake_state old = intake->state;
+
+	if (state == old)
 		return;
 	intake->state = state;
 	intake_poll_deferred(intake);
-	follow(intake);
+	if (intake->n_listeners <= FEW || !is_short_change(old, state))
+		follow(intake);
+	else if (state == INTAKE_SERVING)
+		let_one_go(intake);
 }
 
 void intake_set_lending(struct intake *intake, enum intake_state state)

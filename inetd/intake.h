@@ -63,7 +63,8 @@ bool intake_has(const struct intake *intake, struct listener *const *listeners, 
 /*
  * The state of all listeners but those for lending; and of those: LENT, or what clients meet while
  * nobody has them (datagrams always wait in the socket). A listener that does not follow is logged
- * once, and tried again every second.
+ * once, and tried again every second. Of many listeners those stay open while it is FULL or LIMITED
+ * at which nobody waits.
  */
 void intake_set_state(struct intake *intake, enum intake_state state);
 void intake_set_lending(struct intake *intake, enum intake_state state);

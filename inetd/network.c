@@ -299,6 +299,19 @@ struct network network_of(const struct wire_address *address, unsigned int n_bit
 	return network;
 }
 
+bool network_is_valid(const struct network *network)
+{
+	struct wire_address address = {.family = network->family};
+	struct network again;
+
+	if ((network->family != AF_INET || network->n_bits > 32) &&
+		(network->family != AF_INET6 || network->n_bits > 128))
+		return false;
+	memcpy(address.address, network->address, sizeof(address.address));
+	again = network_of(&address, network->n_bits);
+	return network_compare(&again, network) == 0;
+}
+
 bool network_contains(const struct network *network, const struct wire_address *address)
 {
 	struct network other;

@@ -41,6 +41,9 @@ int network_parse(
 /* The prefix of `n_bits` of an address. `family` of *address must be AF_INET or AF_INET6. */
 struct network network_of(const struct wire_address *address, unsigned int n_bits);
 
+/* Is it one as network_of() makes them? For what was read from outside. */
+bool network_is_valid(const struct network *network);
+
 bool network_contains(const struct network *network, const struct wire_address *address);
 
 /* A total order: by family, address, length. */

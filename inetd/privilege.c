@@ -94,13 +94,41 @@ static void reduce_bounding_set(unsigned int kept)
 	}
 }
 
+/* From all sets, and so from the ambient one, too (capabilities(7)). */
+static int clear(cap_t capabilities, cap_value_t capability)
+{
+	static const cap_flag_t sets[] = {CAP_EFFECTIVE, CAP_PERMITTED, CAP_INHERITABLE};
+	int r = 0;
+
+	for (size_t i = 0; i < sizeof(sets) / sizeof(sets[0]) && r >= 0; i++)
+		r = cap_set_flag(capabilities, sets[i], 1, &capability, CAP_CLEAR);
+	return r < 0 ? -errno : 0;
+}
+
+/* What an ordinary user was given, by an earlier usherd or by who started this one. */
+static int give_up(unsigned int kept)
+{
+	cap_t capabilities = cap_get_proc();
+	int r = 0;
+
+	if (!capabilities)
+		return -errno;
+	for (size_t i = 0; i < N_RIGHTS && r >= 0; i++)
+		if (!is_kept(i, kept))
+			r = clear(capabilities, rights[i].capability);
+	if (r >= 0 && cap_set_proc(capabilities) < 0)
+		r = -errno;
+	cap_free(capabilities);
+	return r;
+}
+
 int privilege_drop(unsigned int kept)
 {
 	uid_t uid = getuid();
 	int r;
 
 	if (!can_raise)
-		return 0;
+		return geteuid() == 0 ? 0 : give_up(kept);
 	privilege_raise();
 	reduce_bounding_set(kept);
 	/* The permitted set survives the change of user only if asked for (prctl(2)). */

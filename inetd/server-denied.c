@@ -36,20 +36,6 @@ int server_save_denied(const struct server *server, struct succession *ret)
 	return 0;
 }
 
-/* Is it a network as network_of() makes them? */
-static bool is_possible(const struct network *network)
-{
-	struct wire_address address = {.family = network->family};
-	struct network again;
-
-	if ((network->family != AF_INET || network->n_bits > 32) &&
-		(network->family != AF_INET6 || network->n_bits > 128))
-		return false;
-	memcpy(address.address, network->address, sizeof(address.address));
-	again = network_of(&address, network->n_bits);
-	return network_compare(&again, network) == 0;
-}
-
 void server_restore_denied(struct server *server)
 {
 	const struct succession *succession = server->succession;
@@ -57,7 +43,7 @@ void server_restore_denied(struct server *server)
 	for (size_t i = 0; i < succession->n_denials; i++) {
 		const struct saved_denial *saved = &succession->denials[i];
 
-		if (is_possible(&saved->network))
+		if (network_is_valid(&saved->network))
 			(void)denied_add(server->denied, &saved->network,
 				saved->until_usec > 0 ? saved->until_usec : DENIED_FOREVER,
 				server_now(server));

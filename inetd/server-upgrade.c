@@ -63,7 +63,8 @@ int server_save(const struct server *server, int client_fd, struct succession **
 static const char *find_obstacle(const struct server *server)
 {
 	if (!server->program)
-		return "usherd does not know from which program it was started";
+		return "usherd does not know from which program it was started (is /proc mounted?): "
+		       "restart it";
 	/* execve(2) would wait for such a close, as long as it takes. */
 	if (!closer_wait(WAIT_USEC))
 		return "sockets that providers have made slow to close are being closed: try again";

@@ -80,6 +80,26 @@ void service_admission_configure(struct service *s, const struct config_admissio
 		service_count_sources(s);
 }
 
+static void wait_until(struct service *s, enum admission_reason reason, uint64_t until_usec)
+{
+	s->limit.reason = reason;
+	s->limit.until_usec = until_usec;
+	/* These only fail for an event loop that has ended. */
+	(void)sd_event_source_set_time(s->limit.timer, until_usec);
+	(void)sd_event_source_set_enabled(s->limit.timer, SD_EVENT_ONESHOT);
+}
+
+void service_admission_restore(struct service *s, const struct saved_service *saved)
+{
+	uint64_t until_usec = admission_restore(s->admission, &saved->admission, service_now(s));
+
+	if (until_usec > service_now(s)) /* counted and said already */
+		wait_until(s, ADMISSION_CPS, until_usec);
+	for (size_t i = 0; i < saved->n_sources; i++)
+		admission_restore_source(s->admission, &saved->sources[i].network,
+			&saved->sources[i].bucket, service_now(s));
+}
+
 /* May it be said, or was it only just? */
 static bool may_tell(struct service *s, uint64_t *told_usec)
 {
@@ -115,13 +135,14 @@ static void log_limit_begun(const struct service *s, enum admission_reason reaso
 	if (reason == ADMISSION_CPS)
 		log_write(LOG_NOTICE, &about,
 			"%s: more than %u connections came within a second, see cps: clients wait "
-			"in the backlog for %u seconds",
+			"in the backlog for %u seconds. If so many are usual, raise it",
 			s->name, config->cps.count,
 			(unsigned int)(config->cps.pause_usec / SECOND));
 	else if (reason == ADMISSION_RATE)
 		log_write(LOG_NOTICE, &about,
 			"%s: more than %u connections came within %u seconds, see rate: clients "
-			"wait in the backlog until it is their turn",
+			"wait in the backlog until it is their turn. If so many are usual, raise "
+			"it",
 			s->name, config->rate.count,
 			(unsigned int)(config->rate.period_usec / SECOND));
 	else
@@ -133,12 +154,8 @@ static void log_limit_begun(const struct service *s, enum admission_reason reaso
 
 static void begin_limit(struct service *s, enum admission_reason reason, uint64_t until_usec)
 {
-	s->limit.reason = reason;
-	s->limit.until_usec = until_usec;
+	wait_until(s, reason, until_usec);
 	s->n_turned[reason]++;
-	/* These only fail for an event loop that has ended. */
-	(void)sd_event_source_set_time(s->limit.timer, until_usec);
-	(void)sd_event_source_set_enabled(s->limit.timer, SD_EVENT_ONESHOT);
 	if (may_tell(s, &s->told.usec[reason]))
 		log_limit_begun(s, reason);
 }
@@ -197,7 +214,8 @@ static enum admission_reason ask(
 		log_write(LOG_WARNING,
 			&(struct log_about){.service = s->name, .reason = "sources-full"},
 			"%s: %u sources are remembered, which is the maximum: others are not, and "
-			"per_source_rate does not hold for them",
+			"per_source_rate does not hold for them. A shorter time in it, or a "
+			"shorter per_source_prefix, makes them fewer",
 			s->name, admission_n_sources(s->admission));
 	return reason;
 }
@@ -218,7 +236,8 @@ static void deny(struct service *s, const struct wire_address *peer)
 		log_write(LOG_WARNING,
 			&(struct log_about){.service = s->name, .reason = "denied-full"},
 			"%s: %u networks are denied, which is the maximum: others who touch a "
-			"sensor are not",
+			"sensor are not. A shorter deny_time, or a shorter per_source_prefix of "
+			"the sensors, makes them fewer",
 			s->name, denied_n(denied, now_usec));
 }
 

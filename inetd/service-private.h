@@ -169,6 +169,9 @@ uint32_t service_accept_all(struct service *s, struct listener *l);
 /* Count the sources of all connections that there are, instead of those so far. */
 void service_count_sources(struct service *s);
 
+/* After that: a pause by cps and what is known of how fast clients came go on. */
+void service_admission_restore(struct service *s, const struct saved_service *saved);
+
 /*
  * A client is there: may it be accepted now? If not, clients wait, and the next service_settle()
  * has the listeners unpolled until the limit is over.

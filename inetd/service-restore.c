@@ -198,6 +198,7 @@ int service_restore(struct service *s, struct saved_service *saved)
 	s->n_forwards_refused = saved->n_forwards_refused;
 	memcpy(s->n_turned, saved->n_turned, sizeof(s->n_turned));
 	service_count_sources(s);
+	service_admission_restore(s, saved);
 	intake_restore_n_reset(s->intake, saved->n_reset);
 	if (!has_same_listeners(s, saved))
 		service_welcome_again(s);

@@ -180,6 +180,22 @@ static int save_providers(const struct service *s, struct saved_service *ret)
 	return r;
 }
 
+static int save_admission(const struct service *s, struct saved_service *ret)
+{
+	uint32_t n = admission_n_sources(s->admission), i = 0;
+	struct saved_source *saved = calloc((size_t)n + 1, sizeof(*saved));
+
+	if (!saved)
+		return -ENOMEM;
+	admission_save(s->admission, &ret->admission);
+	ret->sources = saved;
+	for (; (i = admission_next_source(
+			s->admission, i, service_now(s), &saved->network, &saved->bucket)) > 0;
+		saved++)
+		ret->n_sources++;
+	return 0;
+}
+
 int service_save(const struct service *s, struct saved_service *ret)
 {
 	int r;
@@ -205,6 +221,8 @@ int service_save(const struct service *s, struct saved_service *ret)
 	r = save_listeners(s, ret);
 	if (r >= 0)
 		r = save_lots(s, ret);
+	if (r >= 0)
+		r = save_admission(s, ret);
 	if (r >= 0)
 		r = save_providers(s, ret);
 	if (r >= 0)

@@ -3,7 +3,8 @@
  * Where the clients of a service come from: see sources.h.
  *
  * A source without connections has the time at which its bucket is full as its deadline in the
- * table: those whose time has come are removed whenever one comes that is new.
+ * table. Those whose time has come are as good as new ones, and removed a few at a time whenever
+ * somebody comes: more than one, so that whoever comes finds a place where one of them had it.
  */
 #include "sources.h"
 
@@ -68,14 +69,16 @@ static void forget(struct sources *sources, uint32_t number)
 	netmap_remove(sources->map, number);
 }
 
-/* All of whom nothing is left to be known. */
-static void forget_old(struct sources *sources, uint64_t now_usec)
+/* Those of whom nothing is left to be known. */
+static void forget_some(struct sources *sources, uint64_t now_usec)
 {
-	uint32_t number;
+	for (int i = 0; i < SOURCES_FORGET_AT_ONCE; i++) {
+		uint32_t number = netmap_first_deadline(sources->map);
 
-	while ((number = netmap_first_deadline(sources->map)) > 0 &&
-		netmap_deadline(sources->map, number) <= now_usec)
+		if (number == 0 || netmap_deadline(sources->map, number) > now_usec)
+			break;
 		forget(sources, number);
+	}
 }
 
 /* Its number, 0: out of memory. */
@@ -121,7 +124,7 @@ int sources_enter(struct sources *sources, const struct wire_address *peer,
 	int r;
 
 	limits = limits ? limits : &none;
-	forget_old(sources, now_usec);
+	forget_some(sources, now_usec);
 	number = find_or_add(sources, &network);
 	if (number == 0)
 		return -ENOMEM;
@@ -149,6 +152,50 @@ void sources_leave(struct sources *sources, uint32_t number, uint64_t now_usec)
 		netmap_set_deadline(sources->map, number, bucket_full(&source->bucket));
 	else
 		forget(sources, number);
+}
+
+uint32_t sources_next(const struct sources *sources, uint32_t last, uint64_t now_usec,
+	struct network *ret_network, struct bucket *ret_bucket)
+{
+	uint32_t number = last;
+
+	while ((number = netmap_next(sources->map, number)) > 0) {
+		const struct source *source = netmap_value(sources->map, number);
+
+		if (!source->is_remembered || bucket_full(&source->bucket) <= now_usec)
+			continue;
+		*ret_network = *netmap_network(sources->map, number);
+		*ret_bucket = source->bucket;
+		break;
+	}
+	return number;
+}
+
+static bool is_source(const struct sources *sources, const struct network *network)
+{
+	return network_is_valid(network) &&
+	       network->n_bits ==
+		       (network->family == AF_INET ? sources->bits_v4 : sources->bits_v6);
+}
+
+void sources_restore(struct sources *sources, const struct network *network,
+	const struct bucket *bucket, const struct bucket_rate *rate, uint64_t now_usec)
+{
+	const struct bucket limited = bucket_limit(bucket, rate, now_usec);
+	struct source *source;
+	uint32_t number;
+
+	if (!is_source(sources, network) || bucket_full(&limited) <= now_usec ||
+		sources->n_remembered >= sources->n_places)
+		return;
+	number = find_or_add(sources, network);
+	if (number == 0)
+		return;
+	source = netmap_value(sources->map, number);
+	remember(sources, source);
+	source->bucket = limited;
+	if (source->n_connections == 0)
+		netmap_set_deadline(sources->map, number, bucket_full(&limited));
 }
 
 uint32_t sources_n_connections(const struct sources *sources, uint32_t number)

@@ -9,7 +9,7 @@
  *    `instances`.
  *  - What is known of how fast a source came is kept until its bucket is full again, when nothing
  *    is left to be known. So many sources as there are places have one. It is held from the first
- * connection on, so that it cannot be lost between two.
+ *    connection on, so that it cannot be lost between two.
  *  - While all places are taken, those that are new get none: how fast they come is known only as
  *    long as they have connections. They are counted (sources_n_unremembered()). So whoever floods
  *    the table with addresses makes it blind for further ones, never for those it knows.
@@ -27,6 +27,9 @@
 
 /* The usual number of places. */
 #define SOURCES_MAX_REMEMBERED 65536u
+
+/* Of so many at most one who comes has to clear away what is over. */
+#define SOURCES_FORGET_AT_ONCE 64
 
 struct sources;
 
@@ -54,7 +57,9 @@ struct sources *sources_free(struct sources *sources);
 void sources_reset(struct sources *sources, uint32_t bits_v4, uint32_t bits_v6);
 
 /*
- * One connection more of `peer`, AF_INET or AF_INET6, if `limits` (NULL: none) allow it.
+ * One connection more of `peer`, AF_INET or AF_INET6, if `limits` (NULL: none) allow it. Some of
+ * those of whom nothing is left to be known are forgotten, so that there is a place if there is
+ * any.
  *
  * Returns 0 with *ret_source, its source's number from 1 on, for sources_leave(); an enum
  * sources_answer; or -ENOMEM.
@@ -65,10 +70,25 @@ int sources_enter(struct sources *sources, const struct wire_address *peer,
 /* One of its connections is over. */
 void sources_leave(struct sources *sources, uint32_t source, uint64_t now_usec);
 
+/*
+ * For an upgrade in place: those of whom it is known at `now_usec` how fast they came, one after
+ * the other, beginning with 0. Returns what is to be passed to get the next one, 0 when there is
+ * none.
+ */
+uint32_t sources_next(const struct sources *sources, uint32_t last, uint64_t now_usec,
+	struct network *ret_network, struct bucket *ret_bucket);
+
+/*
+ * Know it again, after its connections were entered without limits. What is no source of this
+ * length, or is over, is left out, and what there is no room or no memory for.
+ */
+void sources_restore(struct sources *sources, const struct network *network,
+	const struct bucket *bucket, const struct bucket_rate *rate, uint64_t now_usec);
+
 /* How many connections it has now. */
 uint32_t sources_n_connections(const struct sources *sources, uint32_t source);
 
-/* How many sources are known now. */
+/* How many sources there are now, with those that are over and were not yet forgotten. */
 uint32_t sources_n(const struct sources *sources);
 
 /* How many came when no place was free. */

@@ -323,7 +323,7 @@ static int read_member(struct reader *reader, const struct place *place, const j
 	return -EINVAL;
 }
 
-/* What an older format has not. */
+/* What an older format has not, or may lack. */
 static void set_absent(const struct table_member *member, void *ret)
 {
 	if (member->type == TABLE_FD)
@@ -368,6 +368,11 @@ static int read_members(struct reader *reader, const struct place *place, const 
 			continue;
 		}
 		column++;
+		if (!value && member->may_lack) {
+			assert(!table->is_row);
+			set_absent(member, ret);
+			continue;
+		}
 		r = value ? read_member(reader, &here, value, member, ret)
 			  : complain(reader, &here, "is missing");
 	}

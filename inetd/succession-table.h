@@ -39,6 +39,7 @@ struct table_member {
 	const struct table *items; /* LIST */
 	uint64_t max;		   /* UINT32, UINT64: the value; DATA, LIST: how many; 0: any */
 	unsigned int since;	   /* the first format that has it; in older ones it is zero */
+	bool may_lack;		   /* not of rows: zero, too, where that format has it not yet */
 };
 
 /* A struct: as a JSON object, or, where there may be very many, as an array in the table's order.

@@ -3,6 +3,7 @@
 #include "succession.h"
 
 #include "fd.h"
+#include "sources.h"
 #include "succession-table.h"
 #include <assert.h>
 #include <errno.h>
@@ -114,6 +115,17 @@ static const struct table_member stranger_members[] = {
 };
 static const struct table stranger_table = TABLE(saved_stranger, stranger_members);
 
+static const struct table_member source_members[] = {
+	{"network", TABLE_BYTES, FIELD(saved_source, network)},
+	{"full_nsec", TABLE_UINT64, FIELD(saved_source, bucket.full_nsec)},
+};
+static const struct table source_table = {
+	.members = source_members,
+	.n_members = sizeof(source_members) / sizeof(source_members[0]),
+	.size = sizeof(struct saved_source),
+	.is_row = true,
+};
+
 #define TOTAL(m)       TABLE_UINT64, FIELD(saved_service, totals.m)
 #define TURNED(reason) TABLE_UINT64, FIELD(saved_service, n_turned[ADMISSION_##reason]), .since = 2
 
@@ -141,6 +153,15 @@ static const struct table_member service_members[] = {
 	{"n_cps", TURNED(CPS)},
 	{"n_rate", TURNED(RATE)},
 	{"n_max_load", TURNED(MAX_LOAD)},
+	{"cps_full_nsec", TABLE_UINT64, FIELD(saved_service, admission.cps.full_nsec), .since = 2,
+		.may_lack = true},
+	{"rate_full_nsec", TABLE_UINT64, FIELD(saved_service, admission.rate.full_nsec), .since = 2,
+		.may_lack = true},
+	{"paused_until_usec", TABLE_UINT64, FIELD(saved_service, admission.paused_until_usec),
+		.since = 2, .may_lack = true},
+	{"sources", TABLE_LIST, FIELD(saved_service, sources), COUNT(saved_service, n_sources),
+		.items = &source_table, .max = SOURCES_MAX_REMEMBERED, .since = 2,
+		.may_lack = true},
 	{"id_limit", TABLE_UINT64, FIELD(saved_service, id_limit)},
 	{"n_accepted", TOTAL(n_accepted)},
 	{"n_taken_over", TOTAL(n_taken_over), .since = 1},
@@ -213,7 +234,8 @@ static int check_format(const json_t *json, char *why, size_t why_size)
 	}
 	if (number < 0 || number > SUCCESSION_FORMAT) {
 		(void)snprintf(why, why_size,
-			"the state of usherd %.32s has the format %lld, and this one reads 0 to %d",
+			"the state of usherd %.32s has the format %lld, and this one reads 0 to %d: "
+			"restart it instead of upgrading",
 			version ? version : "(unknown)", (long long)number, SUCCESSION_FORMAT);
 		return -EINVAL;
 	}

@@ -102,6 +102,12 @@ struct saved_stranger {
 	bool may_forward;
 };
 
+/* How fast a source has come. */
+struct saved_source {
+	struct network network;
+	struct bucket bucket;
+};
+
 struct saved_service {
 	char name[WIRE_NAME_SIZE];
 	bool is_ending, is_paused;
@@ -113,6 +119,9 @@ struct saved_service {
 	uint32_t n_registered; /* since the start: the number of the last provider */
 	uint64_t n_reset, n_forwards_refused;
 	uint64_t n_turned[ADMISSION_N_REASONS]; /* as service_n_turned() */
+	struct admission_state admission;
+	struct saved_source *sources;
+	size_t n_sources;
 	uint64_t id_limit;
 	struct dispatch_totals totals;
 	struct saved_listener *listeners;

@@ -285,6 +285,14 @@ class Sources(AdmissionTest):
         self.check_served("127.0.0.3")
         self.assertEqual(self.refusals(), {"per_source_rate": 3})
 
+    def test_upgrade_remembers_how_fast_they_came(self):
+        self.start("per_source_rate = {3, 1h}")
+        self.check_served(*["127.0.0.2"] * 3)
+        self.assertNotIn("error", self.usherd.ask("upgrade"))
+        self.check_refused("127.0.0.2")
+        self.check_served(*["127.0.0.3"] * 3)
+        self.check_refused("127.0.0.3")
+
     def test_rate_comes_back(self):
         self.start("per_source_rate = {4, 2s}")
         self.check_served(*["127.0.0.2"] * 4)
@@ -348,6 +356,20 @@ class Waiting(AdmissionTest):
         self.reload("")
         for one in [client, *clients]:
             self.assertEqual(network.read_all(one), b"a\n")
+
+    def test_pause_goes_on_after_an_upgrade(self):
+        self.start("cps = {1, 1h}")
+        self.check_served("127.0.0.1")
+        client = self.connect(self.address)
+        self.usherd.wait_service("one", state="limited")
+        self.assertNotIn("error", self.usherd.ask("upgrade"))
+        self.usherd.wait_service("one", state="limited")  # nobody else had to come
+        status = self.usherd.service("one")
+        self.assertEqual(status["limited"]["reason"], "cps")
+        self.assertTrue(3500 < status["limited"]["seconds"] <= 3600, status)
+        self.assertEqual(status["delayed"]["cps"], 1)
+        self.reload("")
+        self.assertEqual(network.read_all(client), b"a\n")
 
     def test_rate_is_kept_and_nobody_waits_longer(self):
         self.start("rate = {50, 1s}")

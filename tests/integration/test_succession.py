@@ -262,7 +262,7 @@ class CheckState(UpgradeTest):
 
     def test_a_later_format(self):
         state = self.state() | {"format": 3, "version": "9.9.9"}
-        self.check_refused(state, "the state of usherd 9.9.9 has the format 3, and this one reads 0 to 2")
+        self.check_refused(state, "the state of usherd 9.9.9 has the format 3, and this one reads 0 to 2: restart it instead of upgrading")
 
     def test_what_is_wrong_is_named(self):
         self.provider(self.usherd, "one")

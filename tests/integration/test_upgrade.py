@@ -18,6 +18,7 @@ import tap
 from upgrades import UpgradeTest
 
 CAP_NET_BIND_SERVICE = 1 << 10
+CAP_NET_RAW = 1 << 13
 
 
 class Upgrade(UpgradeTest):
@@ -332,6 +333,27 @@ class Rights(UpgradeTest):
         for name in ("CapEff", "CapPrm", "CapBnd"):
             self.assertEqual(int(self.usherd.proc_status(name), 16), CAP_NET_BIND_SERVICE)
         self.assertEqual(self.usherd.proc_status("NoNewPrivs"), "1")
+
+    @harness.needs_root
+    def test_what_is_not_needed_any_more_is_given_up(self):
+        self.usherd.kill()
+        self.start("socket { transparent = true }")
+        self.check_rights(CAP_NET_BIND_SERVICE | CAP_NET_RAW)
+        self.upgrade()
+        self.check_rights(CAP_NET_BIND_SERVICE | CAP_NET_RAW)
+        self.usherd.write_config(self.service())
+        self.upgrade()
+        self.check_rights(CAP_NET_BIND_SERVICE)
+        self.usherd.write_config(self.service(more="socket { transparent = true }"))
+        self.upgrade()
+        self.check_rights(CAP_NET_BIND_SERVICE)
+
+    def check_rights(self, rights):
+        for name in ("CapEff", "CapPrm", "CapInh", "CapAmb"):
+            has = int(self.usherd.proc_status(name), 16)
+            self.assertEqual(has & ~rights, 0, name)
+            if name in ("CapEff", "CapPrm"):
+                self.assertEqual(has, rights, name)
 
     @harness.needs_root
     def test_a_user_without_any_rights_can_upgrade(self):

@@ -480,6 +480,72 @@ static void test_other_cps_after_a_reload(void **state)
 	end(&w);
 }
 
+/* What an upgrade in place leaves of it. */
+static uint64_t upgrade(struct world *w)
+{
+	struct admission *old = w->admission;
+	struct admission_state saved;
+	struct network network;
+	struct bucket bucket;
+	uint64_t until_usec;
+
+	admission_save(old, &saved);
+	assert_int_equal(admission_new(&w->admission, key), 0);
+	configure(w);
+	until_usec = admission_restore(w->admission, &saved, w->now_usec);
+	for (uint32_t i = 0;
+		(i = admission_next_source(old, i, w->now_usec, &network, &bucket)) > 0;)
+		admission_restore_source(w->admission, &network, &bucket, w->now_usec);
+	admission_free(old);
+	return until_usec;
+}
+
+static void test_pause_goes_on_after_an_upgrade(void **state)
+{
+	struct world w;
+	uint64_t until_usec;
+
+	(void)state;
+	begin(&w);
+	w.config.cps = (struct config_rate){
+		.count = 1, .period_usec = SECOND, .pause_usec = 1000 * SECOND};
+	configure(&w);
+	assert_int_equal(accept_all(&w), 1);
+	ready(&w);
+	w.now_usec += 10 * SECOND;
+	assert_int_equal(upgrade(&w), START + 1000 * SECOND);
+	assert_string_equal(wait_for(&w, &until_usec), "cps");
+	assert_int_equal(until_usec, START + 1000 * SECOND);
+	w.config.cps.pause_usec = 5 * SECOND; /* the file says so now */
+	assert_int_equal(upgrade(&w), w.now_usec + 5 * SECOND);
+	w.config.cps.count = 0;
+	assert_true(upgrade(&w) <= w.now_usec);
+	assert_string_equal(ready(&w), "admitted");
+	end(&w);
+}
+
+static void test_rates_go_on_after_an_upgrade(void **state)
+{
+	struct world w;
+
+	(void)state;
+	begin(&w);
+	w.config.rate = (struct config_rate){.count = 9, .period_usec = SECOND};
+	w.config.per_source_rate = (struct config_rate){.count = 4, .period_usec = SECOND};
+	configure(&w);
+	assert_int_equal(accept_all(&w), 4);
+	assert_true(upgrade(&w) <= w.now_usec);
+	assert_string_equal(ask(&w, "192.0.2.1"), "per_source_rate");
+	for (int i = 0; i < 4; i++)
+		assert_string_equal(ask(&w, "192.0.2.2"), "admitted");
+	assert_string_equal(ask(&w, "192.0.2.3"), "admitted");
+	assert_string_equal(ready(&w), "rate");
+	w.config.source_bits_v4 = 24; /* other sources */
+	upgrade(&w);
+	assert_string_equal(ask(&w, "192.0.2.1"), "admitted");
+	end(&w);
+}
+
 static void test_rate_waits_for_the_next_token(void **state)
 {
 	struct world w;
@@ -698,6 +764,30 @@ static void go(struct model *m, uint32_t i)
 	admission_left(m->w.admission, m->source[i], m->w.now_usec);
 }
 
+/* Nobody notices. */
+static void upgrade_all(struct model *m)
+{
+	struct admission *old = m->w.admission;
+	struct admission_state saved;
+	struct network network;
+	struct bucket bucket;
+
+	admission_save(old, &saved);
+	assert_int_equal(admission_new(&m->w.admission, key), 0);
+	configure(&m->w);
+	for (uint32_t i = 0; i < N_CLIENTS; i++) {
+		const struct wire_address peer = client_of(i);
+
+		for (uint32_t n = 0; n < m->n_now[i]; n++)
+			m->source[i] = admission_count(m->w.admission, &peer, m->w.now_usec);
+	}
+	(void)admission_restore(m->w.admission, &saved, m->w.now_usec);
+	for (uint32_t i = 0;
+		(i = admission_next_source(old, i, m->w.now_usec, &network, &bucket)) > 0;)
+		admission_restore_source(m->w.admission, &network, &bucket, m->w.now_usec);
+	admission_free(old);
+}
+
 static struct config_rate some_rate(struct model *m, uint64_t pause_usec)
 {
 	return (struct config_rate){
@@ -756,6 +846,8 @@ static void test_a_million_events_as_the_model_says(void **state)
 
 		if (i % 1000 == 0)
 			restart(&m);
+		else if (i % 100 == 0)
+			upgrade_all(&m);
 		if (random_of(&m.random, 4) == 0)
 			let_pass(&m, random_of(&m.random, SECOND / 4));
 		m.w.minute = (uint32_t)random_of(&m.random, 1440);
@@ -793,6 +885,8 @@ int main(void)
 		check_test(test_cps_within_the_limit),
 		check_test(test_refused_clients_take_no_token),
 		check_test(test_other_cps_after_a_reload),
+		check_test(test_pause_goes_on_after_an_upgrade),
+		check_test(test_rates_go_on_after_an_upgrade),
 		check_test(test_rate_waits_for_the_next_token),
 		check_test(test_max_load),
 		check_test(test_no_configuration_any_more),

@@ -125,6 +125,21 @@ static void test_a_million_takings(void **state)
 	assert_in_range(n_taken, 100000, 999999);
 }
 
+static void test_limited_by_another_rate(void **state)
+{
+	struct bucket_rate rate = bucket_rate(2, 10 * SECOND), shorter = bucket_rate(2, SECOND);
+	struct bucket bucket = {0}, limited;
+
+	(void)state;
+	take_all(&bucket, &rate, START);
+	limited = bucket_limit(&bucket, &rate, START);
+	assert_int_equal(bucket_full(&limited), bucket_full(&bucket));
+	limited = bucket_limit(&bucket, &shorter, START);
+	assert_int_equal(bucket_full(&limited), START + SECOND);
+	limited = bucket_limit(&bucket, &shorter, START + 20 * SECOND);
+	assert_int_equal(bucket_full(&limited), START + 20 * SECOND);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -132,6 +147,7 @@ int main(void)
 		check_test(test_token_comes_back_after_an_interval),
 		check_test(test_no_limit),
 		check_test(test_other_rate),
+		check_test(test_limited_by_another_rate),
 		check_test(test_in_advance),
 		check_test(test_a_million_takings),
 	};

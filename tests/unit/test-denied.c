@@ -124,6 +124,35 @@ static void test_full(void **state)
 	end(denied);
 }
 
+static uint32_t count_kept(const struct denied *denied)
+{
+	struct network network;
+	uint64_t until_usec;
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; (i = denied_next(denied, i, &network, &until_usec)) > 0;)
+		n++;
+	return n;
+}
+
+/* Nobody pays for all that was there before, and nobody misses its place because of it. */
+static void test_a_few_are_forgotten_at_a_time(void **state)
+{
+	struct denied *denied = begin(1000);
+
+	(void)state;
+	for (uint32_t i = 0; i < 1000; i++)
+		assert_int_equal(deny(denied, i, 32, START + SECOND, START), 0);
+	for (uint32_t i = 0; i < 1000; i++) {
+		uint32_t n_before = count_kept(denied);
+
+		assert_int_equal(deny(denied, 2000 + i, 32, START + 9 * SECOND, START + SECOND), 0);
+		assert_true(count_kept(denied) + DENIED_FORGET_AT_ONCE > n_before);
+	}
+	assert_int_equal(denied_n(denied, START + SECOND), 1000);
+	end(denied);
+}
+
 static void test_all_are_told(void **state)
 {
 	struct denied *denied = begin(9), *copy = begin(9);
@@ -212,6 +241,7 @@ int main(void)
 		check_test(test_longest_counts),
 		check_test(test_networks_of_several_lengths),
 		check_test(test_full),
+		check_test(test_a_few_are_forgotten_at_a_time),
 		check_test(test_all_are_told),
 		check_test(test_a_million_events_as_the_model_says),
 	};

@@ -165,6 +165,42 @@ static void test_who_listens_transparently_keeps_the_right_to(void **state)
 	check_as_root(keeps_transparency_over_exec);
 }
 
+static bool has_right(cap_value_t capability, cap_flag_t set)
+{
+	cap_t capabilities = cap_get_proc();
+	cap_flag_value_t value = CAP_CLEAR;
+
+	(void)cap_get_flag(capabilities, capability, set, &value);
+	cap_free(capabilities);
+	return value == CAP_SET;
+}
+
+/* In any set, so that it could come back? */
+static bool has_any(cap_value_t capability)
+{
+	return has_right(capability, CAP_EFFECTIVE) || has_right(capability, CAP_PERMITTED) ||
+	       has_right(capability, CAP_INHERITABLE) || cap_get_ambient(capability) == CAP_SET;
+}
+
+/* As the program that is executed finds itself: without privilege_begin(), with rights. */
+static bool gives_up_what_is_not_needed_any_more(void)
+{
+	EXPECT(begin() && privilege_drop(PRIVILEGE_NET_RAW | PRIVILEGE_NET_ADMIN) == 0);
+	EXPECT(privilege_keep_over_exec() == 0);
+	EXPECT(privilege_drop(PRIVILEGE_NET_RAW) == 0);
+	EXPECT(has_right(CAP_NET_RAW, CAP_EFFECTIVE) && !has_any(CAP_NET_ADMIN));
+	EXPECT(privilege_drop(PRIVILEGE_NET_ADMIN) == 0);
+	EXPECT(!has_any(CAP_NET_RAW) && !has_any(CAP_NET_ADMIN));
+	EXPECT(has_right(CAP_NET_BIND_SERVICE, CAP_EFFECTIVE));
+	return true;
+}
+
+static void test_after_an_upgrade_only_what_is_needed_is_kept(void **state)
+{
+	(void)state;
+	check_as_root(gives_up_what_is_not_needed_any_more);
+}
+
 static bool keeps_nothing_over_exec(void)
 {
 	cap_t none = cap_init();
@@ -206,6 +242,7 @@ int main(void)
 		check_test_if(test_is_root(),
 			test_low_ports_can_be_bound_by_the_program_that_is_executed),
 		check_test_if(test_is_root(), test_who_listens_transparently_keeps_the_right_to),
+		check_test_if(test_is_root(), test_after_an_upgrade_only_what_is_needed_is_kept),
 		check_test_if(test_is_root(), test_who_has_no_right_passes_none_on),
 		check_test_if(test_is_root(), test_without_a_beginning_nothing_changes),
 	};

@@ -497,6 +497,37 @@ static void test_a_paused_service(void **state)
 	end(&w);
 }
 
+/* The second client was too much for cps, and waits. */
+static void test_a_pause_and_how_fast_clients_came(void **state)
+{
+	struct world w;
+	struct peer p;
+	json_t *saved;
+
+	(void)state;
+	begin(&w);
+	w.config.admission.source_bits_v4 = 32;
+	w.config.admission.cps = (struct config_rate){
+		.count = 1, .period_usec = 1000000, .pause_usec = UINT64_C(3600000000)};
+	w.config.admission.per_source_rate =
+		(struct config_rate){.count = 9, .period_usec = UINT64_C(3600000000)};
+	open_service_on(&w, "tcp:127.0.0.1:0");
+	join(&w, &p, 9);
+	clients(&w, "a");
+	expect_connections(&p, "a");
+	clients(&w, "b");
+	turn_until(service_n_turned(w.service, ADMISSION_CPS) == 1);
+	saved = check_restored(&w);
+	assert_int_equal(json_integer_value(list_of(saved, "n_cps")), 1);
+	assert_true(json_integer_value(list_of(saved, "paused_until_usec")) > 0);
+	assert_true(json_integer_value(list_of(saved, "cps_full_nsec")) > 0);
+	assert_int_equal(json_array_size(list_of(saved, "sources")), 1);
+	json_decref(saved);
+	leave(&p);
+	turn_while_ready();
+	end(&w);
+}
+
 static void test_a_service_that_is_ending(void **state)
 {
 	struct world w;
@@ -539,6 +570,7 @@ int main(void)
 		check_loop_test(test_who_has_what_is_lent),
 		check_loop_test(test_who_was_not_told_yet_what_is_lent),
 		check_loop_test(test_a_paused_service),
+		check_loop_test(test_a_pause_and_how_fast_clients_came),
 		check_loop_test(test_a_service_that_is_ending),
 	};
 

@@ -70,6 +70,12 @@ static void test_every_member_of_the_present_format(void **state)
 	assert_string_equal(service->name, "one");
 	assert_true(service->is_paused);
 	assert_int_equal(service->totals.n_expired, 1);
+	assert_int_equal(service->admission.cps.full_nsec, 3000000000);
+	assert_int_equal(service->admission.rate.full_nsec, 4000000000);
+	assert_int_equal(service->admission.paused_until_usec, 6000000);
+	assert_int_equal(service->n_sources, 1);
+	assert_int_equal(service->sources[0].network.n_bits, 32);
+	assert_int_equal(service->sources[0].bucket.full_nsec, 7000000000);
 	assert_int_equal(service->lots[0].number, 3);
 	assert_string_equal(service->listeners[0].address, "tcp:127.0.0.1:8007");
 	assert_int_equal(provider->credit, -14);
@@ -87,6 +93,28 @@ static void test_every_member_of_the_present_format(void **state)
 	assert_int_equal(service->waiting[0].n_forwarded, 0);
 	assert_int_equal(service->waiting[0].parked_usec, 5000000);
 	succession_free(succession);
+}
+
+/* Nor does every state of this format have all its members. */
+static void test_what_may_lack_is_zero(void **state)
+{
+	static const char *const members[] = {
+		"cps_full_nsec", "rate_full_nsec", "paused_until_usec", "sources"};
+	json_t *json = load_state("format-2");
+	struct succession *succession;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++) {
+		json_t *service = json_array_get(json_object_get(json, "services"), 0);
+
+		assert_int_equal(json_object_del(service, members[i]), 0);
+	}
+	succession = parse(json);
+	assert_int_equal(succession->services[0].admission.cps.full_nsec, 0);
+	assert_int_equal(succession->services[0].admission.paused_until_usec, 0);
+	assert_int_equal(succession->services[0].n_sources, 0);
+	succession_free(succession);
+	json_decref(json);
 }
 
 static void test_the_previous_format_is_read(void **state)
@@ -265,9 +293,9 @@ static void test_formats_that_are_not_known(void **state)
 	check_refused(
 		"format", json_string("1"), "this is not the state of an usherd: it has no format");
 	check_refused("format", json_integer(3),
-		"the state of usherd 0.1.0 has the format 3, and this one reads 0 to 2");
+		"the state of usherd 0.1.0 has the format 3, and this one reads 0 to 2: restart it instead of upgrading");
 	check_refused("format", json_integer(-1),
-		"the state of usherd 0.1.0 has the format -1, and this one reads 0 to 2");
+		"the state of usherd 0.1.0 has the format -1, and this one reads 0 to 2: restart it instead of upgrading");
 }
 
 /* How execve(2) and the environment carry it is seen in the integration tests. */
@@ -312,6 +340,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		check_test(test_the_present_format_is_written_as_it_was_read),
 		check_test(test_every_member_of_the_present_format),
+		check_test(test_what_may_lack_is_zero),
 		check_test(test_the_previous_format_is_read),
 		check_test(test_the_first_format_is_read),
 		check_test(test_what_is_wrong_is_named_with_its_place),
