@@ -137,7 +137,7 @@ class Nowait(Exec):
         expected = {"argv0": "other", "argv1": "0", "argv2": "x y", "umask": "026", "cwd": "/usr",
                     "nice": str(os.getpriority(os.PRIO_PROCESS, 0) + 3), "nofile": "40 40", "cpu": "9 9",
                     "core": "-1 -1", "fds": "0 1 2 ", "signals": "", "nonblock": "0",
-                    "pgid": said["pid"], "sid": said["pid"]}
+                    "pgid": said["pid"]}
         self.assertEqual({name: said[name] for name in expected}, expected)
 
     def test_the_limit_of_descriptors_is_not_the_raised_one(self):

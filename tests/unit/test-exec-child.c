@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -170,15 +171,40 @@ static void test_signals_are_as_at_the_beginning(void **state)
 	assert_int_equal(sigismember(&some, SIGUSR2), 0);
 }
 
-static void test_it_leads_a_session(void **state)
+/* In a process of its own, which leads a session with or without a terminal. */
+static void witness_in_a_session(bool has_terminal)
 {
-	char pid[32];
+	char number[32];
+	int terminal;
 
-	(void)state;
+	assert_true(setsid() > 0);
+	terminal = posix_openpt(O_RDWR | O_NOCTTY);
+	assert_int_equal(grantpt(terminal) | unlockpt(terminal), 0);
+	terminal = open(ptsname(terminal), O_RDWR | O_NOCTTY);
+	assert_true(terminal >= 0);
+	if (has_terminal)
+		assert_int_equal(ioctl(terminal, TIOCSCTTY, 0), 0);
+	child_init();
 	witness_with(NULL);
-	snprintf(pid, sizeof(pid), "%s", value_of("pid"));
-	assert_string_equal(value_of("pgid"), pid);
-	assert_string_equal(value_of("sid"), pid);
+	snprintf(number, sizeof(number), "%s", value_of("pid"));
+	assert_string_equal(value_of("pgid"), number);
+	if (!has_terminal)
+		snprintf(number, sizeof(number), "%d", getpid());
+	assert_string_equal(value_of("sid"), number);
+}
+
+static void test_it_leads_a_group_and_where_there_is_a_terminal_a_session(void **state)
+{
+	(void)state;
+	for (int has_terminal = 0; has_terminal <= 1; has_terminal++) {
+		pid_t pid = fork();
+
+		if (pid == 0) {
+			witness_in_a_session(has_terminal);
+			_exit(EXIT_SUCCESS);
+		}
+		assert_int_equal(wait_status(pid), EXIT_SUCCESS);
+	}
 }
 
 static void change_attributes(struct child_plan *plan)
@@ -467,7 +493,7 @@ int main(int argc, char *argv[])
 		check_test(test_it_has_the_socket_and_nothing_else),
 		check_test(test_arguments_environment_and_status),
 		check_test(test_signals_are_as_at_the_beginning),
-		check_test(test_it_leads_a_session),
+		check_test(test_it_leads_a_group_and_where_there_is_a_terminal_a_session),
 		check_test(test_limits_nice_umask_directory),
 		check_test(test_what_is_not_given_stays),
 		check_test_if(test_is_root(), test_it_is_somebody_else_for_good),
