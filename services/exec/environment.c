@@ -58,6 +58,8 @@ static const char *const names[] = {"PROTO", "TCPREMOTEIP", "REMOTE_HOST", "REMO
 	"TCPREMOTEPORT", "REMOTE_PORT", "TCPLOCALIP", "TCPLOCALPORT"};
 
 static_assert(sizeof(names) / sizeof(names[0]) == ENVIRONMENT_MAX, "there is room for all");
+static_assert(sizeof("TCPREMOTEPORT=") + HOST_SIZE <= ENVIRONMENT_TEXT_SIZE,
+	"the longest name and the longest value fit");
 
 bool environment_is_own(const char *assignment)
 {
@@ -88,8 +90,7 @@ size_t environment_make(struct environment *environment, char **ret_variables,
 	}
 	for (size_t i = 0; i < n; i++) {
 		ret_variables[i] = environment->texts[i];
-		(void)snprintf(
-			ret_variables[i], ENVIRONMENT_TEXT_SIZE, "%s=%s", names[i], values[i]);
+		(void)stpcpy(stpcpy(stpcpy(ret_variables[i], names[i]), "="), values[i]);
 	}
 	ret_variables[n] = NULL;
 	return n;

@@ -19,7 +19,7 @@
 struct launch {
 	struct spawn_job job;
 	struct environment environment;
-	char from[ENVIRONMENT_TEXT_SIZE]; /* "": no client */
+	char from[ENVIRONMENT_TEXT_SIZE]; /* "": no client, or nobody wants to know */
 	char *envp[];
 };
 
@@ -45,7 +45,7 @@ static void report_start(const struct run *run)
 {
 	const struct command *command = run->command;
 	const char *from = run->launch->from;
-	bool is_from = command->is_host_logged && from[0] != '\0';
+	bool is_from = from[0] != '\0';
 
 	if (command->is_pid_logged || is_from)
 		say("%s: started pid=%d%s%s", command->service, run->pid, is_from ? " from=" : "",
@@ -145,7 +145,8 @@ static struct launch *launch_new(const struct command *command, int fd, const st
 	if (ends) {
 		(void)environment_make(&launch->environment, launch->envp + command->n_env,
 			ends->remote, ends->local);
-		(void)endpoint_format(ends->remote, launch->from);
+		if (command->is_host_logged)
+			(void)endpoint_format(ends->remote, launch->from);
 	}
 	fill_plan(&launch->job.plan, command, launch->envp, fd);
 	return launch;
