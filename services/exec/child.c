@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -140,6 +141,7 @@ static const struct {
 	[CHILD_GROUPS] = {"setting the groups", "start usher-exec with all rights of root"},
 	[CHILD_GROUP] = {"setting group", "start usher-exec with all rights of root"},
 	[CHILD_USER] = {"setting user", "start usher-exec with all rights of root"},
+	[CHILD_PRIVILEGES] = {"setting no_new_privs", "take no_new_privs out of exec {}"},
 	[CHILD_EXECUTE] = {"executing it",
 		"correct program in exec {}, or let its user execute that file"},
 };
@@ -210,6 +212,8 @@ in_child static enum child_step become_program(const struct child_plan *plan, in
 		return CHILD_USER;
 	if (chdir(plan->directory) < 0)
 		return CHILD_DIRECTORY;
+	if (plan->no_new_privs && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return CHILD_PRIVILEGES;
 	sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	(void)execve(plan->path, plan->argv, plan->envp);

@@ -34,6 +34,7 @@ struct child_plan {
 	bool has_nice;
 	bool has_umask;
 	mode_t umask;
+	bool no_new_privs;     /* it, and all that it runs, gains no rights by execve(2) */
 	const char *chroot;    /* NULL: none; `directory` and `path` are then inside */
 	const char *directory; /* where it begins */
 	bool has_identity;     /* become another user, and never root again: */
@@ -55,6 +56,7 @@ enum child_step {
 	CHILD_GROUPS,
 	CHILD_GROUP,
 	CHILD_USER,
+	CHILD_PRIVILEGES,
 	CHILD_EXECUTE,
 };
 

@@ -85,6 +85,7 @@ static void fill_plan(
 		.has_nice = command->has_nice,
 		.has_umask = command->has_umask,
 		.umask = command->umask,
+		.no_new_privs = command->no_new_privs,
 		.chroot = command->chroot,
 		.directory = command->directory,
 		.has_identity = command->identity.is_changed,

@@ -133,11 +133,11 @@ class Nowait(Exec):
 
     def test_attributes(self):
         said = self.witness('name = "other" args = {"0", "x y"} umask = 026 nice = 3 directory = "/usr"'
-                            ' rlimit { nofile = 40 cpu = "9s" core = unlimited }')
+                            ' no_new_privs = true rlimit { nofile = 40 cpu = "9s" core = unlimited }')
         expected = {"argv0": "other", "argv1": "0", "argv2": "x y", "umask": "026", "cwd": "/usr",
                     "nice": str(os.getpriority(os.PRIO_PROCESS, 0) + 3), "nofile": "40 40", "cpu": "9 9",
                     "core": "-1 -1", "fds": "0 1 2 ", "signals": "", "nonblock": "0",
-                    "pgid": said["pid"]}
+                    "pgid": said["pid"], "no_new_privs": "1"}
         self.assertEqual({name: said[name] for name in expected}, expected)
 
     def test_the_limit_of_descriptors_is_not_the_raised_one(self):
@@ -587,7 +587,7 @@ class Printed(harness.UsherTest):
         result = self.print_programs(service(
             "one", 'program = "/bin/x" name = "y" args = {"a", "b c"} env = {"E=f"} pass_env = {"HOME"}'
             ' user = "games" group = "tty" groups = false umask = 027 nice = -3 chroot = "/srv"'
-            f' directory = "/d" banner = "/etc/issue" rlimit {{ {written} }}',
+            f' no_new_privs = true directory = "/d" banner = "/etc/issue" rlimit {{ {written} }}',
             listen='tcp:127.0.0.1:1", "udp:127.0.0.1:2', more='instances = 9 log_address = "hash"'
             ' log_on_success = {"exit", "pid"}'))
         self.assertEqual(result.returncode, 0, result.stderr)
@@ -596,7 +596,7 @@ class Printed(harness.UsherTest):
         self.assertEqual(printed["services"], {"one": {
             "program": "/bin/x", "name": "y", "args": ["a", "b c"], "env": ["E=f"], "pass_env": ["HOME"],
             "user": "games", "group": "tty", "groups": False, "umask": 0o27, "nice": -3,
-            "chroot": "/srv", "directory": "/d", "banner": "/etc/issue", "rlimits": limits,
+            "no_new_privs": True, "chroot": "/srv", "directory": "/d", "banner": "/etc/issue", "rlimits": limits,
             "listeners": [{"address": "tcp:127.0.0.1:1", "lent": False},
                           {"address": "udp:127.0.0.1:2", "lent": True}],
             "deliver": "connection", "instances": 9, "log_on_success": ["pid", "exit"],
@@ -611,7 +611,7 @@ class Printed(harness.UsherTest):
         self.assertEqual(list(printed), ["one"])
         expected = {"name": "x", "args": [], "env": [], "pass_env": [], "user": None, "group": None,
                     "groups": True, "umask": None, "nice": 0, "chroot": None, "directory": "/",
-                    "banner": None, "rlimits": {}, "deliver": "listener",
+                    "no_new_privs": False, "banner": None, "rlimits": {}, "deliver": "listener",
                     "listeners": [{"address": "unix:/tmp/x", "lent": True}]}
         self.assertEqual({name: printed["one"][name] for name in expected}, expected)
 

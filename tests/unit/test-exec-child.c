@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -216,12 +217,13 @@ static void change_attributes(struct child_plan *plan)
 	plan->n_limits = 3;
 	plan->has_nice = true;
 	plan->nice = 13;
+	plan->no_new_privs = true;
 	plan->has_umask = true;
 	plan->umask = 0137;
 	plan->directory = "/usr/bin";
 }
 
-static void test_limits_nice_umask_directory(void **state)
+static void test_limits_nice_privileges_umask_directory(void **state)
 {
 	struct rlimit before, after;
 
@@ -231,6 +233,7 @@ static void test_limits_nice_umask_directory(void **state)
 	assert_string_equal(value_of("nofile"), "64 64");
 	assert_string_equal(value_of("cpu"), "7 7");
 	assert_string_equal(value_of("nice"), "13");
+	assert_string_equal(value_of("no_new_privs"), "1");
 	assert_string_equal(value_of("umask"), "137");
 	assert_string_equal(value_of("cwd"), "/usr/bin");
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &after), 0);
@@ -248,6 +251,7 @@ static void test_what_is_not_given_stays(void **state)
 	snprintf(mask, sizeof(mask), "%03o", before);
 	assert_string_equal(value_of("umask"), mask);
 	assert_string_equal(value_of("cwd"), "/");
+	assert_int_equal(atoi(value_of("no_new_privs")), prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0));
 }
 
 static void change_identity(struct child_plan *plan)
@@ -494,7 +498,7 @@ int main(int argc, char *argv[])
 		check_test(test_arguments_environment_and_status),
 		check_test(test_signals_are_as_at_the_beginning),
 		check_test(test_it_leads_a_group_and_where_there_is_a_terminal_a_session),
-		check_test(test_limits_nice_umask_directory),
+		check_test(test_limits_nice_privileges_umask_directory),
 		check_test(test_what_is_not_given_stays),
 		check_test_if(test_is_root(), test_it_is_somebody_else_for_good),
 		check_test_if(test_is_root(), test_it_is_inside_of_its_chroot),
