@@ -100,10 +100,10 @@ const char *endpoint_format(struct endpoint endpoint, char *buffer)
 {
 	struct place place;
 
-	if (!find_place(endpoint, &place))
-		(void)snprintf(buffer, ENVIRONMENT_TEXT_SIZE, "unix");
-	else
-		(void)snprintf(buffer, ENVIRONMENT_TEXT_SIZE, place.is_ipv6 ? "[%s]:%u" : "%s:%u",
-			place.host, place.port);
-	return buffer;
+	if (find_place(endpoint, &place))
+		return strcpy(buffer, place.host);
+	return strcpy(buffer,
+		endpoint.length >= sizeof(sa_family_t) && endpoint.address->ss_family == AF_VSOCK
+			? "vsock"
+			: "unix");
 }

@@ -178,19 +178,18 @@ class Nowait(Exec):
             + service("silent", shell("exit 3")))
         client = self.client("three")
         network.read_all(client)
-        host, port = client.getsockname()
-        pid = self.wait_said(process, rf"three: started pid=(\d+) from={host}:{port}$")[1]
-        self.wait_said(process, rf"three: ended pid={pid} exit=3 duration=\d+\.\d\d\ds$")
+        pid = self.wait_said(process, r"event=start service=three peer=127\.0\.0\.1 pid=(\d+)$")[1]
+        self.wait_said(process, rf"event=end service=three pid={pid} exit=3 duration_usec=\d+$")
         network.read_all(self.client("silent"))
         network.read_all(self.client("killed"))
-        self.wait_said(process, r"killed: ended pid=\d+ signal=9$")
-        self.assertNotIn("silent: ended", process.log.read_text())
+        self.wait_said(process, r"event=end service=killed pid=\d+ signal=9$")
+        self.assertNotIn("service=silent", process.log.read_text())
 
     def test_addresses_are_not_logged_unless_in_full(self):
         process = self.begin(service("one", shell("exit 0"), more='log_address = "none"'
                                      ' log_on_success = {"host", "pid"}'))
         network.read_all(self.client("one"))
-        self.wait_said(process, r"one: started pid=\d+$")
+        self.wait_said(process, r"event=start service=one pid=\d+$")
 
     def test_a_program_that_cannot_be_run(self):
         process = self.begin(service("none", 'program = "/nowhere/prog"') + service("cat", CAT))
@@ -487,7 +486,7 @@ class Wait(Exec):
         self.assertEqual(answer, b"hello")
         self.assertEqual(self.ask(b"again"), (first, b"again"))
         self.assertEqual(self.ask(b"once")[0], first)
-        self.wait_said(process, rf"udp: ended pid={first} exit=0")
+        self.wait_said(process, rf"event=end service=udp pid={first} exit=0")
         self.assertNotEqual(self.ask(b"once")[0], first)
 
     def test_it_does_not_run_while_nobody_asks(self):
@@ -517,7 +516,7 @@ class Wait(Exec):
         self.assertEqual(text.count("ends at once"), 1)
         self.change(service("udp", 'program = "/bin/sh" args = {"-c", "dd count=1 >/dev/null 2>&1"}',
                             listen="udp:127.0.0.1:0", more='log_on_success = {"pid", "exit"}'))
-        self.wait_said(process, r"udp: ended pid=\d+ exit=0")
+        self.wait_said(process, r"event=end service=udp pid=\d+ exit=0")
 
     def test_the_program_goes_on_when_usherd_is_restarted(self):
         self.begin_udp("20", manager=manager.FakeManager())

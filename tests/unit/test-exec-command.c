@@ -431,10 +431,12 @@ static void test_addresses_for_the_log(void **state)
 
 	(void)state;
 	assert_string_equal(
-		endpoint_format((struct endpoint){&address, length}, text), "192.0.2.1:80");
+		endpoint_format((struct endpoint){&address, length}, text), "192.0.2.1");
 	address = make_address("2001:db8::1", 80, &length);
 	assert_string_equal(
-		endpoint_format((struct endpoint){&address, length}, text), "[2001:db8::1]:80");
+		endpoint_format((struct endpoint){&address, length}, text), "2001:db8::1");
+	address.ss_family = AF_VSOCK;
+	assert_string_equal(endpoint_format((struct endpoint){&address, length}, text), "vsock");
 }
 
 static void test_pauses_grow_only_after_failures(void **state)
