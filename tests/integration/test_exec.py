@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import harness
+import kernels
 import manager
 import network
 import processes
@@ -44,12 +45,13 @@ class Exec(harness.UsherTest):
         self.usherd = self.start_usherd(services, **options)
         return self.start_exec()
 
-    def start_exec(self, *arguments, user=None):
+    def start_exec(self, *arguments, user=None, **options):
         program, usherd = USHER_EXEC, harness.USHERD
         if user:
             program, usherd = self.copy_for_others(USHER_EXEC), self.copy_for_others(harness.USHERD)
         process = self.start_program(
-            self.usherd, program, "-c", self.usherd.config, "-u", usherd, *arguments, user=user)
+            self.usherd, program, "-c", self.usherd.config, "-u", usherd, *arguments, user=user,
+            **options)
         process.log = self.program_logs[-1]
         return process
 
@@ -139,6 +141,17 @@ class Nowait(Exec):
                     "core": "-1 -1", "fds": "0 1 2 ", "signals": "", "nonblock": "0",
                     "pgid": said["pid"], "no_new_privs": "1"}
         self.assertEqual({name: said[name] for name in expected}, expected)
+
+    def test_no_descriptor_but_the_socket(self):
+        """Neither what was open by accident when usher-exec began, nor on a kernel of before."""
+        witness = f'program = "{self.copy_for_others(WITNESS)}"'
+        self.usherd = self.start_usherd(service("w", witness))
+        for make_kernel in (None, kernels.without_close_range):
+            with open("/dev/null", "rb") as other:
+                process = self.start_exec(pass_fds=[other.fileno()], preexec_fn=make_kernel)
+            self.wait_said(process, "w: registered")
+            self.assertIn(b"\nfds=0 1 2 \n", network.read_all(self.client("w")))
+            self.end_program(process)
 
     def test_the_limit_of_descriptors_is_not_the_raised_one(self):
         said = self.witness()
