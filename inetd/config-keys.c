@@ -177,6 +177,8 @@ const struct config_key config_keys[CONFIG_N_KEYS] = {
 	{ "exec", "umask", .needs = CONFIG_NEEDS_PROGRAM,
 	  .most = 0777, .initial = UINT32_MAX, NUMBER(octal, exec.umask) },
 	{ "exec", "nice", .needs = CONFIG_NEEDS_PROGRAM, NUMBER(nice, exec.nice) },
+	{ "exec", "no_new_privs", .needs = CONFIG_NEEDS_PROGRAM,
+	  NUMBER(boolean, exec.no_new_privs) },
 	{ "exec", "chroot", .needs = CONFIG_NEEDS_PROGRAM, TEXT(config_check_path, exec.chroot) },
 	{ "exec", "directory", .needs = CONFIG_NEEDS_PROGRAM,
 	  TEXT(config_check_path, exec.directory) },

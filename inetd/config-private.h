@@ -138,7 +138,7 @@ struct config_key {
 	size_t place_offset;	    /* a struct config_place: where; 0: none */
 };
 
-#define CONFIG_N_KEYS 68
+#define CONFIG_N_KEYS 69
 extern const struct config_key config_keys[CONFIG_N_KEYS];
 
 /* The sections in a service, or in the defaults, that some of the keys stand in; one in another one

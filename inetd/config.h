@@ -167,11 +167,12 @@ struct config_exec {
 	size_t n_env;
 	char **pass_env; /* names of usher-exec's own variables */
 	size_t n_pass_env;
-	char *user;	 /* a name; NULL: as usher-exec */
-	char *group;	 /* a name; NULL: the user's own */
-	bool has_groups; /* the user's supplementary groups too; default true */
-	uint32_t umask;	 /* octal when written; UINT32_MAX: as usher-exec */
-	int32_t nice;	 /* added; -20 to 19 */
+	char *user;	   /* a name; NULL: as usher-exec */
+	char *group;	   /* a name; NULL: the user's own */
+	bool has_groups;   /* the user's supplementary groups too; default true */
+	uint32_t umask;	   /* octal when written; UINT32_MAX: as usher-exec */
+	int32_t nice;	   /* added; -20 to 19 */
+	bool no_new_privs; /* set-user-ID programs do nothing for it: prctl(2) */
 	struct config_rlimit *rlimits;
 	size_t n_rlimits;
 	char *chroot;	 /* NULL: none */

@@ -87,15 +87,16 @@ static json_t *describe_program(const struct config_exec *exec)
 {
 	json_t *umask = exec->umask == UINT32_MAX ? json_null() : json_integer(exec->umask);
 
-	return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:b, s:o, s:i, s:o, s:o, s:s, s:o}",
+	return json_pack(
+		"{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:b, s:o, s:i, s:b, s:o, s:o, s:s, s:o}",
 		"program", exec->program, "name",
 		exec->name ? exec->name : base_name(exec->program), "args",
 		texts(exec->args, exec->n_args), "env", texts(exec->env, exec->n_env), "pass_env",
 		texts(exec->pass_env, exec->n_pass_env), "user", text_or_null(exec->user), "group",
 		text_or_null(exec->group), "groups", exec->has_groups, "umask", umask, "nice",
-		(int)exec->nice, "rlimits", rlimits(exec), "chroot", text_or_null(exec->chroot),
-		"directory", exec->directory ? exec->directory : "/", "banner",
-		text_or_null(exec->banner));
+		(int)exec->nice, "no_new_privs", exec->no_new_privs, "rlimits", rlimits(exec),
+		"chroot", text_or_null(exec->chroot), "directory",
+		exec->directory ? exec->directory : "/", "banner", text_or_null(exec->banner));
 }
 
 static bool is_lent(const struct config_service *service, const struct config_listen *listen)

@@ -10,8 +10,6 @@
 #include <string.h>
 #include <sysexits.h>
 
-/* As many as usherd lets into a service that says nothing else (instances, usher.conf(5)). */
-#define DEFAULT_CREDIT	 1024
 #define DEFAULT_DEADLINE 10
 #define MAX_DEADLINE	 3600
 
@@ -121,7 +119,6 @@ int main(int argc, char *argv[])
 		.on_own = on_own,
 		.userdata = &choices,
 	};
-	uint32_t credit;
 	size_t n;
 	int status;
 
@@ -134,7 +131,5 @@ int main(int argc, char *argv[])
 		say("expected SERVICE=FILE; see usher-banner(8)");
 		return EX_USAGE;
 	}
-	credit = process_share(process_raise_descriptors(), n, 1, DEFAULT_CREDIT);
-	return serve(arguments.words, n, choices.deadline,
-		arguments.credit > 0 ? arguments.credit : credit);
+	return serve(arguments.words, n, choices.deadline, process_credit(arguments.credit, n, 1));
 }

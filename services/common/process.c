@@ -9,6 +9,9 @@
 #define OWN_DESCRIPTORS		16
 #define DESCRIPTORS_PER_SERVICE 8
 
+/* As many as usherd lets into a service that says nothing else (instances, usher.conf(5)). */
+#define DEFAULT_CREDIT 1024
+
 void process_open_streams(void)
 {
 	int fd;
@@ -45,4 +48,13 @@ uint32_t process_share(
 	if (share > most)
 		return most;
 	return share > 0 ? (uint32_t)share : 1;
+}
+
+uint32_t process_credit(uint32_t wanted, size_t n_services, unsigned int n_descriptors_each)
+{
+	rlim_t n_descriptors = process_raise_descriptors();
+
+	return wanted > 0 ? wanted
+			  : process_share(
+				    n_descriptors, n_services, n_descriptors_each, DEFAULT_CREDIT);
 }

@@ -18,3 +18,9 @@ rlim_t process_raise_descriptors(void);
  */
 uint32_t process_share(
 	rlim_t n_descriptors, size_t n_services, unsigned int n_descriptors_each, uint32_t most);
+
+/*
+ * Raise the limit of descriptors, and say how many connections to hold for each of `n_services`
+ * that take so many descriptors for one: `wanted`, or without a wish, 0, what there is room for.
+ */
+uint32_t process_credit(uint32_t wanted, size_t n_services, unsigned int n_descriptors_each);

@@ -135,7 +135,8 @@ static void finish_run(struct borrowed *one, bool was_quick, bool is_success)
 
 static void on_run_ended(struct run *run, bool is_success, void *userdata)
 {
-	finish_run(userdata, monotonic_ms() - run->started_ms < BORROWED_QUICK_MS, is_success);
+	finish_run(userdata, monotonic_ms() - run->started_usec / 1000 < BORROWED_QUICK_MS,
+		is_success);
 }
 
 static void on_run_started(struct run *run, int error, enum child_step step, void *userdata)

@@ -34,6 +34,7 @@ struct child_plan {
 	bool has_nice;
 	bool has_umask;
 	mode_t umask;
+	bool no_new_privs;     /* it, and all that it runs, gains no rights by execve(2) */
 	const char *chroot;    /* NULL: none; `directory` and `path` are then inside */
 	const char *directory; /* where it begins */
 	bool has_identity;     /* become another user, and never root again: */
@@ -55,6 +56,7 @@ enum child_step {
 	CHILD_GROUPS,
 	CHILD_GROUP,
 	CHILD_USER,
+	CHILD_PRIVILEGES,
 	CHILD_EXECUTE,
 };
 
@@ -66,7 +68,8 @@ const char *child_step_remedy(enum child_step step);
 
 /*
  * Once, before the first child_spawn(): give each signal that this process was started to ignore
- * (nohup(1), SIGCHLD) its default action, because children inherit that.
+ * (nohup(1), SIGCHLD) its default action, because children inherit that; and see whether there is a
+ * terminal to keep them away from.
  */
 void child_init(void);
 
@@ -90,9 +93,9 @@ void child_stack_free(struct child_stack *stack);
 void child_push(struct child_stack *stack, bool is_too_late);
 
 /*
- * Run `plan`: in a session of its own, with all signals at their default actions and unblocked, and
- * with no descriptors but 0, 1 and 2. Waits until the program is executed; other threads go
- * on.
+ * Run `plan`: in a process group of its own, and a session if this process has a terminal, with all
+ * signals at their default actions and unblocked, and with no descriptors but 0, 1 and 2. Waits
+ * until the program is executed; other threads go on.
  *
  * Returns 0 with *ret_pid, a child to be waited for with waitid(2), and *ret_pidfd, which becomes
  * readable when it has ended and is the caller's to close; or a negative errno with *ret_step: then

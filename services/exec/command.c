@@ -272,12 +272,12 @@ static bool is_program(json_t *json)
 	int integer;
 
 	return json_unpack(json,
-		       "{s:s, s:s, s:o, s:o, s:o, s:b, s:i, s:o, s:s, s:o, s:s, s:i, s:o, s:s}",
+		       "{s:s, s:s, s:o, s:o, s:o, s:b, s:i, s:b, s:o, s:s, s:o, s:s, s:i, s:o, s:s}",
 		       "program", &unused, "name", &unused, "args", &args, "env", &env, "pass_env",
-		       &pass_env, "groups", &integer, "nice", &integer, "rlimits", &rlimits,
-		       "directory", &unused, "listeners", &listeners, "deliver", &unused,
-		       "instances", &integer, "log_on_success", &log, "log_address",
-		       &unused) == 0 &&
+		       &pass_env, "groups", &integer, "nice", &integer, "no_new_privs", &integer,
+		       "rlimits", &rlimits, "directory", &unused, "listeners", &listeners,
+		       "deliver", &unused, "instances", &integer, "log_on_success", &log,
+		       "log_address", &unused) == 0 &&
 	       is_list(args) && is_list(env) && is_list(pass_env) && is_list(log) &&
 	       json_is_object(rlimits) && json_is_array(listeners) && integer > 0;
 }
@@ -294,6 +294,7 @@ static int take_all(
 	command->instances = (uint32_t)json_integer_value(json_object_get(json, "instances"));
 	command->has_umask = json_is_integer(umask);
 	command->umask = (mode_t)json_integer_value(umask);
+	command->no_new_privs = json_is_true(json_object_get(json, "no_new_privs"));
 	take_nice(command);
 	take_listeners(command);
 	take_log(command);

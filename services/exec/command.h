@@ -36,6 +36,7 @@ struct command {
 	mode_t umask;
 	bool has_nice;
 	int nice; /* the value to be */
+	bool no_new_privs;
 	const char *chroot, *directory;
 	char *banner; /* its text; NULL: none */
 	size_t banner_size;

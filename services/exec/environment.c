@@ -58,6 +58,8 @@ static const char *const names[] = {"PROTO", "TCPREMOTEIP", "REMOTE_HOST", "REMO
 	"TCPREMOTEPORT", "REMOTE_PORT", "TCPLOCALIP", "TCPLOCALPORT"};
 
 static_assert(sizeof(names) / sizeof(names[0]) == ENVIRONMENT_MAX, "there is room for all");
+static_assert(sizeof("TCPREMOTEPORT=") + HOST_SIZE <= ENVIRONMENT_TEXT_SIZE,
+	"the longest name and the longest value fit");
 
 bool environment_is_own(const char *assignment)
 {
@@ -88,8 +90,7 @@ size_t environment_make(struct environment *environment, char **ret_variables,
 	}
 	for (size_t i = 0; i < n; i++) {
 		ret_variables[i] = environment->texts[i];
-		(void)snprintf(
-			ret_variables[i], ENVIRONMENT_TEXT_SIZE, "%s=%s", names[i], values[i]);
+		(void)stpcpy(stpcpy(stpcpy(ret_variables[i], names[i]), "="), values[i]);
 	}
 	ret_variables[n] = NULL;
 	return n;
@@ -99,10 +100,10 @@ const char *endpoint_format(struct endpoint endpoint, char *buffer)
 {
 	struct place place;
 
-	if (!find_place(endpoint, &place))
-		(void)snprintf(buffer, ENVIRONMENT_TEXT_SIZE, "unix");
-	else
-		(void)snprintf(buffer, ENVIRONMENT_TEXT_SIZE, place.is_ipv6 ? "[%s]:%u" : "%s:%u",
-			place.host, place.port);
-	return buffer;
+	if (find_place(endpoint, &place))
+		return strcpy(buffer, place.host);
+	return strcpy(buffer,
+		endpoint.length >= sizeof(sa_family_t) && endpoint.address->ss_family == AF_VSOCK
+			? "vsock"
+			: "unix");
 }

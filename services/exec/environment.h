@@ -37,6 +37,6 @@ size_t environment_make(struct environment *environment, char **ret_variables,
 /* Is "NAME" or "NAME=value" one that environment_make() may set? */
 bool environment_is_own(const char *assignment);
 
-/* The client's address for a log: "192.0.2.1:4000", "[2001:db8::1]:4000", "unix". Returns `buffer`
- * (of ENVIRONMENT_TEXT_SIZE bytes). */
+/* The client's host for a log, as usherd(8) writes it: "192.0.2.1", "2001:db8::1", "unix", "vsock".
+ * Returns `buffer` (of ENVIRONMENT_TEXT_SIZE bytes). */
 const char *endpoint_format(struct endpoint endpoint, char *buffer);

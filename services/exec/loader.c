@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* See loader.h. The end of usherd is the end of the pipe: the loop watches that and a deadline. */
+/* See loader.h. The loop watches three things: the end of the pipe, the end of usherd, which may
+ * come first or later, and a deadline for both. While there is a deadline the caller is not told
+ * yet. */
 #include "loader.h"
 
 #include <errno.h>
@@ -11,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -24,8 +27,11 @@ struct loader {
 	loader_on_loaded on_loaded;
 	void *userdata;
 	pid_t pid; /* 0: none runs */
-	int fd;
-	sd_event_source *io, *deadline;
+	int pidfd;
+	int exit_status; /* -1: it was killed */
+	int fd;		 /* the pipe; -1: nothing more comes */
+	int read_error;	 /* an errno: why it was not read to its end */
+	sd_event_source *io, *end, *deadline;
 	char *text;
 	size_t size, room;
 	bool is_wanted_again;
@@ -39,46 +45,46 @@ static void close_pipe(struct loader *loader)
 	loader->fd = -1;
 }
 
-/* Returns its exit status, or -1: it was killed. */
-static int wait_end(struct loader *loader)
+static void close_pidfd(struct loader *loader)
 {
-	int status = 0;
-
-	while (waitpid(loader->pid, &status, 0) < 0 && errno == EINTR)
-		;
-	loader->pid = 0;
-	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+	loader->end = sd_event_source_disable_unref(loader->end);
+	if (loader->pidfd >= 0)
+		(void)close(loader->pidfd);
+	loader->pidfd = -1;
 }
 
-/* Forget what was read; begin again if that was wanted meanwhile. */
+/* Forget what was read. */
 static void finish(struct loader *loader, json_t *json, const char *why, int exit_status)
 {
-	bool is_wanted_again = loader->is_wanted_again;
-
+	loader->deadline = sd_event_source_disable_unref(loader->deadline);
 	free(loader->text);
 	loader->text = NULL;
 	loader->size = loader->room = 0;
-	loader->is_wanted_again = false;
 	loader->on_loaded(json, why, exit_status, loader->userdata);
 	json_decref(json);
+}
+
+/* Begin again if that was wanted meanwhile. */
+static void go_on(struct loader *loader)
+{
+	bool is_wanted_again = loader->is_wanted_again;
+
+	loader->is_wanted_again = false;
 	if (is_wanted_again)
 		loader_start(loader);
 }
 
-/* `read_error`: why the pipe could not be read to its end, or 0. */
-static void conclude(struct loader *loader, int read_error)
+/* It has ended, and nothing more comes. */
+static void conclude(struct loader *loader)
 {
+	int status = loader->exit_status;
 	char why[WHY_SIZE];
 	json_error_t error;
 	json_t *json = NULL;
-	int status;
 
-	loader->deadline = sd_event_source_disable_unref(loader->deadline);
-	close_pipe(loader);
-	status = wait_end(loader);
-	if (read_error)
+	if (loader->read_error)
 		(void)snprintf(why, sizeof(why), "cannot read from %s: %s", loader->usherd,
-			strerror(read_error));
+			strerror(loader->read_error));
 	else if (status < 0)
 		(void)snprintf(why, sizeof(why), "'%s --programs' was killed", loader->usherd);
 	else if (status > 0)
@@ -87,10 +93,11 @@ static void conclude(struct loader *loader, int read_error)
 			status == EX_CONFIG ? ": correct what it has complained about" : "");
 	else
 		json = json_loadb(loader->text, loader->size, JSON_REJECT_DUPLICATES, &error);
-	if (status == 0 && !read_error && !json)
+	if (status == 0 && !loader->read_error && !json)
 		(void)snprintf(why, sizeof(why), "'%s --programs' prints no JSON: %s",
 			loader->usherd, error.text);
 	finish(loader, json, json ? NULL : why, status > 0 ? status : json ? 0 : EX_OSERR);
+	go_on(loader);
 }
 
 /* Returns 0, or an errno. */
@@ -124,22 +131,53 @@ static int on_readable(sd_event_source *source, int fd, uint32_t events, void *u
 			return 0;
 		error = n < 0 ? errno : 0;
 	}
-	if (error)
-		(void)kill(loader->pid, SIGKILL);
-	if (error || n == 0)
-		conclude(loader, error);
-	else
+	if (n > 0) {
 		loader->size += (size_t)n;
+		return 0;
+	}
+	loader->read_error = error;
+	close_pipe(loader);
+	if (loader->pid == 0)
+		conclude(loader);
+	else if (error)
+		(void)kill(loader->pid, SIGKILL);
 	return 0;
 }
 
+/* Whose end was told already has been killed. */
+static int on_ended(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+	struct loader *loader = userdata;
+	siginfo_t info = {0};
+
+	(void)source, (void)fd, (void)events;
+	if (waitid(P_PID, (id_t)loader->pid, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0)
+		return 0;
+	close_pidfd(loader);
+	loader->pid = 0;
+	loader->exit_status = info.si_code == CLD_EXITED ? info.si_status : -1;
+	if (!loader->deadline)
+		go_on(loader);
+	else if (loader->fd < 0)
+		conclude(loader);
+	return 0;
+}
+
+/* Told at once: not even who is killed always ends soon. */
 static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct loader *loader = userdata;
+	char why[WHY_SIZE];
 
 	(void)source, (void)usec;
-	(void)kill(loader->pid, SIGKILL);
-	conclude(loader, ETIMEDOUT);
+	close_pipe(loader);
+	if (loader->pid > 0)
+		(void)kill(loader->pid, SIGKILL);
+	(void)snprintf(why, sizeof(why), "'%s --programs' has not ended in %llu seconds",
+		loader->usherd, (unsigned long long)LOADER_MAX_USEC / 1000000);
+	finish(loader, NULL, why, EX_OSERR);
+	if (loader->pid == 0)
+		go_on(loader);
 	return 0;
 }
 
@@ -177,9 +215,15 @@ static int run_usherd(struct loader *loader, int output_fd)
 
 static int watch(struct loader *loader)
 {
-	int r = sd_event_add_io(
-		loader->event, &loader->io, loader->fd, EPOLLIN, on_readable, loader);
+	int r;
 
+	loader->pidfd = (int)syscall(SYS_pidfd_open, loader->pid, 0);
+	if (loader->pidfd < 0)
+		return -errno;
+	r = sd_event_add_io(loader->event, &loader->end, loader->pidfd, EPOLLIN, on_ended, loader);
+	if (r >= 0)
+		r = sd_event_add_io(
+			loader->event, &loader->io, loader->fd, EPOLLIN, on_readable, loader);
 	if (r >= 0)
 		r = sd_event_add_time_relative(loader->event, &loader->deadline, CLOCK_MONOTONIC,
 			LOADER_MAX_USEC, 0, on_deadline, loader);
@@ -193,12 +237,24 @@ static int begin(struct loader *loader)
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return -errno;
 	loader->fd = fds[0];
+	loader->read_error = 0;
 	(void)fcntl(loader->fd, F_SETFL, O_NONBLOCK);
-	r = watch(loader);
-	if (r >= 0)
-		r = run_usherd(loader, fds[1]);
+	r = run_usherd(loader, fds[1]);
 	(void)close(fds[1]);
-	return r;
+	return r < 0 ? r : watch(loader);
+}
+
+/* Nobody watches it: it is waited for, which is not long after SIGKILL. */
+static void end_usherd(struct loader *loader)
+{
+	siginfo_t info;
+
+	if (loader->pid == 0)
+		return;
+	(void)kill(loader->pid, SIGKILL);
+	while (waitid(P_PID, (id_t)loader->pid, &info, WEXITED) < 0 && errno == EINTR)
+		;
+	loader->pid = 0;
 }
 
 void loader_start(struct loader *loader)
@@ -206,15 +262,16 @@ void loader_start(struct loader *loader)
 	char why[WHY_SIZE];
 	int r;
 
-	if (loader->fd >= 0) {
+	if (loader->fd >= 0 || loader->pid > 0) {
 		loader->is_wanted_again = true;
 		return;
 	}
 	r = begin(loader);
 	if (r >= 0)
 		return;
-	loader->deadline = sd_event_source_disable_unref(loader->deadline);
 	close_pipe(loader);
+	close_pidfd(loader);
+	end_usherd(loader);
 	(void)snprintf(why, sizeof(why), "cannot run %s: %s", loader->usherd, strerror(-r));
 	finish(loader, NULL, why, EX_OSERR);
 }
@@ -233,6 +290,7 @@ int loader_new(struct loader **ret, sd_event *event, const char *usherd, const c
 		.on_loaded = on_loaded,
 		.userdata = userdata,
 		.fd = -1,
+		.pidfd = -1,
 	};
 	*ret = loader;
 	return 0;
@@ -244,10 +302,8 @@ struct loader *loader_free(struct loader *loader)
 		return NULL;
 	sd_event_source_disable_unref(loader->deadline);
 	close_pipe(loader);
-	if (loader->pid > 0) {
-		(void)kill(loader->pid, SIGKILL);
-		(void)wait_end(loader);
-	}
+	close_pidfd(loader);
+	end_usherd(loader);
 	free(loader->text);
 	free(loader);
 	return NULL;

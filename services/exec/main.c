@@ -9,7 +9,9 @@
 #include "process.h"
 #include "say.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <linux/close_range.h>
 #include <sched.h>
@@ -118,6 +120,23 @@ static bool has_pidfds(void)
 	return fd >= 0 || errno != ENOSYS;
 }
 
+/* Without CLOSE_RANGE_CLOEXEC, before Linux 5.11: one by one. */
+static void mark_descriptors(void)
+{
+	DIR *folder = opendir("/proc/self/fd");
+	const struct dirent *entry;
+
+	if (!folder)
+		return;
+	while ((entry = readdir(folder))) {
+		int fd = atoi(entry->d_name);
+
+		if (fd > STDERR_FILENO)
+			(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+	}
+	(void)closedir(folder);
+}
+
 int main(int argc, char *argv[])
 {
 	struct exec_setting setting;
@@ -132,7 +151,8 @@ int main(int argc, char *argv[])
 		return EX_OSERR;
 	}
 	/* What was open here by accident is for no program, and not for usherd --programs. */
-	(void)syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);
+	if (syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
+		mark_descriptors();
 	raise_descriptor_limit(&setting);
 	setting.n_processes = count_processes();
 	setting.n_threads = count_processors();

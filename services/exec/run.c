@@ -2,32 +2,41 @@
 /* A running program: see run.h. Its pidfd is what the loop watches. */
 #include "run.h"
 
-#include "loop.h"
 #include "say.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 /* What is needed until it runs. */
 struct launch {
 	struct spawn_job job;
 	struct environment environment;
-	char from[ENVIRONMENT_TEXT_SIZE]; /* "": no client */
+	char peer[ENVIRONMENT_TEXT_SIZE]; /* "": no client, or nobody wants to know */
 	char *envp[];
 };
 
-/* " exit=0 duration=0.123s", as the service wants it. */
+static int64_t monotonic_usec(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+/* Fields as usherd has them in its log, so that one expression finds both. What the service does
+ * not want is missing. */
 static void report_end(const struct run *run, const siginfo_t *info)
 {
 	const struct command *command = run->command;
-	int64_t ms = monotonic_ms() - run->started_ms;
 	char how[32] = "", duration[48] = "";
 
 	if (!command->is_exit_logged && !command->is_duration_logged)
@@ -36,20 +45,19 @@ static void report_end(const struct run *run, const siginfo_t *info)
 		(void)snprintf(how, sizeof(how), " %s=%d",
 			info->si_code == CLD_EXITED ? "exit" : "signal", info->si_status);
 	if (command->is_duration_logged)
-		(void)snprintf(duration, sizeof(duration), " duration=%lld.%03llds",
-			(long long)ms / 1000, (long long)ms % 1000);
-	say("%s: ended pid=%d%s%s", command->service, run->pid, how, duration);
+		(void)snprintf(duration, sizeof(duration), " duration_usec=%" PRId64,
+			monotonic_usec() - run->started_usec);
+	say("event=end service=%s pid=%d%s%s", command->service, run->pid, how, duration);
 }
 
 static void report_start(const struct run *run)
 {
 	const struct command *command = run->command;
-	const char *from = run->launch->from;
-	bool is_from = command->is_host_logged && from[0] != '\0';
+	const char *peer = run->launch->peer;
 
-	if (command->is_pid_logged || is_from)
-		say("%s: started pid=%d%s%s", command->service, run->pid, is_from ? " from=" : "",
-			is_from ? from : "");
+	if (command->is_pid_logged || peer[0] != '\0')
+		say("event=start service=%s%s%s pid=%d", command->service,
+			peer[0] != '\0' ? " peer=" : "", peer, run->pid);
 }
 
 static int on_pidfd(sd_event_source *source, int fd, uint32_t events, void *userdata)
@@ -85,6 +93,7 @@ static void fill_plan(
 		.has_nice = command->has_nice,
 		.has_umask = command->has_umask,
 		.umask = command->umask,
+		.no_new_privs = command->no_new_privs,
 		.chroot = command->chroot,
 		.directory = command->directory,
 		.has_identity = command->identity.is_changed,
@@ -145,7 +154,8 @@ static struct launch *launch_new(const struct command *command, int fd, const st
 	if (ends) {
 		(void)environment_make(&launch->environment, launch->envp + command->n_env,
 			ends->remote, ends->local);
-		(void)endpoint_format(ends->remote, launch->from);
+		if (command->is_host_logged)
+			(void)endpoint_format(ends->remote, launch->peer);
 	}
 	fill_plan(&launch->job.plan, command, launch->envp, fd);
 	return launch;
@@ -169,7 +179,7 @@ int run_new(struct run **ret, sd_event *event, struct spawner *spawner, struct c
 		.userdata = userdata,
 		.launch = launch,
 		.pidfd = -EBADF,
-		.started_ms = monotonic_ms(),
+		.started_usec = monotonic_usec(),
 	};
 	launch->job.on_done = on_spawned;
 	launch->job.userdata = run;

@@ -38,7 +38,7 @@ struct run {
 	pid_t pid;
 	int pidfd;
 	sd_event_source *io;
-	int64_t started_ms; /* monotonic_ms() */
+	int64_t started_usec; /* CLOCK_MONOTONIC */
 
 	/* The owner's: */
 	struct usher_connection connection;

@@ -222,8 +222,8 @@ int registration_flush(struct usher *u)
 	return channel_flush(&u->channel, &u->held);
 }
 
-int registration_forward(
-	struct usher *u, uint64_t id, int fd, const char *service, const void *data, size_t size)
+int registration_forward(struct usher *u, uint64_t id, int fd, const char *service,
+	const void *data, size_t size, const struct sockaddr *peer)
 {
 	const struct held_slot *slot = held_find(&u->held, id);
 	int r = slot ? registration_make_room(u) : -EINVAL;
@@ -237,6 +237,8 @@ int registration_forward(
 		.id = held_wire_id(slot, u->channel.number),
 	};
 	wire_set_text(message->service, sizeof(message->service), service);
+	if (peer)
+		wire_address_from_sockaddr(&message->peer, peer);
 	if (size > 0)
 		memcpy(message->data, data, size);
 	r = channel_forward(&u->channel, message, size, fd);

@@ -91,10 +91,11 @@ int registration_step(struct usher *u);
 
 /*
  * Forward the held connection `id`, as usher_forward() does after its arguments were looked at.
- * `service` is "" for the own one. The descriptor stays the caller's.
+ * `service` is "" for the own one, `peer` what the client's address is, NULL: as it was. The
+ * descriptor stays the caller's.
  */
-int registration_forward(
-	struct usher *u, uint64_t id, int fd, const char *service, const void *data, size_t size);
+int registration_forward(struct usher *u, uint64_t id, int fd, const char *service,
+	const void *data, size_t size, const struct sockaddr *peer);
 
 /* Send what is owed, as far as possible now. As channel_flush(). */
 int registration_flush(struct usher *u);

@@ -13,6 +13,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -325,8 +326,9 @@ int usher_release(struct usher *u, uint64_t id)
 	return r;
 }
 
-int usher_forward(struct usher *u, struct usher_connection *connection, const char *service,
-	const void *data, size_t size)
+/* `peer` may be NULL. */
+static int forward(struct usher *u, struct usher_connection *connection, const char *service,
+	const void *data, size_t size, const struct sockaddr *peer)
 {
 	int r;
 
@@ -336,11 +338,34 @@ int usher_forward(struct usher *u, struct usher_connection *connection, const ch
 		return -EMSGSIZE;
 	lock(u);
 	r = registration_forward(
-		u, connection->id, connection->fd, service ? service : "", data, size);
+		u, connection->id, connection->fd, service ? service : "", data, size, peer);
 	unlock(u);
 	if (r >= 0) /* no shutdown(2), which would be for its next owner too */
 		close_connection(connection);
 	return r;
+}
+
+int usher_forward(struct usher *u, struct usher_connection *connection, const char *service,
+	const void *data, size_t size)
+{
+	return forward(u, connection, service, data, size, NULL);
+}
+
+static bool is_internet(const struct sockaddr *address, socklen_t length)
+{
+	if (length < sizeof(sa_family_t))
+		return false;
+	if (address->sa_family == AF_INET)
+		return length >= sizeof(struct sockaddr_in);
+	return address->sa_family == AF_INET6 && length >= sizeof(struct sockaddr_in6);
+}
+
+int usher_forward_as(struct usher *u, struct usher_connection *connection, const char *service,
+	const void *data, size_t size, const struct sockaddr *peer, socklen_t peer_length)
+{
+	if (!is_internet(peer, peer_length))
+		return -EINVAL;
+	return forward(u, connection, service, data, size, peer);
 }
 
 int usher_decline(struct usher *u, struct usher_connection *connection)

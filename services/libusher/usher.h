@@ -243,6 +243,17 @@ int usher_forward(struct usher *u, struct usher_connection *connection, const ch
 	const void *data, size_t size);
 
 /*
+ * The same, and say who the client really is, as one that has read a PROXY protocol header knows:
+ * `peer`, an IPv4 or IPv6 address of `peer_length` bytes, copied. The rules, the log and the next
+ * provider take it for the client's; an IPv4-mapped one is IPv4. The connection is also lost if the
+ * administrator does not trust this service's providers with that: see `set_peer` in usher.conf(5).
+ *
+ * Returns as usher_forward(); -EINVAL also if `peer` is another kind of address, or too short.
+ */
+int usher_forward_as(struct usher *u, struct usher_connection *connection, const char *service,
+	const void *data, size_t size, const struct sockaddr *peer, socklen_t peer_length);
+
+/*
  * Hand back a connection of which nothing was used: usherd gives it to another provider of the
  * service, with the bytes that it came with. This one gets no more for a second, but one for each
  * that it releases. Returns as usher_forward(), and counts as one: the service has to be named in

@@ -14,8 +14,6 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-/* As many as usherd lets into a service that says nothing else (instances, usher.conf(5)). */
-#define DEFAULT_CREDIT	 1024
 #define DEFAULT_DEADLINE 10
 #define MAX_DEADLINE	 3600
 #define MAX_IDLE	 (7 * 86400)
@@ -140,7 +138,6 @@ static int serve(char *words[], size_t n, const struct redirect_options *options
 
 static int serve_services(const struct arguments *arguments, const struct redirect_options *options)
 {
-	uint32_t credit = arguments->credit;
 	size_t n = 0;
 
 	while (arguments->words[n])
@@ -149,10 +146,8 @@ static int serve_services(const struct arguments *arguments, const struct redire
 		say("expected SERVICE=HOST:PORT; see usher-redirect(8)");
 		return EX_USAGE;
 	}
-	if (credit == 0)
-		credit = process_share(
-			process_raise_descriptors(), n, DESCRIPTORS_EACH, DEFAULT_CREDIT);
-	return serve(arguments->words, n, options, credit);
+	return serve(arguments->words, n, options,
+		process_credit(arguments->credit, n, DESCRIPTORS_EACH));
 }
 
 /* The client is on 0, 1 and 2, and must be on none of them when it is closed. */

@@ -10,8 +10,6 @@
 #include <string.h>
 #include <sysexits.h>
 
-/* As many as usherd lets into a service that says nothing else (instances, usher.conf(5)). */
-#define DEFAULT_CREDIT	 1024
 #define DEFAULT_DEADLINE 10
 #define MAX_DEADLINE	 3600
 
@@ -76,11 +74,9 @@ static int add_names(struct directory *d, char *names[])
 static int serve(struct mux *m, const struct choices *choices, uint32_t wanted_credit)
 {
 	struct program program;
-	uint32_t credit = process_share(process_raise_descriptors(), 1, 1, DEFAULT_CREDIT);
+	uint32_t credit = process_credit(wanted_credit, 1, 1);
 	int status = program_begin(&program);
 
-	if (wanted_credit > 0)
-		credit = wanted_credit;
 	if (status == 0)
 		status = program_enrol(
 			&program, &m->enrolment, choices->service, credit, mux_on_connection, NULL);

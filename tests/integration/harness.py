@@ -482,7 +482,7 @@ class UsherTest(unittest.TestCase):
         self.assertEqual(child.hear(), "registered")
         return child
 
-    def start_program(self, usherd, *command, user=None):
+    def start_program(self, usherd, *command, user=None, **options):
         """A program that knows usherd only by $USHER_RUN_DIR. Everybody can read what it needs."""
         log = self.folder / f"program-{len(self.program_logs)}.log"
         self.program_logs.append(log)
@@ -491,7 +491,7 @@ class UsherTest(unittest.TestCase):
                 list(map(str, command)), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                 user=user, group=user and group_id(user), extra_groups=[] if user else None,
                 env={**os.environ, "USHER_RUN_DIR": str(usherd.run_dir), "LD_LIBRARY_PATH": str(self.folder)},
-                start_new_session=True)
+                start_new_session=True, **options)
         self.endings.callback(self.end_program, process)
         return process
 

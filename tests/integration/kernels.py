@@ -12,9 +12,12 @@ import socket
 import struct
 
 NUMBERS = {  # of system calls
-    "x86_64": {"socket": 41, "setsockopt": 54, "getsockopt": 55, "pidfd_open": 434},
-    "aarch64": {"socket": 198, "setsockopt": 208, "getsockopt": 209, "pidfd_open": 434},
-    "riscv64": {"socket": 198, "setsockopt": 208, "getsockopt": 209, "pidfd_open": 434},
+    "x86_64": {"socket": 41, "setsockopt": 54, "getsockopt": 55, "pidfd_open": 434,
+               "close_range": 436},
+    "aarch64": {"socket": 198, "setsockopt": 208, "getsockopt": 209, "pidfd_open": 434,
+                "close_range": 436},
+    "riscv64": {"socket": 198, "setsockopt": 208, "getsockopt": 209, "pidfd_open": 434,
+                "close_range": 436},
 }
 SO_PEERPIDFD, SO_PASSRIGHTS = 77, 83
 
@@ -31,6 +34,11 @@ def without_ipv6():
 def linux_6_1():
     """That of Debian 12: neither SO_PEERPIDFD (6.5) nor SO_PASSRIGHTS (6.16)."""
     _install(_linux_6_1_rules())
+
+
+def without_close_range():
+    """Linux 5.8."""
+    _install(_rule("close_range", {}, errno.ENOSYS))
 
 
 def without_pidfd():

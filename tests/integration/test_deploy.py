@@ -267,6 +267,12 @@ service off { listen = {"tcp:127.0.0.1:0"} disable = true }
 """
 
 
+TRUSTING = """
+service login { listen = {"tcp:127.0.0.1:0"} providers { forward = {"imap"} set_peer = true } }
+service imap { listen = {"tcp:127.0.0.1:0"} no_access = {"198.51.100.0/24"} log_on_success = {"host"} }
+"""
+
+
 class Forward(DeployTest):
     make_kernel = None  # usherd runs on this kernel as it is
 
@@ -432,6 +438,22 @@ class Forward(DeployTest):
         client, connection = self.log_in()
         self.login.forward(connection, "imap", peer=("192.0.2.7", 4711))
         self.check_refused(client, r"providers \{ set_peer \} is not set")
+
+    def test_who_the_client_is_by_libusher(self):
+        """The provider, the log and the rules of the other service go by the address that was given."""
+        self.usherd = self.start_usherd(TRUSTING, before_exec=self.make_kernel)
+        self.start_program(self.usherd, harness.BUILD_DIR / "tests/lib/forwarder", "login", "imap")
+        imap = self.provider(self.usherd, "imap", credit=1)
+        client = self.connect(self.usherd.addresses("login")[0])
+        client.sendall(b"192.0.2.7\nrest")
+        connection, = imap.take_and_claim(1)
+        self.assertEqual(connection.peer, ("192.0.2.7", 4711))
+        self.assertEqual(network.read_exactly(connection.socket, 4), b"rest")
+        self.usherd.wait_log(r"event=start service=imap .*peer=192\.0\.2\.7 ")
+        imap.finish(connection)
+        client = self.connect(self.usherd.addresses("login")[0])
+        client.sendall(b"198.51.100.7\n")
+        self.check_refused(client, "that service does not let this client in")
 
     def test_what_is_no_connection(self):
         """A channel to usherd, a listener, a pipe: they go nowhere."""

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import harness
+import kernels
 import manager
 import network
 import processes
@@ -44,12 +45,13 @@ class Exec(harness.UsherTest):
         self.usherd = self.start_usherd(services, **options)
         return self.start_exec()
 
-    def start_exec(self, *arguments, user=None):
+    def start_exec(self, *arguments, user=None, **options):
         program, usherd = USHER_EXEC, harness.USHERD
         if user:
             program, usherd = self.copy_for_others(USHER_EXEC), self.copy_for_others(harness.USHERD)
         process = self.start_program(
-            self.usherd, program, "-c", self.usherd.config, "-u", usherd, *arguments, user=user)
+            self.usherd, program, "-c", self.usherd.config, "-u", usherd, *arguments, user=user,
+            **options)
         process.log = self.program_logs[-1]
         return process
 
@@ -133,12 +135,23 @@ class Nowait(Exec):
 
     def test_attributes(self):
         said = self.witness('name = "other" args = {"0", "x y"} umask = 026 nice = 3 directory = "/usr"'
-                            ' rlimit { nofile = 40 cpu = "9s" core = unlimited }')
+                            ' no_new_privs = true rlimit { nofile = 40 cpu = "9s" core = unlimited }')
         expected = {"argv0": "other", "argv1": "0", "argv2": "x y", "umask": "026", "cwd": "/usr",
                     "nice": str(os.getpriority(os.PRIO_PROCESS, 0) + 3), "nofile": "40 40", "cpu": "9 9",
                     "core": "-1 -1", "fds": "0 1 2 ", "signals": "", "nonblock": "0",
-                    "pgid": said["pid"], "sid": said["pid"]}
+                    "pgid": said["pid"], "no_new_privs": "1"}
         self.assertEqual({name: said[name] for name in expected}, expected)
+
+    def test_no_descriptor_but_the_socket(self):
+        """Neither what was open by accident when usher-exec began, nor on a kernel of before."""
+        witness = f'program = "{self.copy_for_others(WITNESS)}"'
+        self.usherd = self.start_usherd(service("w", witness))
+        for make_kernel in (None, kernels.without_close_range):
+            with open("/dev/null", "rb") as other:
+                process = self.start_exec(pass_fds=[other.fileno()], preexec_fn=make_kernel)
+            self.wait_said(process, "w: registered")
+            self.assertIn(b"\nfds=0 1 2 \n", network.read_all(self.client("w")))
+            self.end_program(process)
 
     def test_the_limit_of_descriptors_is_not_the_raised_one(self):
         said = self.witness()
@@ -178,19 +191,18 @@ class Nowait(Exec):
             + service("silent", shell("exit 3")))
         client = self.client("three")
         network.read_all(client)
-        host, port = client.getsockname()
-        pid = self.wait_said(process, rf"three: started pid=(\d+) from={host}:{port}$")[1]
-        self.wait_said(process, rf"three: ended pid={pid} exit=3 duration=\d+\.\d\d\ds$")
+        pid = self.wait_said(process, r"event=start service=three peer=127\.0\.0\.1 pid=(\d+)$")[1]
+        self.wait_said(process, rf"event=end service=three pid={pid} exit=3 duration_usec=\d+$")
         network.read_all(self.client("silent"))
         network.read_all(self.client("killed"))
-        self.wait_said(process, r"killed: ended pid=\d+ signal=9$")
-        self.assertNotIn("silent: ended", process.log.read_text())
+        self.wait_said(process, r"event=end service=killed pid=\d+ signal=9$")
+        self.assertNotIn("service=silent", process.log.read_text())
 
     def test_addresses_are_not_logged_unless_in_full(self):
         process = self.begin(service("one", shell("exit 0"), more='log_address = "none"'
                                      ' log_on_success = {"host", "pid"}'))
         network.read_all(self.client("one"))
-        self.wait_said(process, r"one: started pid=\d+$")
+        self.wait_said(process, r"event=start service=one pid=\d+$")
 
     def test_a_program_that_cannot_be_run(self):
         process = self.begin(service("none", 'program = "/nowhere/prog"') + service("cat", CAT))
@@ -487,7 +499,7 @@ class Wait(Exec):
         self.assertEqual(answer, b"hello")
         self.assertEqual(self.ask(b"again"), (first, b"again"))
         self.assertEqual(self.ask(b"once")[0], first)
-        self.wait_said(process, rf"udp: ended pid={first} exit=0")
+        self.wait_said(process, rf"event=end service=udp pid={first} exit=0")
         self.assertNotEqual(self.ask(b"once")[0], first)
 
     def test_it_does_not_run_while_nobody_asks(self):
@@ -517,7 +529,7 @@ class Wait(Exec):
         self.assertEqual(text.count("ends at once"), 1)
         self.change(service("udp", 'program = "/bin/sh" args = {"-c", "dd count=1 >/dev/null 2>&1"}',
                             listen="udp:127.0.0.1:0", more='log_on_success = {"pid", "exit"}'))
-        self.wait_said(process, r"udp: ended pid=\d+ exit=0")
+        self.wait_said(process, r"event=end service=udp pid=\d+ exit=0")
 
     def test_the_program_goes_on_when_usherd_is_restarted(self):
         self.begin_udp("20", manager=manager.FakeManager())
@@ -611,7 +623,7 @@ class Printed(harness.UsherTest):
         result = self.print_programs(service(
             "one", 'program = "/bin/x" name = "y" args = {"a", "b c"} env = {"E=f"} pass_env = {"HOME"}'
             ' user = "games" group = "tty" groups = false umask = 027 nice = -3 chroot = "/srv"'
-            f' directory = "/d" banner = "/etc/issue" rlimit {{ {written} }}',
+            f' no_new_privs = true directory = "/d" banner = "/etc/issue" rlimit {{ {written} }}',
             listen='tcp:127.0.0.1:1", "udp:127.0.0.1:2', more='instances = 9 log_address = "hash"'
             ' log_on_success = {"exit", "pid"}'))
         self.assertEqual(result.returncode, 0, result.stderr)
@@ -620,7 +632,7 @@ class Printed(harness.UsherTest):
         self.assertEqual(printed["services"], {"one": {
             "program": "/bin/x", "name": "y", "args": ["a", "b c"], "env": ["E=f"], "pass_env": ["HOME"],
             "user": "games", "group": "tty", "groups": False, "umask": 0o27, "nice": -3,
-            "chroot": "/srv", "directory": "/d", "banner": "/etc/issue", "rlimits": limits,
+            "no_new_privs": True, "chroot": "/srv", "directory": "/d", "banner": "/etc/issue", "rlimits": limits,
             "listeners": [{"address": "tcp:127.0.0.1:1", "lent": False},
                           {"address": "udp:127.0.0.1:2", "lent": True}],
             "deliver": "connection", "instances": 9, "log_on_success": ["pid", "exit"],
@@ -635,7 +647,7 @@ class Printed(harness.UsherTest):
         self.assertEqual(list(printed), ["one"])
         expected = {"name": "x", "args": [], "env": [], "pass_env": [], "user": None, "group": None,
                     "groups": True, "umask": None, "nice": 0, "chroot": None, "directory": "/",
-                    "banner": None, "rlimits": {}, "deliver": "listener",
+                    "no_new_privs": False, "banner": None, "rlimits": {}, "deliver": "listener",
                     "listeners": [{"address": "unix:/tmp/x", "lent": True}]}
         self.assertEqual({name: printed["one"][name] for name in expected}, expected)
 

@@ -212,7 +212,7 @@ service {key} {{
     def end_tftpd(self):
         """It waits a quarter of an hour for more clients, and outlives usher-exec."""
         for log in self.program_logs:
-            for pid in re.findall(r"started pid=(\d+)", log.read_text()):
+            for pid in re.findall(r"event=start .*pid=(\d+)", log.read_text()):
                 processes.end_pid(int(pid))
 
     def begin_telnetd(self):

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -78,6 +79,7 @@ static void say_rest(void)
 
 	dprintf(0, "umask=%03o\nnice=%d\ncwd=%s\n", mask, getpriority(PRIO_PROCESS, 0),
 		getcwd(folder, sizeof(folder)) ? folder : "?");
+	dprintf(0, "no_new_privs=%d\n", prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0));
 	dprintf(0, "pid=%d\npgid=%d\nsid=%d\n", getpid(), getpgrp(), getsid(0));
 }
 

@@ -69,6 +69,7 @@ static const struct {
 	{TCP, "exec", "groups = false", "groups", NO_EXEC},
 	{TCP, "exec", "umask = 022", "umask", NO_EXEC},
 	{TCP, "exec", "nice = 1", "nice", NO_EXEC},
+	{TCP, "exec", "no_new_privs = true", "no_new_privs", NO_EXEC},
 	{TCP, "exec", "chroot = /c", "chroot", NO_EXEC},
 	{TCP, "exec", "directory = /c", "directory", NO_EXEC},
 	{TCP, "exec", "banner = /c", "banner", NO_EXEC},

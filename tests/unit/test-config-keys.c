@@ -46,6 +46,7 @@ static void test_initial_values(void **state)
 	assert_true(a->exec.has_groups);
 	assert_int_equal(a->exec.umask, UINT32_MAX);
 	assert_int_equal(a->exec.nice, 0);
+	assert_false(a->exec.no_new_privs);
 	assert_int_equal(a->exec.n_rlimits, 0);
 	assert_int_equal(a->log.on_success, 0);
 	assert_int_equal(a->log.on_failure, CONFIG_LOG_HOST | CONFIG_LOG_REASON);
@@ -184,11 +185,11 @@ static void test_log_types(void **state)
 	}
 }
 
-#define EXEC                                                                                         \
-	"exec { program = /usr/sbin/in.fingerd name = fingerd args = {\"-l\", \"\"} user = nobody\n" \
-	"group = nogroup groups = false env = {\"LANG=C\", \"A=b=c\"} pass_env = {PATH, TZ}\n"       \
-	"umask = 022 nice = -5 chroot = /srv directory = / banner = /etc/banner\n"                   \
-	"rlimit { as = 256MiB cpu = 60s core = unlimited data = 1 fsize = 1GiB memlock = 64KiB\n"    \
+#define EXEC                                                                                           \
+	"exec { program = /usr/sbin/in.fingerd name = fingerd args = {\"-l\", \"\"} user = nobody\n"   \
+	"group = nogroup groups = false env = {\"LANG=C\", \"A=b=c\"} pass_env = {PATH, TZ}\n"         \
+	"umask = 022 nice = -5 no_new_privs = true chroot = /srv directory = / banner = /etc/banner\n" \
+	"rlimit { as = 256MiB cpu = 60s core = unlimited data = 1 fsize = 1GiB memlock = 64KiB\n"      \
 	"nofile = 64 nproc = 0 rss = 4096 stack = 8MiB } }\n"
 
 static void check_exec(const struct config_exec *exec)
@@ -220,6 +221,7 @@ static void check_exec(const struct config_exec *exec)
 	assert_false(exec->has_groups);
 	assert_int_equal(exec->umask, 022);
 	assert_int_equal(exec->nice, -5);
+	assert_true(exec->no_new_privs);
 	assert_string_equal(exec->chroot, "/srv");
 	assert_string_equal(exec->directory, "/");
 	assert_string_equal(exec->banner, "/etc/banner");

@@ -263,6 +263,7 @@ static const struct {
 	{"exec", "program = /p groups = false"},
 	{"exec", "program = /p umask = 022"},
 	{"exec", "program = /p nice = -1"},
+	{"exec", "program = /p no_new_privs = true"},
 	{"exec", "program = /p chroot = /c"},
 	{"exec", "program = /p directory = /c"},
 	{"exec", "program = /p banner = /c"},

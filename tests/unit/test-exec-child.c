@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -170,15 +172,40 @@ static void test_signals_are_as_at_the_beginning(void **state)
 	assert_int_equal(sigismember(&some, SIGUSR2), 0);
 }
 
-static void test_it_leads_a_session(void **state)
+/* In a process of its own, which leads a session with or without a terminal. */
+static void witness_in_a_session(bool has_terminal)
 {
-	char pid[32];
+	char number[32];
+	int terminal;
 
-	(void)state;
+	assert_true(setsid() > 0);
+	terminal = posix_openpt(O_RDWR | O_NOCTTY);
+	assert_int_equal(grantpt(terminal) | unlockpt(terminal), 0);
+	terminal = open(ptsname(terminal), O_RDWR | O_NOCTTY);
+	assert_true(terminal >= 0);
+	if (has_terminal)
+		assert_int_equal(ioctl(terminal, TIOCSCTTY, 0), 0);
+	child_init();
 	witness_with(NULL);
-	snprintf(pid, sizeof(pid), "%s", value_of("pid"));
-	assert_string_equal(value_of("pgid"), pid);
-	assert_string_equal(value_of("sid"), pid);
+	snprintf(number, sizeof(number), "%s", value_of("pid"));
+	assert_string_equal(value_of("pgid"), number);
+	if (!has_terminal)
+		snprintf(number, sizeof(number), "%d", getpid());
+	assert_string_equal(value_of("sid"), number);
+}
+
+static void test_it_leads_a_group_and_where_there_is_a_terminal_a_session(void **state)
+{
+	(void)state;
+	for (int has_terminal = 0; has_terminal <= 1; has_terminal++) {
+		pid_t pid = fork();
+
+		if (pid == 0) {
+			witness_in_a_session(has_terminal);
+			_exit(EXIT_SUCCESS);
+		}
+		assert_int_equal(wait_status(pid), EXIT_SUCCESS);
+	}
 }
 
 static void change_attributes(struct child_plan *plan)
@@ -190,12 +217,13 @@ static void change_attributes(struct child_plan *plan)
 	plan->n_limits = 3;
 	plan->has_nice = true;
 	plan->nice = 13;
+	plan->no_new_privs = true;
 	plan->has_umask = true;
 	plan->umask = 0137;
 	plan->directory = "/usr/bin";
 }
 
-static void test_limits_nice_umask_directory(void **state)
+static void test_limits_nice_privileges_umask_directory(void **state)
 {
 	struct rlimit before, after;
 
@@ -205,6 +233,7 @@ static void test_limits_nice_umask_directory(void **state)
 	assert_string_equal(value_of("nofile"), "64 64");
 	assert_string_equal(value_of("cpu"), "7 7");
 	assert_string_equal(value_of("nice"), "13");
+	assert_string_equal(value_of("no_new_privs"), "1");
 	assert_string_equal(value_of("umask"), "137");
 	assert_string_equal(value_of("cwd"), "/usr/bin");
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &after), 0);
@@ -222,6 +251,7 @@ static void test_what_is_not_given_stays(void **state)
 	snprintf(mask, sizeof(mask), "%03o", before);
 	assert_string_equal(value_of("umask"), mask);
 	assert_string_equal(value_of("cwd"), "/");
+	assert_int_equal(atoi(value_of("no_new_privs")), prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0));
 }
 
 static void change_identity(struct child_plan *plan)
@@ -467,8 +497,8 @@ int main(int argc, char *argv[])
 		check_test(test_it_has_the_socket_and_nothing_else),
 		check_test(test_arguments_environment_and_status),
 		check_test(test_signals_are_as_at_the_beginning),
-		check_test(test_it_leads_a_session),
-		check_test(test_limits_nice_umask_directory),
+		check_test(test_it_leads_a_group_and_where_there_is_a_terminal_a_session),
+		check_test(test_limits_nice_privileges_umask_directory),
 		check_test(test_what_is_not_given_stays),
 		check_test_if(test_is_root(), test_it_is_somebody_else_for_good),
 		check_test_if(test_is_root(), test_it_is_inside_of_its_chroot),

@@ -28,6 +28,7 @@ static json_t *make_document(const char *members)
 	static const char usual[] =
 		"{'program': '/bin/cat', 'name': 'cat', 'args': [], 'env': [], 'pass_env': [],"
 		" 'user': null, 'group': null, 'groups': true, 'umask': null, 'nice': 0,"
+		" 'no_new_privs': false,"
 		" 'rlimits': {}, 'chroot': null, 'directory': '/', 'banner': null,"
 		" 'listeners': [{'address': 'tcp:7', 'lent': false}], 'deliver': 'connection',"
 		" 'instances': 10, 'log_on_success': [], 'log_address': 'full'}";
@@ -85,7 +86,8 @@ static void test_defaults(void **state)
 	assert_int_equal(command->n_env, 1);
 	assert_string_equal(command->env[0], PATH);
 	assert_int_equal(command->n_limits, 1);
-	assert_false(command->identity.is_changed || command->has_umask || command->has_nice);
+	assert_false(command->identity.is_changed || command->has_umask || command->has_nice ||
+		     command->no_new_privs);
 	assert_false(command->is_host_logged || command->is_pid_logged || command->is_exit_logged ||
 		     command->is_duration_logged);
 	assert_true(command->has_connections);
@@ -98,7 +100,7 @@ static void test_all_members(void **state)
 {
 	struct commands commands;
 	struct command *command = parse_right(
-		"'args': ['-a', 'b c'], 'umask': 23, 'nice': 2, 'directory': '/usr',"
+		"'args': ['-a', 'b c'], 'umask': 23, 'nice': 2, 'no_new_privs': true, 'directory': '/usr',"
 		" 'rlimits': {'as': 1000, 'nofile': 20, 'core': 'unlimited'},"
 		" 'log_on_success': ['host', 'pid', 'exit', 'duration', 'traffic'], 'new': 1",
 		&commands);
@@ -111,6 +113,7 @@ static void test_all_members(void **state)
 	assert_int_equal(command->umask, 027);
 	assert_true(command->has_nice);
 	assert_int_equal(command->nice, getpriority(PRIO_PROCESS, 0) + 2);
+	assert_true(command->no_new_privs);
 	assert_string_equal(command->directory, "/usr");
 	assert_int_equal(command->n_limits, 4);
 	assert_int_equal(command->limits[0].resource, RLIMIT_NOFILE); /* and later its own */
@@ -316,8 +319,8 @@ static void check_no_document(const char *text)
 static void test_what_is_no_document_is_refused(void **state)
 {
 	static const char *const members[] = {"program", "name", "args", "env", "pass_env",
-		"groups", "nice", "rlimits", "directory", "listeners", "deliver", "instances",
-		"log_on_success", "log_address"};
+		"groups", "nice", "no_new_privs", "rlimits", "directory", "listeners", "deliver",
+		"instances", "log_on_success", "log_address"};
 	char why[COMMAND_WHY_SIZE], text[128];
 	struct commands commands;
 
@@ -428,10 +431,12 @@ static void test_addresses_for_the_log(void **state)
 
 	(void)state;
 	assert_string_equal(
-		endpoint_format((struct endpoint){&address, length}, text), "192.0.2.1:80");
+		endpoint_format((struct endpoint){&address, length}, text), "192.0.2.1");
 	address = make_address("2001:db8::1", 80, &length);
 	assert_string_equal(
-		endpoint_format((struct endpoint){&address, length}, text), "[2001:db8::1]:80");
+		endpoint_format((struct endpoint){&address, length}, text), "2001:db8::1");
+	address.ss_family = AF_VSOCK;
+	assert_string_equal(endpoint_format((struct endpoint){&address, length}, text), "vsock");
 }
 
 static void test_pauses_grow_only_after_failures(void **state)

@@ -4,6 +4,7 @@
 #include "fd.h"
 #include "test.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -214,6 +215,85 @@ static void test_forward_gives_socket_and_bytes_and_keeps_neither(void **state)
 
 	fake.received_fd = close_fd(fake.received_fd);
 	assert_eof(client);
+	usher_free(u);
+}
+
+/* `family` and `host`, in the form of inet_pton(3), are what usherd is told. */
+static void check_forward_as(const void *peer, socklen_t length, int family, const char *host)
+{
+	struct usher_connection connection;
+	int client;
+	struct usher *u = new_with_connection(&connection, &client);
+	struct wire_address expected = {.family = (uint16_t)family, .port = htons(4711)};
+
+	assert_int_equal(inet_pton(family, host, expected.address), 1);
+	assert_int_equal(usher_forward_as(u, &connection, "mailbox", "x", 1, peer, length), 0);
+	assert_true(connection.fd < 0);
+	fake_expect(WIRE_FORWARD);
+	assert_string_equal(fake.message->forward.service, "mailbox");
+	assert_int_equal(wire_n_records(fake.message, fake.size), 1);
+	assert_memory_equal(fake.message->forward.data, "x", 1);
+	assert_memory_equal(&fake.message->forward.peer, &expected, sizeof(expected));
+	fake.received_fd = close_fd(fake.received_fd);
+	close(client);
+	usher_free(u);
+}
+
+static struct sockaddr_in6 make_ipv6(const char *host)
+{
+	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons(4711)};
+
+	assert_int_equal(inet_pton(AF_INET6, host, &in6.sin6_addr), 1);
+	return in6;
+}
+
+static void test_forward_says_who_the_client_is(void **state)
+{
+	struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(4711)};
+
+	(void)state;
+	assert_int_equal(inet_pton(AF_INET, "192.0.2.1", &in.sin_addr), 1);
+	check_forward_as(&in, sizeof(in), AF_INET, "192.0.2.1");
+}
+
+static void test_forward_says_who_the_client_is_by_ipv6(void **state)
+{
+	struct sockaddr_in6 in6 = make_ipv6("2001:db8::1");
+
+	(void)state;
+	check_forward_as(&in6, sizeof(in6), AF_INET6, "2001:db8::1");
+}
+
+static void test_forward_says_who_the_client_is_by_mapped_ipv4(void **state)
+{
+	struct sockaddr_in6 in6 = make_ipv6("::ffff:192.0.2.1");
+
+	(void)state;
+	check_forward_as(&in6, sizeof(in6), AF_INET, "192.0.2.1");
+}
+
+static void test_forward_as_nobody_of_the_internet(void **state)
+{
+	struct sockaddr_in6 in6 = make_ipv6("2001:db8::1");
+	struct sockaddr_in in = {.sin_family = AF_INET};
+	struct sockaddr local = {.sa_family = AF_UNIX};
+	const struct {
+		const void *address;
+		socklen_t length;
+	} cases[] = {{&in6, sizeof(in6) - 1}, {&in, sizeof(in) - 1}, {&in, 1}, {&in, 0},
+		{&local, sizeof(local)}};
+	struct usher_connection connection;
+	int client;
+	struct usher *u = new_with_connection(&connection, &client);
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		assert_int_equal(usher_forward_as(u, &connection, "mailbox", NULL, 0,
+					 cases[i].address, cases[i].length),
+			-EINVAL);
+	assert_usable(u, &connection, client);
+	usher_close(u, &connection);
+	close(client);
 	usher_free(u);
 }
 
@@ -475,6 +555,10 @@ int main(void)
 		check_fake(test_bytes_of_many_connections_stay_valid),
 		check_fake(test_forwarded_connections_of_a_dead_usherd_are_served),
 		check_fake(test_forward_gives_socket_and_bytes_and_keeps_neither),
+		check_fake(test_forward_says_who_the_client_is),
+		check_fake(test_forward_says_who_the_client_is_by_ipv6),
+		check_fake(test_forward_says_who_the_client_is_by_mapped_ipv4),
+		check_fake(test_forward_as_nobody_of_the_internet),
 		check_fake(test_forwarded_connection_is_forwarded_again),
 		check_fake(test_decline_hands_back_with_the_bytes_it_came_with),
 		check_fake(test_forward_to_the_own_name_hands_back),
