@@ -225,6 +225,7 @@ struct config_service {
 	char *name; /* letters, digits, '.', '_', '-'; at most 63 bytes; not beginning with '.' */
 	const char *file; /* owned by the config */
 	int line;
+	bool is_foreign;	      /* of a file of inetd or xinetd */
 	bool is_disabled;	      /* `disable = true`: checked, shown, not run */
 	struct config_listen *listen; /* ranges are one entry for each port */
 	size_t n_listen;

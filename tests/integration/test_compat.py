@@ -319,6 +319,28 @@ class Xinetd(Compat):
         self.assertEqual(talk(4006), "ConnectionRefusedError")
 
 
+    def test_log_of_root_is_a_warning(self):
+        """usherd starts, reloads and logs, and uses the file when it is given to its user."""
+        file = self.write_xinetd()
+        log = self.folder / "log/xinetd.log"
+        log.mkdir()
+        usherd = self.start_usher(f'xinetd_conf("{file}")')
+        usherd.wait_log(r"warning: service 'closed' cannot log to .*xinetd\.log: it is no regular file.*chown")
+        self.assertIn(b"daemon", talk(4001, b""))
+        usherd.wait_log(r"event=start service=tell .*peer=127\.0\.0\.1")
+        answer = usherd.ask("reload")
+        self.assertIn("ok", answer)
+        self.assertRegex("\n".join(answer["warnings"]), "cannot log to .*xinetd.log")
+        log.rmdir()
+        self.assertEqual(usherd.ask("reload")["warnings"], [])
+        self.assertTrue(log.is_file())
+        log.unlink()
+        log.mkdir()  # what was open is closed again
+        self.assertIn("ok", usherd.ask("reload"))
+        usherd.write_config(f'service own {{ listen = "tcp:4009" log_type = {{file, "{self.folder}/script.txt/x"}} }}')
+        self.assertRegex(usherd.ask("reload")["lines"][0], "service 'own' cannot log to ")
+
+
 class Convert(Compat):
     def convert(self, *arguments):
         return subprocess.run([str(USHERCTL), *map(str, arguments)], capture_output=True, text=True,
