@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a key of usher.conf(5) can be, and the common types: numbers, texts, lists of both, places
- * to listen. Those of admission, programs and logging are in files of their own.
+ * What a key of usher.conf(5) can be, and the common types: numbers, texts, lists of both.
+ * Those of listeners, admission, programs and logging are in files of their own.
  *
  * Everything that is done with a value goes through its type, so a key is one line of the schema.
  */
@@ -279,34 +279,6 @@ static bool is_equal_text(const void *a, const void *b)
 	return one && other ? strcmp(one, other) == 0 : one == other;
 }
 
-static bool expand_listen(const struct config_key *key, const struct config_input *input,
-	void **ret, size_t *ret_n, char *why)
-{
-	char sentence[CONFIG_WHY_SIZE];
-	struct config_listen *listens;
-	struct address *addresses;
-	size_t n;
-	int r = address_parse(input->text, &addresses, &n, sentence, sizeof(sentence));
-
-	if (r < 0)
-		return r == -ENOMEM ? false : config_refuse(why, "%s: %.480s", key->name, sentence);
-	listens = calloc(n, sizeof(*listens));
-	for (size_t i = 0; listens && i < n; i++)
-		listens[i] =
-			(struct config_listen){addresses[i], input->place.file, input->place.line};
-	free(addresses);
-	*ret = listens;
-	*ret_n = n;
-	return listens;
-}
-
-static bool is_equal_listen(const void *a, const void *b)
-{
-	const struct config_listen *one = a, *other = b;
-
-	return address_equal(&one->address, &other->address);
-}
-
 const struct config_type config_type_number = {.parse = parse_number};
 
 const struct config_type config_type_ids = {
@@ -331,11 +303,4 @@ const struct config_type config_type_texts = {
 	.copy = copy_text,
 	.done = free_text,
 	.is_equal = is_equal_text,
-};
-
-const struct config_type config_type_listen = {
-	.is_list = true,
-	.element_size = sizeof(struct config_listen),
-	.expand = expand_listen,
-	.is_equal = is_equal_listen,
 };

@@ -211,7 +211,7 @@ uint64_t config_n_fds(const struct config *config)
 		const struct config_service *service = config->services[i];
 
 		if (!service->is_disabled)
-			n += service->n_listen + 1 +
+			n += config_most_listeners(service) + 1 +
 			     (service->log.type.type == CONFIG_LOG_TYPE_FILE) +
 			     (uint64_t)service->providers.max * FDS_OF_PROVIDER;
 	}

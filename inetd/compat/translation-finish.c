@@ -31,7 +31,7 @@ static char *make_key(const char *text)
 	char scheme[8] = "", *key = NULL;
 	const struct servent *entry;
 
-	(void)snprintf(scheme, sizeof(scheme), "%.*s", (int)strcspn(text, ":"), text);
+	(void)snprintf(scheme, sizeof(scheme), "%.*s", (int)strcspn(text, "46:"), text);
 	entry = *port < '0' || *port > '9' ? getservbyname(port, scheme) : NULL;
 	if (!entry)
 		return strdup(text);

@@ -256,6 +256,11 @@ char *translation_move_comment(struct translation *translation)
 	return comment;
 }
 
+bool translation_is_host_name(const char *host)
+{
+	return host[strspn(host, "0123456789.")] != '\0' && !strpbrk(host, ":%");
+}
+
 bool translation_is_text(const char *text)
 {
 	for (size_t length; *text; text += length) {

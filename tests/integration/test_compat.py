@@ -2,6 +2,7 @@
 """Files of inetd and xinetd: the same under those and under usherd with usher-exec, the answers compared."""
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -49,6 +50,9 @@ time	stream	tcp	nowait	root	internal
 {folder}/s.sock	stream	unix	nowait	root	/bin/cat	cat -n
 #<off># 4006	stream	tcp	nowait	root	/bin/cat	cat
 walld/1	dgram	rpc/udp	wait	root	/bin/cat	cat
+localhost:4007	stream	tcp	nowait	nobody	/bin/cat	cat
+localhost:4008	stream	tcp4	nowait	nobody	/bin/cat	cat
+nosuch.invalid:4009	stream	tcp	nowait	nobody	/bin/cat	cat
 """
 
 XINETD_CONF = """
@@ -100,6 +104,19 @@ service closed
 	user = root
 	server = /bin/cat
 	only_from = 10.0.0.1
+}}
+""", "bound": """
+service bound
+{{
+	type = UNLISTED
+	port = 4005
+	socket_type = stream
+	wait = no
+	user = root
+	bind = localhost
+	flags = IPv4
+	server = /bin/cat
+	only_from = 0.0.0.0
 }}
 """, "udp": """
 service udp
@@ -251,6 +268,9 @@ class Inetd(Compat):
             "wait": [talk(4005), talk(4005)],
             "unix": talk_unix(self.folder / "s.sock"),
             "off": talk(4006),
+            "name": [talk(4007), talk(4007, host="::1"), talk(4007, host="127.0.0.2")],
+            "name, IPv4": [talk(4008), talk(4008, host="::1")],
+            "unknown name": talk(4009),
         }
 
     def test_same_answers_as_from_openbsd_inetd(self):
@@ -268,6 +288,14 @@ class Inetd(Compat):
         result = self.run_usherd("--check", usherd.config)
         self.assertEqual(result.returncode, 0)
         self.assertRegex(result.stderr, r"inetd.conf:14: warning: .*rpcbind")
+
+    def test_names_are_not_looked_up_for_programs(self):
+        file = self.write("inetd.conf", INETD_CONF.format(**self.names))
+        usherd = self.make_usherd(f'inetd_conf("{file}")')
+        usherd.write_config(f'inetd_conf("{file}")')
+        programs = json.loads(self.run_usherd("--programs", "-c", usherd.config).stdout)["services"]
+        self.assertEqual(programs["4009"]["listeners"][0]["host"], "nosuch.invalid")
+        self.assertEqual(programs["4003"]["listeners"], [{"address": "tcp:127.0.0.1:4003", "lent": False}])
 
     def test_update_inetd_and_a_reload(self):
         if "update-inetd" not in PROGRAMS:
@@ -300,6 +328,7 @@ class Xinetd(Compat):
             "closed": talk(4003) or "ConnectionResetError",  # or an orderly end: who is faster?
             "udp": ask(4004, b"1"),
             "off": talk(4006),
+            "name": [talk(4005), talk(4005, host="127.0.0.2"), talk(4005, host="::1")],
             "other source": talk(4001, b"", host="::1") or "ConnectionResetError",
         }
 
@@ -325,7 +354,7 @@ class Xinetd(Compat):
         log = self.folder / "log/xinetd.log"
         log.mkdir()
         usherd = self.start_usher(f'xinetd_conf("{file}")')
-        usherd.wait_log(r"warning: service 'closed' cannot log to .*xinetd\.log: it is no regular file.*chown")
+        usherd.wait_log(r"warning: service 'bound' cannot log to .*xinetd\.log: it is no regular file.*chown")
         self.assertIn(b"daemon", talk(4001, b""))
         usherd.wait_log(r"event=start service=tell .*peer=127\.0\.0\.1")
         answer = usherd.ask("reload")
@@ -351,8 +380,9 @@ class Convert(Compat):
         result = self.convert("convert", file)
         self.assertEqual(result.returncode, 0)
         self.assertRegex(result.stderr, r"inetd.conf:14: warning: .*rpcbind")
-        self.start_usher(result.stdout)
+        self.start_usher(result.stdout.replace("tcp:nosuch.invalid", "tcp:localhost"))  # an error there
         self.assertEqual(talk(4003), b"hello$\n")
+        self.assertEqual(talk(4009), b"hello\n")
 
     def test_form_is_recognised_or_said(self):
         xinetd, inetd = self.write_xinetd(), self.write("inetd.conf", "4001 stream tcp nowait root /bin/cat\n")

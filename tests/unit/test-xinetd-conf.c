@@ -149,6 +149,8 @@ static void test_addresses(void **state)
 	check_listen("socket_type = stream\nbind = 10.0.0.1", "tcp:10.0.0.1:s ");
 	check_listen("socket_type = stream\ninterface = ::1", "tcp:[::1]:s ");
 	check_listen("socket_type = stream\nbind = gate", "tcp:gate:s ");
+	check_listen("socket_type = stream\nbind = gate\nflags = IPv6", "tcp6:gate:s ");
+	check_listen("socket_type = dgram\ninterface = gate\nflags = IPv4", "udp4:gate:s ");
 	check_listen("socket_type = stream\nflags = IPv6", "tcp:0.0.0.0:s tcp:[::]:s v6only");
 	check_listen("socket_type = stream\nflags = IPv6\nv6only = yes", "tcp:[::]:s v6only");
 	translations_facts.has_ipv6 = false;
