@@ -87,7 +87,8 @@ service named
 	port = 4002
 	socket_type = stream
 	wait = no
-	user = root
+	user = 2
+	group = 3
 	flags = NAMEINARGS KEEPALIVE
 	server = /bin/sh
 	server_args = -sh {script} x
@@ -340,6 +341,7 @@ class Xinetd(Compat):
         self.start_usher(f'xinetd_conf("{file}")')
         self.assertEqual(self.answers(), expected)
         self.assertIn(b"-sh", expected["named"])
+        self.assertIn(b"bin\nsys\n", expected["named"])
 
     def test_folder_alone(self):
         self.write_xinetd()

@@ -118,6 +118,25 @@ static void test_wrong_line_costs_that_line(void **state)
 		"service '702' is left out\n");
 }
 
+/* inetd takes names only, xinetd both. */
+static void test_accounts_by_number(void **state)
+{
+	struct config *config;
+
+	(void)state;
+	write_config("i.conf",
+		"701 stream tcp4 nowait 0:0 /bin/cat cat\n702 stream tcp4 nowait 4242424 /bin/cat\n"
+		"703 stream tcp4 nowait root:4242424 /bin/cat\n");
+	config = load("inetd_conf('i.conf')", "701 ",
+		"i.conf:2: unknown user '4242424', expected a name or number of passwd(5); service "
+		"'702' is left out\n"
+		"i.conf:3: unknown group '4242424', expected a name or number of group(5); service "
+		"'703' is left out\n");
+	assert_string_equal(config_find_service(config, "701")->exec.user, "0");
+	assert_string_equal(config_find_service(config, "701")->exec.group, "0");
+	config_free(config);
+}
+
 static void test_conflict_costs_the_foreign_service(void **state)
 {
 	(void)state;
@@ -258,6 +277,7 @@ int main(void)
 		check_clean(test_names_are_relative_to_the_file),
 		check_clean(test_defaults_hold_for_them),
 		check_clean(test_wrong_line_costs_that_line),
+		check_clean(test_accounts_by_number),
 		check_clean(test_conflict_costs_the_foreign_service),
 		check_clean(test_name_that_is_taken_costs_the_foreign_service),
 		check_clean(test_disabled_service_gives_way),
