@@ -278,6 +278,12 @@ static void warn_of_others(struct xinetd_service *service)
 {
 	struct xinetd_conf *conf = service->conf;
 
+	for (enum xinetd_key key = XINETD_RPC_NUMBER; key <= XINETD_RPC_VERSION; key++)
+		if (service->attributes[key].is_given)
+			translation_warn(conf->translation, service->attributes[key].place,
+				"%s is not carried out, because the service is not of type RPC: "
+				"take it away",
+				xinetd_entry_key_name(key));
 	if (service->attributes[XINETD_LIBWRAP].is_given)
 		translation_warn(conf->translation, service->attributes[XINETD_LIBWRAP].place,
 			"libwrap is not carried out: run the program by tcpd(8), or use only_from");
