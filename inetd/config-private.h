@@ -30,7 +30,7 @@
 #define CONFIG_WHY_SIZE 512
 
 /* What is said of anything that may stand once only, after its name: where the first is. */
-#define CONFIG_SECOND_TIME " is given a second time, the first is at %s:%d"
+#define CONFIG_SECOND_TIME " is given a second time, the first is at %s:%d: remove one of them"
 
 /*
  * Make room for one more element. Returns the new element, zeroed, and counts it; NULL (and the

@@ -152,9 +152,9 @@ static void test_name_that_is_taken_costs_the_foreign_service(void **state)
 	write_config("i.conf", LINE("cat", 701));
 	write_config("d/701", SECTION("701", 703));
 	check("inetd_conf('i.conf')\nservice 701 { listen = 'tcp:702' }\nxinetd_d(d)", "701 ",
-		"i.conf:1: service '701' is given a second time, the first is at c.conf:2; service "
+		"i.conf:1: service '701' is given a second time, the first is at c.conf:2: remove one of them; service "
 		"'701' is left out\n"
-		"d/701:1: service '701' is given a second time, the first is at c.conf:2; service "
+		"d/701:1: service '701' is given a second time, the first is at c.conf:2: remove one of them; service "
 		"'701' is left out\n");
 }
 
@@ -170,7 +170,7 @@ static void test_disabled_service_gives_way(void **state)
 		      "service 702 { disable = true listen = 'tcp:702' }\n"
 		      "service own { listen = 'tcp:127.0.0.1:702' providers { forward = '702' } }",
 		"701 702 703 own ",
-		"d/701:1: service '701' is given a second time, the first is at i.conf:1; service "
+		"d/701:1: service '701' is given a second time, the first is at i.conf:1: remove one of them; service "
 		"'701' is left out\n"
 		"i.conf:2: service '702' listens on tcp:0.0.0.0:702, which service 'own' has as "
 		"tcp:127.0.0.1:702 at c.conf:5; service '702' is left out\n");
@@ -191,7 +191,7 @@ static void test_service_that_is_left_out_is_forgotten(void **state)
 	config = load("inetd_conf('i.conf')\nservice own { listen = 'tcp:702' }", "a own tcpmux ",
 		"i.conf:1: services behind tcpmux are reached if usher-tcpmux(8) is started as: "
 		"usher-tcpmux a own\n"
-		"i.conf:3: service 'own' is given a second time, the first is at c.conf:2; service "
+		"i.conf:3: service 'own' is given a second time, the first is at c.conf:2: remove one of them; service "
 		"'own' is left out\n");
 	assert_int_equal(config_find_service(config, "tcpmux")->providers.n_forward, 1);
 	config_free(config);
