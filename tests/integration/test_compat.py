@@ -4,6 +4,7 @@
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -192,12 +193,17 @@ def is_listening(port):
     return bool(answer.stdout)
 
 
-def wait_for(is_true, what):
+def wait_listening(process, port):
+    """Until it listens, of which there is no event: it is looked at until the process ends. Returns whether it does."""
     deadline = processes.Deadline()
-    while not (result := is_true()):
-        deadline.left(what)
-        os.sched_yield()
-    return result
+    pidfd = os.pidfd_open(process.pid)
+    try:
+        while not is_listening(port):
+            if select.select([pidfd], [], [], min(0.02, deadline.left(f"port {port} to be listened on")))[0]:
+                return False
+        return True
+    finally:
+        os.close(pidfd)
 
 
 class Compat(harness.UsherTest):
@@ -244,8 +250,7 @@ class Compat(harness.UsherTest):
                 [str(PROGRAMS[name].find(program)), *map(str, arguments)], stdin=subprocess.DEVNULL,
                 stdout=output, stderr=output, env=PROGRAMS[name].environment, start_new_session=True)
         try:
-            wait_for(lambda: is_listening(port) or process.poll() is not None, f"{name} to listen")
-            self.assertIsNone(process.poll(), log.read_text())
+            self.assertTrue(wait_listening(process, port), log.read_text())
             yield
         finally:
             os.killpg(process.pid, signal.SIGTERM)
