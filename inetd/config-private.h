@@ -32,11 +32,7 @@
 /* What is said of anything that may stand once only, after its name: where the first is. */
 #define CONFIG_SECOND_TIME " is given a second time, the first is at %s:%d: remove one of them"
 
-/*
- * Make room for one more element. Returns the new element, zeroed, and counts it; NULL (and the
- * flag in `errors`) when memory ran out. `array` is the address of the pointer to the first
- * element.
- */
+/* array_add(); without memory `errors` has the flag. */
 void *config_array_add(void *array, size_t *n, size_t element_size, struct config_errors *errors);
 
 /* Free what the members own. */

@@ -7,6 +7,7 @@
  */
 #include "config-private.h"
 
+#include "array.h"
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -41,9 +42,8 @@ static void *element_of(const struct config_key *key, const struct array *array,
 static bool append(
 	const struct config_key *key, struct config_service *service, const void *element)
 {
-	struct config_errors errors = {0};
-	void *added = config_array_add(config_member(service, key->offset),
-		config_member(service, key->count_offset), key->type->element_size, &errors);
+	void *added = array_add(config_member(service, key->offset),
+		config_member(service, key->count_offset), key->type->element_size);
 
 	if (added)
 		memcpy(added, element, key->type->element_size);
