@@ -2,7 +2,9 @@
 /*
  * What the files of dispatch.c share, and nobody else includes:
  *
- *   dispatch.c          the way of a connection: offered, given, claimed, over; and its providers
+ *   dispatch.c          the way of a connection: offered, given, over; and what is to be done
+ *   dispatch-provider.c the way of a provider, and what it says of its connections
+ *   dispatch-choose.c   which provider is next
  *   dispatch-slots.c    the memory of hand-offs
  *   dispatch-parking.c  connections that nobody can take now
  *   dispatch-restore.c  from one usherd to the next
@@ -99,6 +101,18 @@ static inline uint64_t n_connections(const struct dispatch *d)
 
 /* Give what waits, oldest first, while somebody has credit. */
 void dispatch_match(struct dispatch *d, uint64_t now_usec);
+
+/* Queue what is to be done with `h`. */
+void dispatch_push_action(struct dispatch *d, enum dispatch_action_type type, struct handoff *h);
+
+/*
+ * Whose turn it is, which is over by that. Somebody must have usable credit; standbys are chosen
+ * only when no other has.
+ */
+struct dispatch_provider *dispatch_choose(struct dispatch *d);
+
+/* The one place where credit changes, so that the sums stay true. */
+void dispatch_set_credit(struct dispatch *d, struct dispatch_provider *p, int64_t credit);
 
 /* Memory for CHUNK_SIZE slots more, behind the others. Returns 0 or -ENOMEM. */
 int dispatch_add_chunk(struct dispatch *d);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Who gets the next connection: see dispatch.h.
+ * The way of a connection until it is over, and what the caller has to do for it: see dispatch.h.
  *
  * What is to be done is queued in `actions`; pausing is not queued but compared with what was last
  * said, so that a flutter within one turn costs nothing.
@@ -11,85 +11,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* The one place where credit changes, so that the sums stay true. */
-static void set_credit(struct dispatch *d, struct dispatch_provider *p, int64_t credit)
-{
-	d->usable_credit[p->is_standby] -= usable_credit(p);
-	p->credit = credit;
-	d->usable_credit[p->is_standby] += usable_credit(p);
-}
-
-static void set_state(struct dispatch *d, struct dispatch_provider *p, enum provider_state state)
-{
-	if (is_leaving(p) && !(p->state == PROVIDER_DRAINING && state == PROVIDER_QUARANTINED))
-		return;
-	d->usable_credit[p->is_standby] -= usable_credit(p);
-	d->n_serving -= !is_leaving(p);
-	p->state = state;
-	d->usable_credit[p->is_standby] += usable_credit(p);
-	d->n_serving += !is_leaving(p);
-}
-
-/* How many connections the provider has in hand, for balance. */
-static uint64_t load_of(const struct dispatch_provider *p)
-{
-	return (uint64_t)p->unclaimed.n + p->claimed.n + p->n_foreign;
-}
-
-static bool is_eligible(const struct dispatch_provider *p, bool is_standby)
-{
-	return p->is_standby == is_standby && usable_credit(p) > 0;
-}
-
-static bool is_less_loaded(const struct dispatch_provider *a, const struct dispatch_provider *b)
-{
-	return (load_of(a) + 1) * b->weight < (load_of(b) + 1) * a->weight;
-}
-
-/*
- * The eligible provider with the least load for its weight; among equals the one after the last
- * chosen.
- */
-static struct dispatch_provider *choose_least(struct dispatch *d, bool is_standby)
-{
-	struct dispatch_provider *p = d->cursor, *best = NULL;
-
-	do {
-		if (is_eligible(p, is_standby) && (!best || is_less_loaded(p, best)))
-			best = p;
-		p = p->next;
-	} while (p != d->cursor);
-	d->cursor = best->next;
-	return best;
-}
-
-/* The eligible providers in turn; each gets as many in a row as its weight says. */
-static struct dispatch_provider *choose_round_robin(struct dispatch *d, bool is_standby)
-{
-	struct dispatch_provider *p = d->cursor;
-
-	while (!is_eligible(p, is_standby)) {
-		p->n_turns = p->weight;
-		p = p->next;
-	}
-	d->cursor = p;
-	if (--p->n_turns == 0) {
-		p->n_turns = p->weight;
-		d->cursor = p->next;
-	}
-	return p;
-}
-
-/* Standbys only when no other has usable credit. Somebody must have. */
-static struct dispatch_provider *choose(struct dispatch *d)
-{
-	bool is_standby = d->usable_credit[false] == 0;
-
-	return d->balance == DISPATCH_LEAST ? choose_least(d, is_standby)
-					    : choose_round_robin(d, is_standby);
-}
-
-static void push_action(struct dispatch *d, enum dispatch_action_type type, struct handoff *h)
+void dispatch_push_action(struct dispatch *d, enum dispatch_action_type type, struct handoff *h)
 {
 	assert(d->n_actions < d->n_slots);
 	d->actions[d->n_actions++] = (struct dispatch_action){.type = type, .handoff = h};
@@ -105,8 +27,8 @@ static void give(
 	h->sequence = ++p->last_sequence;
 	list_append(&p->unclaimed, h);
 	d->n_unclaimed++;
-	set_credit(d, p, p->credit - 1);
-	push_action(d, DISPATCH_GIVE, h);
+	dispatch_set_credit(d, p, p->credit - 1);
+	dispatch_push_action(d, DISPATCH_GIVE, h);
 }
 
 void dispatch_match(struct dispatch *d, uint64_t now_usec)
@@ -115,7 +37,7 @@ void dispatch_match(struct dispatch *d, uint64_t now_usec)
 		struct handoff *h = d->waiting.first;
 
 		list_remove(&d->waiting, h);
-		give(d, h, choose(d), now_usec);
+		give(d, h, dispatch_choose(d), now_usec);
 	}
 }
 
@@ -133,17 +55,6 @@ void dispatch_end_handoff(struct dispatch *d, struct handoff *h, enum handoff_en
 	h->state = HANDOFF_ENDED;
 	h->end = end;
 	list_append(&d->ended, h);
-}
-
-/* Take an unclaimed hand-off away from its provider; it waits before `before`, or as the last. */
-static void take_back(struct dispatch *d, struct handoff *h, struct handoff *before)
-{
-	list_remove(&h->provider->unclaimed, h);
-	d->n_unclaimed--;
-	h->state = HANDOFF_WAITING;
-	h->provider = NULL;
-	h->sequence = 0;
-	list_insert(&d->waiting, before, h);
 }
 
 int dispatch_new(struct dispatch **ret, enum dispatch_balance balance, uint32_t instances)
@@ -231,275 +142,6 @@ struct handoff *dispatch_take_over(struct dispatch *d, uint64_t now_usec)
 	return h;
 }
 
-void dispatch_add_provider(struct dispatch *d, struct dispatch_provider *p)
-{
-	d->n_serving += !is_leaving(p);
-	d->n_in_service += p->n_foreign;
-	d->usable_credit[p->is_standby] += usable_credit(p);
-	if (d->cursor) { /* before the cursor is the end of the ring */
-		p->next = d->cursor;
-		p->previous = d->cursor->previous;
-		p->previous->next = p->next->previous = p;
-	} else {
-		d->cursor = p->next = p->previous = p;
-	}
-}
-
-struct dispatch_provider *dispatch_register(
-	struct dispatch *d, const struct dispatch_hello *hello, void *userdata, uint64_t now_usec)
-{
-	struct dispatch_provider *p = calloc(1, sizeof(*p));
-
-	if (!p)
-		return NULL;
-	*p = (struct dispatch_provider){
-		.userdata = userdata,
-		.state = PROVIDER_READY,
-		.is_standby = hello->is_standby,
-		.weight = hello->weight,
-		.credit = hello->credit,
-		.n_foreign = hello->n_foreign,
-		.n_turns = hello->weight,
-	};
-	dispatch_add_provider(d, p);
-	dispatch_match(d, now_usec);
-	return p;
-}
-
-/* A claim or a decline: the claim timeout starts anew. */
-static void note_answer(struct dispatch *d, struct dispatch_provider *p, uint64_t now_usec)
-{
-	p->unclaimed_since = now_usec;
-	if (p->state == PROVIDER_STUCK)
-		set_state(d, p, PROVIDER_READY);
-}
-
-/* From the unclaimed to the claimed ones. */
-static void claim(struct dispatch *d, struct handoff *h)
-{
-	list_remove(&h->provider->unclaimed, h);
-	list_append(&h->provider->claimed, h);
-	h->state = HANDOFF_CLAIMED;
-	d->n_unclaimed--;
-	d->n_in_service++;
-	push_action(d, DISPATCH_CLOSE, h);
-}
-
-int dispatch_claimed(
-	struct dispatch *d, struct dispatch_provider *p, uint64_t sequence, uint64_t now_usec)
-{
-	assert(d->n_actions == 0);
-	if (sequence <= p->claimed_sequence || sequence > p->last_sequence)
-		return -EPROTO;
-	for (struct handoff *h; (h = p->unclaimed.first) && h->sequence <= sequence;) {
-		claim(d, h);
-		d->totals.n_claimed++;
-	}
-	p->claimed_sequence = sequence;
-	note_answer(d, p, now_usec);
-	dispatch_match(d, now_usec);
-	return 0;
-}
-
-/* The hand-off of that id if it is one that `p` has claimed, else NULL. */
-static struct handoff *find_claimed(
-	const struct dispatch *d, const struct dispatch_provider *p, uint64_t id)
-{
-	uint64_t slot = id & SLOT_MASK;
-	struct handoff *h;
-
-	if (slot >= d->n_slots)
-		return NULL;
-	h = slot_at(d, slot);
-	return h->id == id && h->state == HANDOFF_CLAIMED && h->provider == p ? h : NULL;
-}
-
-/*
- * A provider says that it has a connection no more. *ret is its record, in no list now; NULL if it
- * is of an earlier channel. Returns 0 or -EPROTO.
- */
-static int end_service(
-	struct dispatch *d, struct dispatch_provider *p, uint64_t id, struct handoff **ret)
-{
-	struct handoff *h = NULL;
-
-	if (id == 0) {
-		if (p->n_foreign == 0)
-			return -EPROTO;
-		p->n_foreign--;
-	} else {
-		h = find_claimed(d, p, id);
-		if (!h)
-			return -EPROTO;
-		list_remove(&p->claimed, h);
-	}
-	d->n_in_service--;
-	*ret = h;
-	return 0;
-}
-
-static int release(struct dispatch *d, struct dispatch_provider *p, uint64_t id)
-{
-	struct handoff *h;
-	int r = end_service(d, p, id, &h);
-
-	if (r < 0)
-		return r;
-	if (h) {
-		dispatch_end_handoff(d, h, HANDOFF_RELEASED);
-		d->totals.n_released++;
-		p->n_served++;
-	}
-	set_credit(d, p, p->credit + 1);
-	return 0;
-}
-
-int dispatch_released(struct dispatch *d, struct dispatch_provider *p, const uint64_t *ids,
-	size_t n_ids, uint64_t now_usec)
-{
-	int r = 0;
-
-	assert(d->n_actions == 0);
-	for (size_t i = 0; i < n_ids && r >= 0; i++)
-		r = release(d, p, ids[i]);
-	dispatch_match(d, now_usec);
-	return r;
-}
-
-static int forward(
-	struct dispatch *d, struct dispatch_provider *p, uint64_t id, struct handoff *ret)
-{
-	struct handoff *h;
-	int r = end_service(d, p, id, &h);
-
-	if (r < 0)
-		return r;
-	*ret = h ? *h : (struct handoff){0};
-	ret->fd = -EBADF;
-	if (h) {
-		dispatch_end_handoff(d, h, HANDOFF_FORWARDED);
-		d->totals.n_forwarded++;
-	}
-	return 0;
-}
-
-int dispatch_forwarded(struct dispatch *d, struct dispatch_provider *p, uint64_t id,
-	struct handoff *ret, uint64_t now_usec)
-{
-	int r;
-
-	assert(d->n_actions == 0);
-	r = forward(d, p, id, ret);
-	if (r < 0)
-		return r;
-	set_credit(d, p, p->credit + 1);
-	dispatch_match(d, now_usec);
-	return 0;
-}
-
-int dispatch_handed_back(
-	struct dispatch *d, struct dispatch_provider *p, uint64_t id, struct handoff *ret)
-{
-	int r = forward(d, p, id, ret);
-
-	if (r < 0)
-		return r;
-	set_credit(d, p, p->credit < 0 ? p->credit + 1 : 0);
-	return 0;
-}
-
-int dispatch_credited(struct dispatch *d, struct dispatch_provider *p, uint64_t sequence,
-	int32_t credit, uint64_t now_usec)
-{
-	assert(d->n_actions == 0);
-	if (sequence > p->last_sequence)
-		return -EPROTO;
-	/* What was on its way when the provider said so counts against it. */
-	set_credit(d, p, credit - (int64_t)(p->last_sequence - sequence));
-	dispatch_match(d, now_usec);
-	return 0;
-}
-
-int dispatch_declined(struct dispatch *d, struct dispatch_provider *p, uint64_t first,
-	uint64_t last, uint64_t now_usec)
-{
-	struct handoff *h = p->unclaimed.first, *oldest_waiting = d->waiting.first;
-
-	assert(d->n_actions == 0);
-	if (first <= p->claimed_sequence || last > p->last_sequence)
-		return -EPROTO;
-	while (h && h->sequence < first)
-		h = h->next;
-	if (!h || h->sequence > last)
-		return -EPROTO;
-	while (h && h->sequence <= last) {
-		struct handoff *next = h->next;
-
-		take_back(d, h, oldest_waiting);
-		d->totals.n_declined++;
-		h = next;
-	}
-	if (p->credit > 0) /* or the least loaded, as it is now, would get the same ones again */
-		set_credit(d, p, 0);
-	note_answer(d, p, now_usec);
-	dispatch_match(d, now_usec);
-	return 0;
-}
-
-void dispatch_unsent(struct dispatch *d, struct dispatch_provider *p, uint32_t n, uint64_t now_usec)
-{
-	assert(d->n_actions == 0 && n <= p->unclaimed.n);
-	for (uint32_t i = 0; i < n; i++) {
-		assert(p->unclaimed.last->sequence == p->last_sequence);
-		p->last_sequence--;
-		take_back(d, p->unclaimed.last, d->waiting.first);
-	}
-	set_credit(d, p, p->credit + n);
-	if (p->state == PROVIDER_READY)
-		set_state(d, p, PROVIDER_BLOCKED);
-	dispatch_match(d, now_usec);
-}
-
-void dispatch_set_state(struct dispatch *d, struct dispatch_provider *p, enum provider_state state,
-	uint64_t now_usec)
-{
-	set_state(d, p, state);
-	dispatch_match(d, now_usec);
-}
-
-void dispatch_touched(struct dispatch *d, struct handoff *h)
-{
-	assert(h->state == HANDOFF_GIVEN);
-	claim(d, h);
-	d->totals.n_touched++;
-}
-
-void dispatch_gone(struct dispatch *d, struct dispatch_provider *p, uint64_t now_usec)
-{
-	assert(d->n_actions == 0);
-	set_credit(d, p, 0);
-	while (p->unclaimed.last) {
-		take_back(d, p->unclaimed.last, d->waiting.first);
-		d->totals.n_redispatched++;
-	}
-	d->n_in_service -= p->claimed.n + p->n_foreign;
-	while (p->claimed.first) {
-		struct handoff *h = p->claimed.first;
-
-		list_remove(&p->claimed, h);
-		h->provider = NULL;
-		dispatch_end_handoff(d, h, HANDOFF_LOST);
-		d->totals.n_lost++;
-	}
-	d->n_serving -= !is_leaving(p);
-	p->next->previous = p->previous;
-	p->previous->next = p->next;
-	if (d->cursor == p)
-		d->cursor = p->next == p ? NULL : p->next;
-	free(p);
-	dispatch_match(d, now_usec);
-}
-
 static void visit_list(const struct handoff_list *list,
 	void (*visit)(struct handoff *h, void *userdata), void *userdata)
 {
@@ -515,22 +157,6 @@ void dispatch_visit_unclaimed(
 	visit_list(&d->waiting, visit, userdata);
 	for (bool more = p; more; p = p->next, more = p != d->cursor)
 		visit_list(&p->unclaimed, visit, userdata);
-}
-
-uint32_t dispatch_least_unclaimed(const struct dispatch *d)
-{
-	bool is_standby = d->usable_credit[false] == 0;
-	const struct dispatch_provider *p = d->cursor;
-	uint32_t least = UINT32_MAX;
-
-	if (usable_credit_of_all(d) == 0)
-		return least;
-	do {
-		if (is_eligible(p, is_standby) && p->unclaimed.n < least)
-			least = p->unclaimed.n;
-		p = p->next;
-	} while (p != d->cursor && least > 0);
-	return least;
 }
 
 bool dispatch_is_paused(const struct dispatch *d)

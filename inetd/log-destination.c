@@ -157,18 +157,18 @@ static int find_size(struct log_destination *d, size_t length, uint64_t *ret_siz
 }
 
 /* Does the hard limit allow a file of `size`? Whenever that changes it is logged. */
-static bool is_within_hard_limit(struct log_destination *d, uint64_t size)
+static bool is_within_hard_limit(struct log_destination *d, uint64_t size, log_writer *say)
 {
 	const struct log_about about = {.reason = "log-hard-limit"};
 	bool is_within = !is_beyond(d->hard_bytes, size);
 
 	if (!is_within && d->n_left_out++ == 0)
-		log_write(LOG_ALERT, &about,
+		say(LOG_ALERT, &about,
 			"%s has reached its hard limit of %" PRIu64
 			" bytes: connections are not logged there until it is rotated",
 			d->path, d->hard_bytes);
 	if (is_within && d->n_left_out > 0) {
-		log_write(LOG_NOTICE, &about,
+		say(LOG_NOTICE, &about,
 			"%s is below its hard limit again: %" PRIu64 " lines were left out",
 			d->path, d->n_left_out);
 		d->n_left_out = 0;
@@ -176,13 +176,13 @@ static bool is_within_hard_limit(struct log_destination *d, uint64_t size)
 	return is_within;
 }
 
-static void warn_at_soft_limit(struct log_destination *d, uint64_t size)
+static void warn_at_soft_limit(struct log_destination *d, uint64_t size, log_writer *say)
 {
 	bool was_warned = d->is_warned;
 
 	d->is_warned = is_beyond(d->soft_bytes, size);
 	if (d->is_warned && !was_warned)
-		log_write(LOG_ALERT, &(struct log_about){.reason = "log-soft-limit"},
+		say(LOG_ALERT, &(struct log_about){.reason = "log-soft-limit"},
 			"%s has reached its soft limit of %" PRIu64 " bytes: rotate it", d->path,
 			d->soft_bytes);
 }
@@ -205,7 +205,8 @@ static int append(struct log_destination *d, const char *line, size_t length)
 }
 
 /* Returns 0, also for what the hard limit leaves out, or a negative errno. */
-static int write_to_file(struct log_destination *d, const struct log_record *record)
+static int write_to_file(
+	struct log_destination *d, const struct log_record *record, log_writer *say)
 {
 	char text[LOG_LINE_MAX + 1], *line = text + 1;
 	size_t length = log_record_format(record, LOG_FORM_DATED, line);
@@ -214,9 +215,9 @@ static int write_to_file(struct log_destination *d, const struct log_record *rec
 
 	line[length++] = '\n';
 	r = find_size(d, length, &size);
-	if (r < 0 || !is_within_hard_limit(d, size))
+	if (r < 0 || !is_within_hard_limit(d, size, say))
 		return r;
-	warn_at_soft_limit(d, size);
+	warn_at_soft_limit(d, size, say);
 	if (d->is_line_open) { /* what was cut off stays a line of its own */
 		*--line = '\n';
 		length++;
@@ -225,17 +226,18 @@ static int write_to_file(struct log_destination *d, const struct log_record *rec
 }
 
 /* Say so now and then: a disk may be full and not full in turn. */
-static void note_failure(struct log_destination *d, time_t now, int error)
+static void note_failure(struct log_destination *d, time_t now, int error, log_writer *say)
 {
 	if (d->failure_told > 0 && now >= d->failure_told && now - d->failure_told < TELL_SECONDS)
 		return;
 	d->failure_told = now;
-	log_write(LOG_ERR, &(struct log_about){.reason = "log-failed", .error = error},
+	say(LOG_ERR, &(struct log_about){.reason = "log-failed", .error = error},
 		"cannot write to %s: %s; connections are not logged until usherd can", d->path,
 		strerror(-error));
 }
 
-bool log_destination_write(struct log_destination *d, const struct log_record *record)
+bool log_destination_write(
+	struct log_destination *d, const struct log_record *record, log_writer *say)
 {
 	int r;
 
@@ -243,8 +245,8 @@ bool log_destination_write(struct log_destination *d, const struct log_record *r
 		log_sink_write_to_syslog(d->facility, d->level, record);
 		return true;
 	}
-	r = write_to_file(d, record);
+	r = write_to_file(d, record, say);
 	if (r < 0)
-		note_failure(d, record->when.tv_sec, r);
+		note_failure(d, record->when.tv_sec, r, say);
 	return r >= 0;
 }

@@ -11,6 +11,7 @@
 #pragma once
 
 #include "log-record.h"
+#include "log-terms.h"
 
 #include <stdint.h>
 
@@ -43,6 +44,8 @@ struct log_destination *log_destination_unref(struct log_destination *d);
 
 /*
  * For the log's thread: write one record, waiting for the other side. Returns false if it was lost.
- * What a hard limit leaves out is not: it is counted, and told when writing goes on.
+ * What a hard limit leaves out is not: it is counted, and told when writing goes on. `say` is told
+ * of limits and failures.
  */
-bool log_destination_write(struct log_destination *d, const struct log_record *record);
+bool log_destination_write(
+	struct log_destination *d, const struct log_record *record, log_writer *say);

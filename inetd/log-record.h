@@ -8,7 +8,7 @@
  */
 #pragma once
 
-#include "log.h"
+#include "log-terms.h"
 
 #include <stdarg.h>
 #include <stddef.h>

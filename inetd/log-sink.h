@@ -7,7 +7,7 @@
 #pragma once
 
 #include "log-record.h"
-#include "log.h"
+#include "log-terms.h"
 
 #include <stdbool.h>
 

@@ -129,8 +129,9 @@ static void write_queued(const void *items, size_t n, void *unused)
 	for (size_t i = 0; i < n; i++) {
 		take_new_sink();
 		note_result(queued[i].record,
-			queued[i].to ? log_destination_write(queued[i].to, queued[i].record)
-				     : log_sink_write(&state.sink, queued[i].record));
+			queued[i].to
+				? log_destination_write(queued[i].to, queued[i].record, log_write)
+				: log_sink_write(&state.sink, queued[i].record));
 		free(queued[i].record);
 		log_destination_unref(queued[i].to);
 	}

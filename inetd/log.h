@@ -16,38 +16,13 @@
  */
 #pragma once
 
+#include "log-terms.h"
+
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/types.h>
 #include <syslog.h>
 
-enum log_target {
-	LOG_TO_JOURNAL, /* the journal's native protocol; stderr where there is no journal */
-	LOG_TO_SYSLOG,
-	LOG_TO_STDERR, /* with <N> in front if JOURNAL_STREAM says that stderr is a journal */
-	LOG_TO_FILE,
-};
-
 struct log_destination;
-
-/* Whom a message is about. Members left zero are not written. Texts are cut at 255 bytes. */
-struct log_about {
-	const char *service;  /* USHER_SERVICE= */
-	const char *listener; /* USHER_LISTENER= */
-	const char *provider; /* USHER_PROVIDER= the name it gave */
-	const char *reason;   /* USHER_REASON= a short stable word, for filters and counters */
-	pid_t provider_pid;   /* USHER_PROVIDER_PID= */
-	uid_t provider_uid;   /* USHER_PROVIDER_UID=, only with provider_pid */
-	int error;	      /* ERRNO= of either sign; the sentence should say it too */
-
-	/* Of events, see log_write_event(). */
-	const char *event;	/* USHER_EVENT= one word */
-	const char *peer;	/* USHER_PEER= the client */
-	uint64_t connection;	/* USHER_CONNECTION= below 2^63; the same in all its events */
-	uint64_t duration_usec; /* USHER_DURATION_USEC= below 2^63, only with has_duration */
-	bool has_duration;
-	uint64_t n_more; /* USHER_MORE= below 2^63: so many like it were left out */
-};
 
 /*
  * Start logging to `target`. `path` is for LOG_TO_FILE alone: opened for appending, made with mode

@@ -16,6 +16,12 @@ static const char *const state_names[] = {
 	[RECEIVER_ABSENT] = "absent",
 };
 
+/* Nothing is wrong, as far as is known, and nothing else is known. */
+static bool is_unreached(const struct service_pass *sp)
+{
+	return sp->state == RECEIVER_READY && !sp->is_reached;
+}
+
 bool service_pass_report(const struct service *s, struct service_receiver *ret)
 {
 	struct service_pass *sp = s->pass;
@@ -24,7 +30,8 @@ bool service_pass_report(const struct service *s, struct service_receiver *ret)
 		return false;
 	*ret = (struct service_receiver){
 		.path = sp->receiver.path,
-		.state = state_names[sp->state],
+		.state = is_unreached(sp) ? "unreached" : state_names[sp->state],
+		.is_unreached = is_unreached(sp),
 		.n_passed = sp->n_passed,
 		.n_unread = sp->n_unread,
 	};
@@ -95,6 +102,7 @@ int service_pass_restore(
 		return -EINVAL;
 	}
 	place->begun_usec = saved->unclaimed_since;
+	s->pass->is_reached = true;
 	*ret = place->record;
 	return 0;
 }

@@ -17,75 +17,13 @@
 #include "connection.h"
 #include "fd.h"
 #include "forwarded.h"
-#include "log.h"
 #include <assert.h>
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* On their way at once. A receiver that reads nothing holds so many copies, and nothing more. */
-#define SERVICE_PASS_MAX 16u
-
-#define RETRY_MIN_USEC	 UINT64_C(50000)
-#define RETRY_MAX_USEC	 UINT64_C(1000000)
-
-/* So long without a failure, and the next one is logged again. */
-#define EPISODE_USEC UINT64_C(10000000)
-
-static void log_receiver(const struct service_pass *sp, int priority, const char *reason, int error,
-	const char *what, const char *hint)
-{
-	const struct log_about about = {
-		.service = sp->service->name, .reason = reason, .error = error};
-
-	log_write(priority, &about, "%s: receiver %s %s%s%s%s", sp->service->name,
-		sp->receiver.path, what, error == 0 ? "" : ": ", error == 0 ? "" : strerror(-error),
-		hint);
-}
-
-static const char *hint_for(int error)
-{
-	switch (-error) {
-	case EACCES:
-	case EPERM:
-		return " (usherd's user must be able to write to the socket and to enter its "
-		       "folder)";
-	case EPROTOTYPE:
-		return " (it is bound with another type: see pass { type })";
-	default:
-		return "";
-	}
-}
-
-/* `error` 0: it was closed unread. */
-static void log_failure(struct service_pass *sp, int error)
-{
-	uint64_t now_usec = service_now(sp->service);
-
-	if (now_usec >= sp->logged.failed_usec + EPISODE_USEC)
-		sp->logged = (struct service_pass_log){0};
-	sp->logged.failed_usec = now_usec;
-	if (sp->logged.failure)
-		return;
-	sp->logged.failure = true;
-	if (sp->state == RECEIVER_FULL)
-		log_receiver(sp, LOG_NOTICE, "receiver-full", error,
-			"takes no more connections for now, clients wait", "");
-	else if (error == 0)
-		log_receiver(sp, LOG_WARNING, "receiver-absent", error,
-			"went without reading what it was sent; usherd tries again", "");
-	else
-		log_receiver(sp, LOG_WARNING, "receiver-absent", error,
-			"cannot be given connections, usherd tries again", hint_for(error));
-}
-
-static void log_success(struct service_pass *sp)
-{
-	if (sp->logged.failure && !sp->logged.recovery)
-		log_receiver(sp, LOG_INFO, "receiver-ready", 0, "takes connections again", "");
-	sp->logged.recovery = sp->logged.failure;
-}
+#define RETRY_MIN_USEC UINT64_C(50000)
+#define RETRY_MAX_USEC UINT64_C(1000000)
 
 /* A place gets connections again. Returns false if there is no memory for that. */
 static bool open_place(struct service_pass *sp, struct place *place)
@@ -164,7 +102,8 @@ static void fail(struct service_pass *sp, int error)
 	if (sp->state == RECEIVER_LEFT)
 		return;
 	sp->state = pass_is_full(error) ? RECEIVER_FULL : RECEIVER_ABSENT;
-	log_failure(sp, error);
+	sp->is_reached = sp->is_reached && sp->state == RECEIVER_FULL;
+	service_pass_log_failure(sp, error);
 	retry_later(sp);
 }
 
@@ -188,6 +127,7 @@ static int try_again(struct service_pass *sp)
 		return fd;
 	close_fd(sp->channel_fd);
 	sp->channel_fd = fd;
+	sp->is_reached = true;
 	return 0;
 }
 
@@ -245,7 +185,7 @@ static void take(struct service_pass *sp, struct place *place)
 	service_settle(s); /* closes our copy */
 	sp->n_passed++;
 	sp->retry_usec = RETRY_MIN_USEC;
-	log_success(sp);
+	service_pass_log_success(sp);
 	free_place(place);
 	r = dispatch_released(s->dispatch, place->record, &id, 1, service_now(s));
 	assert(r == 0);
@@ -329,7 +269,9 @@ void service_pass_give(struct service *s, struct handoff *h)
 		r = send_one(sp, place);
 	if (r < 0)
 		fail(sp, r);
-	if (!place->pass)
+	if (place->pass)
+		sp->is_reached = true;
+	else
 		sp->has_failed = true;
 }
 
@@ -372,26 +314,6 @@ void service_pass_open(struct service *s)
 		open_places(sp);
 }
 
-void service_pass_check(struct service *s, uint64_t usec)
-{
-	struct service_pass *sp = s->pass;
-	unsigned int n = 0;
-	char what[192];
-
-	if (!sp || sp->logged.delay)
-		return;
-	service_pass_foreach (p, sp)
-		n += p->pass && usec >= p->begun_usec + s->config.claim_timeout_usec;
-	if (n == 0)
-		return;
-	sp->logged.delay = true;
-	(void)snprintf(what, sizeof(what),
-		"has not read %u connections for %u ms; at most %u are sent to it at once, others "
-		"wait. If it hangs, restart it; if it is slow, run more of it",
-		n, (unsigned int)(s->config.claim_timeout_usec / 1000), SERVICE_PASS_MAX);
-	log_receiver(sp, LOG_WARNING, "claim-timeout", 0, what, "");
-}
-
 struct service_pass *service_pass_new(struct service *s)
 {
 	struct service_pass *sp = calloc(1, sizeof(*sp));
@@ -428,6 +350,7 @@ static int begin(struct service_pass *sp, const struct config_pass *receiver)
 	sp->receiver.path = path;
 	sp->channel_fd = close_fd(sp->channel_fd);
 	sp->state = RECEIVER_READY;
+	sp->is_reached = false;
 	sp->retry_usec = RETRY_MIN_USEC;
 	sp->logged = (struct service_pass_log){0};
 	sp->is_to_be_opened = true;

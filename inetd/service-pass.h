@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A receiver from the inside: for the service-pass*.c files alone. service-pass.c gives connections
- * to it, service-pass-restore.c writes down what is under way for the next usherd, and for status.
+ * to it, service-pass-log.c says what becomes of that, service-pass-restore.c writes down what is
+ * under way for the next usherd, and for status.
  *
  * Invariant: a place that has a pass has a connection, which dispatch holds for unclaimed.
  */
@@ -34,6 +35,7 @@ struct service_pass {
 	struct service *service;
 	struct config_pass receiver; /* `path` is its own */
 	enum receiver_state state;
+	bool is_reached;      /* since it was last absent: somebody has been there */
 	bool is_to_be_opened; /* when the service settles next */
 	bool has_failed;      /* somebody's connection could not be sent in this turn */
 	int channel_fd;	      /* connected already, for the next one; or -EBADF */
@@ -58,3 +60,9 @@ struct place *service_pass_find(struct service_pass *sp, const struct dispatch_p
 
 /* For pass_adopt(). */
 void service_pass_on_end(struct pass *pass, enum pass_end end, void *userdata);
+
+/* A connection could not be given to it: `error` as of pass.h; 0: it was closed unread. */
+void service_pass_log_failure(struct service_pass *sp, int error);
+
+/* It has taken one. */
+void service_pass_log_success(struct service_pass *sp);

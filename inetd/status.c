@@ -175,9 +175,13 @@ static json_t *totals_json(const struct service *s)
 static const char *service_state_name(const struct service *s)
 {
 	const struct intake *intake = service_intake(s);
+	struct service_receiver receiver;
 
 	if (service_is_ending(s))
 		return "draining";
+	if (intake_state(intake) == INTAKE_SERVING && service_pass_report(s, &receiver) &&
+		receiver.is_unreached)
+		return receiver.state;
 	return intake_names[service_only_lends(s) ? intake_lending(intake) : intake_state(intake)];
 }
 

@@ -74,6 +74,7 @@ static const struct {
 	{"full", COLOUR_YELLOW},
 	{"limited", COLOUR_YELLOW},
 	{"waiting", COLOUR_YELLOW},
+	{"unreached", COLOUR_YELLOW},
 	{"paused", COLOUR_YELLOW},
 	{"blocked", COLOUR_YELLOW},
 	{"draining", COLOUR_YELLOW},

@@ -45,6 +45,10 @@ PURE_HEADERS = {
 # What the daemon may know of the other side of a rendezvous: the protocol, and how descriptors travel.
 PROTOCOL_HEADERS = {"fd.h", "fdpass.h", "wire.h"}
 
+# Headers that are for everybody, below what carries them out: usher.c is made of the library's other
+# files, and all of these know the public types.
+CONTRACTS = {Path("services/libusher/usher.h")}
+
 # What the programs in services/ share.
 COMMON = Path("services/common")
 
@@ -126,22 +130,39 @@ def find_impurities(root):
                 yield f"{path}: {name} does input or output"
 
 
-def find_cycles(root):
+def unit_of(path):
+    """A header and the file of its name are one thing, and the private header that goes with them, too."""
+    return path if path in CONTRACTS else path.with_name(path.stem.removesuffix("-private"))
+
+
+def read_edges(root):
+    """Which unit includes which others; and within a unit, which header which other."""
     headers = set(tree.list_files(root, ".h"))
-    edges = {path: [resolve(path, name, headers) for name in read_includes(root, path)]
-             for path in headers}
+    edges = {}
+    for path in tree.list_files(root, ".c", ".h"):
+        for header in filter(None, (resolve(path, name, headers) for name in read_includes(root, path))):
+            if unit_of(path) != unit_of(header):
+                edges.setdefault(unit_of(path), set()).add(unit_of(header))
+            elif path in headers:
+                edges.setdefault(path, set()).add(header)
+    return edges
+
+
+def find_cycles(root):
+    """Of two that need each other neither can be understood alone."""
+    edges = read_edges(root)
     finished = set()
 
-    def walk(path, trail):
-        if path in trail:
-            yield " -> ".join(str(step) for step in trail[trail.index(path):] + [path])
-        elif path not in finished:
-            for header in filter(None, edges[path]):
-                yield from walk(header, trail + [path])
-            finished.add(path)
+    def walk(node, trail):
+        if node in trail:
+            yield " -> ".join(str(step) for step in trail[trail.index(node):] + [node])
+        elif node not in finished:
+            for other in sorted(edges.get(node, ())):
+                yield from walk(other, trail + [node])
+            finished.add(node)
 
-    for path in sorted(headers):
-        yield from walk(path, [])
+    for node in sorted(edges):
+        yield from walk(node, [])
 
 
 class Includes(unittest.TestCase):

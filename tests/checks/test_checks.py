@@ -97,7 +97,20 @@ class Includes(SmallTree):
         self.write("inetd/a.h", '#include "b.h"\n')
         self.write("inetd/b.h", '#include "c.h"\n')
         self.write("inetd/c.h", '#include "b.h"\n')
-        self.check_found(check_includes.find_cycles(self.root), "b.h -> inetd/c.h -> inetd/b.h")
+        self.check_found(check_includes.find_cycles(self.root), "inetd/b -> inetd/c -> inetd/b")
+
+    def test_cycle_through_a_file_is_found(self):
+        self.write("inetd/a.h", "")
+        self.write("inetd/a.c", '#include "a-private.h"\n')
+        self.write("inetd/a-private.h", '#include "a.h"\n#include "b.h"\n')
+        self.assertEqual(list(check_includes.find_cycles(self.root)), [])
+        self.write("inetd/b.h", '#include "a.h"\n')
+        self.check_found(check_includes.find_cycles(self.root), "inetd/a -> inetd/b -> inetd/a")
+
+    def test_cycle_of_a_header_and_its_private_one_is_found(self):
+        self.write("inetd/a.h", '#include "a-private.h"\n')
+        self.write("inetd/a-private.h", '#include "a.h"\n')
+        self.check_found(check_includes.find_cycles(self.root), "a-private.h -> inetd/a.h -> inetd/a-private.h")
 
 
 class Manuals(SmallTree):

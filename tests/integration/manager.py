@@ -25,6 +25,8 @@ import select
 import socket
 import threading
 
+from processes import DEADLINE
+
 FIRST_FD = 3  # SD_LISTEN_FDS_START
 MAX_MESSAGE = 4096
 MAX_FDS_OF_MESSAGE = 253
@@ -55,6 +57,7 @@ class FakeManager:
         self._n_messages = os.eventfd(0, os.EFD_SEMAPHORE | os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._lock = threading.Lock()
+        self._has_changed = threading.Condition(self._lock)  # what is stored
         self._is_reading = True
         self._is_closing = False
         self._thread = None
@@ -92,6 +95,12 @@ class FakeManager:
         """The names of what is stored, in the order in which it would be passed."""
         with self._lock:
             return [stored.name for stored in self._stored]
+
+    def wait_names(self, is_so, what):
+        """Wait until the names of what is stored are so."""
+        with self._lock:
+            if not self._has_changed.wait_for(lambda: is_so([stored.name for stored in self._stored]), DEADLINE):
+                raise AssertionError(f"waited too long for {what}: {[stored.name for stored in self._stored]}")
 
     def stop_reading(self):
         with self._lock:
@@ -144,6 +153,7 @@ class FakeManager:
                             if stored.is_polled and stored.fd in events])
                 if self._is_reading:
                     self._read_all()
+                self._has_changed.notify_all()
 
     def _wait(self):
         """The descriptors that something happened to."""

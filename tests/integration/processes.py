@@ -135,6 +135,41 @@ def wait_readable(file, deadline, what):
         pass
 
 
+class FileWatch:
+    """Readable when something in a folder, or one file, was written, made or renamed: inotify(7)."""
+
+    EVENTS = 0x2 | 0x80 | 0x100  # IN_MODIFY, IN_MOVED_TO, IN_CREATE
+
+    def __init__(self, path):
+        libc = ctypes.CDLL(None, use_errno=True)
+        self.fd = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        if libc.inotify_add_watch(self.fd, os.fsencode(path), self.EVENTS) < 0:
+            os.close(self.fd)
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(path))
+
+    def fileno(self):
+        return self.fd
+
+    def forget(self):
+        """What has happened so far was seen."""
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self.fd, 65536):
+                pass
+
+    def close(self):
+        os.close(self.fd)
+
+
+def wait_file(path, is_enough, what):
+    """Wait until `is_enough()`, asked whenever the file is written to, or something in the folder; returns its result."""
+    deadline = Deadline()
+    with contextlib.closing(FileWatch(path)) as watch:
+        while not (result := is_enough()):
+            wait_readable(watch, deadline, what)
+            watch.forget()
+    return result
+
+
 def stop_process(pid):
     """SIGSTOP a child, and wait until it stands still."""
     os.kill(pid, signal.SIGSTOP)

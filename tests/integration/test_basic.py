@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The basic services, by the text of their RFCs, from the client's side of a real socket."""
 
+import calendar
 import socket
 import struct
 import subprocess
@@ -8,12 +9,15 @@ import time
 
 import harness
 import network
+import packages
 import processes
 import tap
 
 SERVICES = "".join(
     f'service {name} {{ listen = {{"tcp:127.0.0.1:0", "tcp:[::1]:0"}} instances = 4096 }}\n'
     for name in ("echo", "discard", "chargen", "daytime", "time"))
+
+CACHE = harness.BUILD_DIR / "test-programs"
 
 SECONDS_FROM_1900_TO_1970 = 2208988800
 CLOCK_REALTIME_COARSE = 5
@@ -224,10 +228,57 @@ class Datagrams(harness.UsherTest):
         self.start_program(self.usherd, harness.USHER_BASIC)
         self.assertEqual(client.recv(16), b"later")
 
-    def test_netcat(self):
-        result = subprocess.run(["nc", "-u", "-W", "1", "-w", "20", "127.0.0.1", str(self.port("daytime"))],
-                                input=b"\n", capture_output=True, timeout=processes.DEADLINE, check=True)
-        self.assertRegex(result.stdout, rb"-UTC\r\n\Z")
+
+class UsersClients(harness.UsherTest):
+    """The programs that people ask such services with: rdate, nc and socat."""
+
+    def setUp(self):
+        super().setUp()
+        names = ("echo", "chargen", "daytime", "time")
+        self.usherd = self.start_usherd("".join(
+            f'service {name} {{ listen = {{"tcp:127.0.0.1:0", "udp:127.0.0.1:0"}} }}\n' for name in names))
+        self.start_program(self.usherd, harness.USHER_BASIC)
+        for name in names:
+            self.usherd.wait_service(name, n_providers=1, state="serving")
+
+    def port(self, service, is_udp=False):
+        return self.usherd.addresses(service)[is_udp].rpartition(":")[2]
+
+    def run_client(self, *command, question=b""):
+        """What the program says."""
+        try:
+            programs = packages.Programs((command[0] if command[0] != "nc" else "netcat-openbsd",), CACHE)
+            program = programs.find(command[0])
+        except packages.Unavailable as error:
+            self.skipTest(f"{command[0]}: {error}")
+        result = subprocess.run([program, *command[1:]], env={**programs.environment, "TZ": "UTC", "LC_ALL": "C"},
+                                input=question, capture_output=True, timeout=processes.DEADLINE, check=False)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        return result.stdout
+
+    def test_rdate(self):
+        for transport in ((), ("-u",)):
+            with self.subTest(transport=transport):
+                before = second_of_last_tick()
+                said = self.run_client("rdate", "-p", *transport, "-o", self.port("time", bool(transport)),
+                                       "127.0.0.1")
+                # "Sun Nov 22 06:24:33 UTC 2026"
+                found = calendar.timegm(time.strptime(said.decode().strip(), "%a %b %d %H:%M:%S UTC %Y"))
+                self.assertTrue(before <= found <= int(time.time()), said)
+
+    def test_nc(self):
+        self.assertEqual(self.run_client("nc", "-N", "127.0.0.1", self.port("echo"), question=b"hello\n"),
+                         b"hello\n")
+        self.assertRegex(self.run_client("nc", "-u", "-W", "1", "-w", "20", "127.0.0.1",
+                                         self.port("daytime", True), question=b"\n"), rb"-UTC\r\n\Z")
+
+    def test_socat(self):
+        self.assertEqual(self.run_client("socat", "-t20", "-", f"TCP:127.0.0.1:{self.port('echo')}",
+                                         question=b"hello\n"), b"hello\n")
+        self.assertRegex(self.run_client("socat", "-u", f"TCP:127.0.0.1:{self.port('daytime')}", "-"),
+                         rb"-UTC\r\n\Z")
+        lines = self.run_client("socat", "-u", f"TCP:127.0.0.1:{self.port('chargen')},readbytes=740", "-")
+        self.assertEqual([len(line) for line in lines.splitlines(keepends=True)], [74] * 10)
 
 
 class Several(harness.UsherTest):

@@ -61,8 +61,8 @@ class Exec(harness.UsherTest):
 
     def wait_said(self, process, pattern):
         """Wait for a line of an usher-exec that matches; returns the match."""
-        return self.usherd.wait_until(
-            lambda: re.search(pattern, process.log.read_text(), re.MULTILINE), f"a line like {pattern!r}")
+        return processes.wait_file(
+            process.log, lambda: re.search(pattern, process.log.read_text(), re.MULTILINE), f"a line like {pattern!r}")
 
     def client(self, name, listener=0):
         return self.connect(self.usherd.addresses(name)[listener])

@@ -105,7 +105,7 @@ class Programs(LendTest):
         self.start(manager=manager)
         program = self.start_program_as(1)
         for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL):
-            self.usherd.wait_until(lambda: len(manager.names()) == 2, "the manager to keep both sockets")
+            manager.wait_names(lambda names: len(names) == 2, "the manager to keep both sockets")
             self.usherd.restart(number)
             self.ask_echo(self.client, b"again")
             self.wait_borrower(self.usherd, "echo-udp", 1)
@@ -117,7 +117,7 @@ class Programs(LendTest):
         self.start(manager=manager)
         self.start_program_as(1)
         self.ask_echo(self.client, b"one")
-        self.usherd.wait_until(lambda: len(manager.names()) == 2, "the manager to keep both sockets")
+        manager.wait_names(lambda names: len(names) == 2, "the manager to keep both sockets")
         self.usherd.kill()
         self.ask_echo(self.client, b"two")
         self.usherd.start()
@@ -291,7 +291,7 @@ class Killed(LendTest):
         usherd = self.start_usherd(TCP.format(""), manager=manager)
         address = usherd.addresses("one")[0]
         provider = self.borrower(usherd, "one")
-        usherd.wait_until(lambda: len(manager.names()) == 2, "the manager to keep both sockets")
+        manager.wait_names(lambda names: len(names) == 2, "the manager to keep both sockets")
         clients = [self.connect(address) for _ in range(5)]
         usherd.restart(signal.SIGKILL)
         clients += [self.connect(address) for _ in range(5)]

@@ -199,16 +199,17 @@ class Files(LogTest):
         texts = ", ".join(f'"{text}"' for text in ("file", self.log, *limits))
         return f'{ALL} log_type = {{{texts}}}'
 
-    def wait_lines(self, usherd, n, path=None):
+    def wait_lines(self, n, path=None):
         """The lines of the file when it has so many."""
         path = path or self.log
-        usherd.wait_until(lambda: path.exists() and path.read_text().count("\n") >= n, f"{n} lines in {path}")
+        processes.wait_file(
+            path.parent, lambda: path.exists() and path.read_text().count("\n") >= n, f"{n} lines in {path}")
         return path.read_text().splitlines()
 
     def test_lines_have_a_time(self):
         usherd = self.start(self.file())
         self.serve(usherd)
-        lines = self.wait_lines(usherd, 2)
+        lines = self.wait_lines(2)
         for line in lines:
             self.assertRegex(line, rf"^\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{{6}}[+-]\d{{4}} usherd\[{usherd.pid}\]: event=")
         address = usherd.addresses("one")[0]
@@ -224,12 +225,12 @@ class Files(LogTest):
     def test_rotated_file_is_let_go_at_a_reload(self):
         usherd = self.start(self.file())
         self.serve(usherd)
-        self.wait_lines(usherd, 2)
+        self.wait_lines(2)
         old = self.log.rename(self.log.with_suffix(".1"))
         os.kill(usherd.pid, signal.SIGHUP)
         usherd.wait_log("reloaded: services: 0 added")
         self.serve(usherd)
-        self.wait_lines(usherd, 2)
+        self.wait_lines(2)
         self.assertEqual(old.read_text().count("\n"), 2)
 
     def test_limits_are_reached_and_left(self):
@@ -244,7 +245,7 @@ class Files(LogTest):
         os.truncate(self.log, 0)
         self.serve(usherd)
         usherd.wait_log(rf"is below its hard limit again: {20 - n_written} lines were left out")
-        self.wait_lines(usherd, 2)
+        self.wait_lines(2)
 
     def test_services_share_a_file(self):
         usherd = self.start_usherd(
@@ -253,7 +254,7 @@ class Files(LogTest):
         for name in ("one", "two"):
             self.serving_child(usherd, name, name)
             network.read_all(self.connect(usherd.addresses(name)[0]))
-        lines = self.wait_lines(usherd, 4)
+        lines = self.wait_lines(4)
         self.assertEqual({re.search(r"service=(\w+)", line)[1] for line in lines}, {"one", "two"})
 
     def test_file_that_cannot_be_opened_refuses_the_start(self):

@@ -93,9 +93,7 @@ class Manager(harness.UsherTest):
         one, other = self.pair()
         self.store("polled", one)
         other.close()
-        deadline = Deadline()
-        while self.manager.names():
-            deadline.left("the store to drop it")
+        self.manager.wait_names(lambda names: not names, "the store to drop it")
 
     def test_socket_that_hangs_up_stays_with_fdpoll_0(self):
         one, other = self.pair()

@@ -106,8 +106,10 @@ class Pass(PassTest):
         for kind in TYPES:
             with self.subTest(kind):
                 receiver, usherd = self.receiver(kind), self.start(kind)
+                self.assertEqual(usherd.service("x")["state"], "unreached")
                 self.check_serves(receiver)
                 self.check_serves(receiver)
+                self.assertEqual(usherd.service("x")["state"], "serving")
                 usherd.wait_service("x", accepted=2, claimed=2, released=2, unclaimed=0, in_service=0)
                 self.assertEqual(self.state(usherd), {"path": str(self.path), "state": "ready", "in_flight": 0,
                                                       "passed": 2, "unread": 0})

@@ -6,14 +6,13 @@ import re
 import socket
 import subprocess
 import sys
-import time
 import unittest
 from pathlib import Path
 
 import harness
 import network
+import processes
 import tap
-from processes import DEADLINE
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bench"))
 import packages  # pylint: disable=wrong-import-position
@@ -96,7 +95,7 @@ class Postfix:
     def stop(self):
         if self.process:
             self.process.terminate()
-            self.process.wait(DEADLINE)
+            self.process.wait(processes.DEADLINE)
 
     def log(self):
         return "".join(path.read_text() for path in sorted((self.folder / "log").iterdir()))
@@ -144,11 +143,11 @@ class Smtp(harness.UsherTest):
             self.talk(self.connect("tcp:127.0.0.1:25", source=("127.0.0.78", 0)))
         self.talk(self.connect("tcp:[::1]:25"))
         self.usherd.wait_service("smtp", released=5, lost=0, unclaimed=0)
-        deadline = time.monotonic() + DEADLINE
         wanted = (r"connect from unknown\[127\.0\.0\.77\]", r"disconnect from unknown\[127\.0\.0\.77\] ehlo=1 quit=1",
                   r"connect from unknown\[127\.0\.0\.78\]", r"connect from unknown\[::1\]")
-        while not all(re.search(pattern, self.postfix.log()) for pattern in wanted):
-            self.assertLess(time.monotonic(), deadline, self.postfix.log())
+        processes.wait_file(
+            self.folder / "log", lambda: all(re.search(pattern, self.postfix.log()) for pattern in wanted),
+            "what Postfix says of its clients")
         self.assertNotIn("warning", self.postfix.log())
 
 

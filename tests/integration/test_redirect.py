@@ -44,7 +44,7 @@ class Redirect(harness.UsherTest):
 
     def check_log(self, pattern):
         log = self.program_logs[-1]
-        self.usherd.wait_until(lambda: re.search(pattern, log.read_text()), f"{pattern} in {log}")
+        processes.wait_file(log, lambda: re.search(pattern, log.read_text()), f"{pattern} in {log}")
 
     def test_bytes_go_both_ways(self):
         client, server = self.begin_pair()

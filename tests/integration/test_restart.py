@@ -16,6 +16,11 @@ from manager import FakeManager
 EX_CONFIG = 78
 
 
+def without_numbers(names):
+    """Of what is stored: listener.1.one is listener.one."""
+    return sorted(".".join(name.split(".")[::2]) for name in names)
+
+
 class RestartTest(harness.UsherTest):
     def setUp(self):
         super().setUp()
@@ -35,10 +40,11 @@ class RestartTest(harness.UsherTest):
 
     def stored(self):
         """What the manager keeps, without the numbers."""
-        return sorted(".".join(name.split(".")[::2]) for name in self.manager.names())
+        return without_numbers(self.manager.names())
 
     def wait_stored(self, *names):
-        self.usherd.wait_until(lambda: self.stored() == sorted(names), f"the store to hold {names}")
+        self.manager.wait_names(
+            lambda stored: without_numbers(stored) == sorted(names), f"the store to hold {names}")
 
     def park(self, n):
         """Clients that were accepted and whose provider has died; each has said its number."""

@@ -15,6 +15,7 @@
 #define MAX_FDS 4096
 
 static char open_before[MAX_FDS];
+static void (*undo_at_end)(void);
 
 /* Mark the open descriptors in `is_open`; returns how many there are. */
 static size_t scan_fds(char is_open[MAX_FDS])
@@ -54,9 +55,15 @@ size_t test_count_fds(void)
 	return scan_fds(is_open);
 }
 
+void test_at_end(void (*undo)(void))
+{
+	undo_at_end = undo;
+}
+
 int test_begin(void **state)
 {
 	(void)state;
+	undo_at_end = NULL;
 	alarm(TEST_SECONDS);
 	scan_fds(open_before);
 	return 0;
@@ -69,6 +76,8 @@ int test_end(void **state)
 
 	(void)state;
 	alarm(0);
+	if (undo_at_end)
+		undo_at_end();
 	scan_fds(is_open);
 	for (int fd = 0; fd < MAX_FDS; fd++) {
 		char path[64], target[128] = "?";

@@ -37,6 +37,12 @@ int test_end(void **state);
 
 void test_nothing(void **state);
 
+/*
+ * Have `undo` called when this test is over, also if it fails, before anything is reported: a
+ * failed assertion leaves the test from wherever it is. One for each test.
+ */
+void test_at_end(void (*undo)(void));
+
 /* Whether this process is root's, whatever a test lets geteuid() say. */
 bool test_is_root(void);
 

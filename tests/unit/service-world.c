@@ -157,6 +157,28 @@ bool is_connected(const struct world *w, size_t i)
 	return recv(w->clients[i], &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
 }
 
+int silent_client(const struct world *w)
+{
+	const struct address *bound = listener_bound(listener_of(w));
+	int fd = socket(bound->sockaddr.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(connect(fd, &bound->sockaddr, bound->length), 0);
+	return fd;
+}
+
+void check_was_reset(int fd)
+{
+	char byte;
+
+	assert_int_equal(recv(fd, &byte, 1, 0), -1);
+	assert_int_equal(errno, ECONNRESET);
+}
+
+uint32_t n_parked(const struct world *w)
+{
+	return dispatch_n_parked(service_dispatch(w->service));
+}
+
 void connect_peer(struct world *w, struct peer *p)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};

@@ -15,6 +15,7 @@
 #include "wire.h"
 
 #define MAX_CLIENTS 512
+#define ANY_PORT    "tcp:127.0.0.1:0" /* for open_service_on() */
 
 struct world {
 	struct config_service config;  /* to be changed before open_service(), or reconfigure() */
@@ -66,6 +67,15 @@ void clients(struct world *w, const char *letters);
 
 /* Does the client still have its connection? */
 bool is_connected(const struct world *w, size_t i);
+
+/* A client that sends nothing: closing its connection is no reset by itself. The caller's. */
+int silent_client(const struct world *w);
+
+/* Has this client been reset? */
+void check_was_reset(int fd);
+
+/* How many of the service's connections are parked. */
+uint32_t n_parked(const struct world *w);
 
 /* Connect to the rendezvous; and say HELLO; and wait for WELCOME. */
 void connect_peer(struct world *w, struct peer *p);

@@ -23,6 +23,26 @@ int __wrap_clock_gettime(clockid_t id, struct timespec *ret)
 	return 0;
 }
 
+static void restore_stderr(void)
+{
+	dup2(talk.real_stderr, STDERR_FILENO);
+	close(talk.real_stderr);
+	talk.real_stderr = -EBADF;
+}
+
+/* Of a test that has failed: what was said, and nobody has read, may say why. */
+static void show_output(void)
+{
+	char said[4096];
+	ssize_t n;
+
+	if (talk.real_stderr < 0)
+		return;
+	restore_stderr();
+	while ((n = read(talk.output_fd, said, sizeof(said))) > 0)
+		print_error("%.*s", (int)n, said);
+}
+
 void talk_begin(void)
 {
 	int fds[2];
@@ -32,6 +52,7 @@ void talk_begin(void)
 	last_id = 0;
 	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
 	talk.real_stderr = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+	test_at_end(show_output);
 	assert_int_equal(dup2(fds[1], STDERR_FILENO), STDERR_FILENO);
 	close(fds[1]);
 	talk.output_fd = fds[0];
@@ -43,9 +64,8 @@ void talk_begin(void)
 void talk_end(void)
 {
 	loop_done(&talk.loop);
+	restore_stderr();
 	close(talk.output_fd);
-	dup2(talk.real_stderr, STDERR_FILENO);
-	close(talk.real_stderr);
 	stub_end();
 }
 

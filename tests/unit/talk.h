@@ -17,12 +17,13 @@
 struct talk {
 	struct loop loop;
 	int output_fd;	 /* what was said */
-	int real_stderr; /* kept for talk_end() */
+	int real_stderr; /* kept for the end */
 	struct timespec now;
 };
 extern struct talk talk;
 
-/* A loop, a stub of libusher, and a pipe as standard error. */
+/* A loop, a stub of libusher, and a pipe as standard error: until talk_end(), or until the test has
+ * failed. */
 void talk_begin(void);
 
 /* All that was watched must be gone. */

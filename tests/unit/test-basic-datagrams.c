@@ -9,10 +9,10 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -350,18 +350,18 @@ static void test_chargen_is_one_datagram_of_random_length(void **state)
 	end();
 }
 
-/* Until there are so many datagrams of one byte: each look is at the next one (SO_PEEK_OFF). */
+/* Until there are so many datagrams of one byte: each look is at the next one (SO_PEEK_OFF), and
+ * waits for it. */
 static void wait_arrivals(int n)
 {
-	int offset = 0;
+	int offset = 0, flags = fcntl(lent_fd, F_GETFL);
 	char byte;
 
 	assert_int_equal(setsockopt(lent_fd, SOL_SOCKET, SO_PEEK_OFF, &offset, sizeof(offset)), 0);
-	while (n > 0)
-		if (recv(lent_fd, &byte, 1, MSG_PEEK) == 1)
-			n--;
-		else
-			sched_yield();
+	assert_int_equal(fcntl(lent_fd, F_SETFL, flags & ~O_NONBLOCK), 0);
+	for (; n > 0; n--)
+		assert_int_equal(recv(lent_fd, &byte, 1, MSG_PEEK), 1);
+	assert_int_equal(fcntl(lent_fd, F_SETFL, flags), 0);
 }
 
 /* The rest is for the next turn. */

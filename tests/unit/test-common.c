@@ -7,8 +7,11 @@
 #include "talk.h"
 #include "test.h"
 
+#include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/eventfd.h>
+#include <sys/wait.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -123,6 +126,50 @@ static void test_what_is_said_has_no_control_characters(void **state)
 	talk_end();
 }
 
+static void fail_in_a_talk(void **state)
+{
+	(void)state;
+	talk_begin();
+	say("said before it fails");
+	assert_true(false);
+}
+
+/* In a process of its own, which says what it has to say to `fd`. */
+static pid_t start_failing(int fd)
+{
+	static const struct CMUnitTest tests[] = {check_test(fail_in_a_talk)};
+	pid_t pid = fork();
+
+	if (pid != 0)
+		return pid;
+	dup2(fd, STDOUT_FILENO);
+	dup2(fd, STDERR_FILENO);
+	_exit(cmocka_run_group_tests(tests, NULL, NULL));
+}
+
+static void test_failure_in_a_talk_is_seen(void **state)
+{
+	char text[4096];
+	size_t length = 0;
+	ssize_t n;
+	int fds[2], status;
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	pid = start_failing(fds[1]);
+	assert_true(pid > 0);
+	close(fds[1]);
+	while ((n = read(fds[0], text + length, sizeof(text) - 1 - length)) > 0)
+		length += (size_t)n;
+	text[length] = '\0';
+	close(fds[0]);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, W_EXITCODE(1, 0));
+	assert_non_null(strstr(text, "usher-test: said before it fails"));
+	assert_non_null(strstr(text, "was leaked"));
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -131,6 +178,7 @@ int main(void)
 		check_test(test_credit_is_taken_or_refused),
 		check_test(test_descriptors_are_shared),
 		check_test(test_what_is_said_has_no_control_characters),
+		check_test(test_failure_in_a_talk_is_seen),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -123,7 +123,7 @@ static bool write_event(struct log_destination *d, const char *service)
 
 	log_record_init_event(
 		&record, text, LOG_INFO, &(struct log_about){.event = "start", .service = service});
-	return log_destination_write(d, &record);
+	return log_destination_write(d, &record, log_write);
 }
 
 static struct log_destination *open_log(uint64_t soft_bytes, uint64_t hard_bytes)

@@ -13,7 +13,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define ANY_PORT  "tcp:127.0.0.1:0"
 #define SUCCESSES (CONFIG_LOG_HOST | CONFIG_LOG_PID | CONFIG_LOG_EXIT | CONFIG_LOG_DURATION)
 
 static char told[4096];

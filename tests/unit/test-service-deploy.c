@@ -10,8 +10,6 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define ANY_PORT "tcp:127.0.0.1:0"
-
 static enum provider_state state_of(const struct world *w, unsigned int number)
 {
 	return provider_of(w, number)->record->state;

@@ -1,25 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Connections that a provider gives on: with what they go, to whom, and what is refused.
+ * Connections that a provider gives on: with what they go, and to whom.
  *
- * The service of these tests forwards to itself, as if it was another one, under the name "other"
- * (see service-world.c). recvmsg(2) is wrapped to lose descriptors.
+ * recvmsg(2) is wrapped to lose descriptors.
  */
 #include "fd.h"
+#include "forward-world.h"
 #include "forwarded.h"
-#include "loop.h"
 #include "service-private.h"
-#include "service-world.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-
-#define N_ELEMENTS(array) (sizeof(array) / sizeof((array)[0]))
-#define ANY_PORT	  "tcp:127.0.0.1:0"
 
 static bool loses_descriptors;
 
@@ -40,54 +33,6 @@ ssize_t __wrap_recvmsg(int fd, struct msghdr *message, int flags)
 	return n;
 }
 
-static char own_name[] = "echo", other[] = "other", none[] = "none";
-static char *targets[] = {own_name, other, none};
-
-static void begin_test(struct world *w)
-{
-	loses_descriptors = false;
-	begin(w);
-	w->config.providers.forward = targets;
-	w->config.providers.n_forward = N_ELEMENTS(targets);
-}
-
-static const struct dispatch_totals *totals_of(const struct world *w)
-{
-	return dispatch_totals(service_dispatch(w->service));
-}
-
-/* A provider that has claimed one connection, which is in p->last_fd. */
-static void serve_one(struct world *w, struct peer *p, const char *letter)
-{
-	join(w, p, 10);
-	p->keeps_last = true;
-	clients(w, letter);
-	expect_connections(p, letter);
-	claim(p, p->last_sequence);
-	(void)turn_while_ready();
-}
-
-static void expect_forwarded(struct peer *p, const char *letter)
-{
-	expect(p, WIRE_FORWARDED);
-	assert_string_equal(p->letters, letter);
-	memset(p->letters, 0, sizeof(p->letters));
-}
-
-static void check_data(const struct peer *p, const char *bytes)
-{
-	assert_int_equal(p->received.size, sizeof(struct wire_forwarded) + strlen(bytes));
-	assert_memory_equal(heard.forwarded.data, bytes, strlen(bytes));
-}
-
-static void check_was_reset(const struct world *w, size_t i)
-{
-	char byte;
-
-	assert_int_equal(recv(w->clients[i], &byte, 1, 0), -1);
-	assert_int_equal(errno, ECONNRESET);
-}
-
 /* The way of a forwarded connection. */
 
 static void test_a_forwarded_connection_brings_what_was_read(void **state)
@@ -98,8 +43,7 @@ static void test_a_forwarded_connection_brings_what_was_read(void **state)
 	struct peer login, imap;
 
 	(void)state;
-	begin_test(&w);
-	open_service_on(&w, ANY_PORT);
+	open_forwarding(&w);
 	serve_one(&w, &login, "a");
 	before = heard.connections.connections[0];
 	drain(&login);
@@ -136,8 +80,7 @@ static void test_it_can_be_forwarded_without_bytes_and_with_as_many_as_there_may
 
 	(void)state;
 	memset(most, 'x', sizeof(most) - 1);
-	begin_test(&w);
-	open_service_on(&w, ANY_PORT);
+	open_forwarding(&w);
 	serve_one(&w, &first, "a");
 	drain(&first);
 	expect(&first, WIRE_DRAINING);
@@ -162,8 +105,7 @@ static void test_what_is_handed_back_goes_to_another(void **state)
 	struct peer first, second;
 
 	(void)state;
-	begin_test(&w);
-	open_service_on(&w, ANY_PORT);
+	open_forwarding(&w);
 	serve_one(&w, &first, "a");
 	join(&w, &second, 1);
 	forward(&first, first.last_id, "", "");
@@ -186,8 +128,7 @@ static void test_what_is_handed_back_waits_where_there_is_no_other(void **state)
 	struct peer p;
 
 	(void)state;
-	begin_test(&w);
-	open_service_on(&w, ANY_PORT);
+	open_forwarding(&w);
 	serve_one(&w, &p, "a");
 	forward(&p, p.last_id, "echo", "half a line");
 	turn_until(dispatch_n_parked(service_dispatch(w.service)) == 1);
@@ -212,8 +153,7 @@ static void test_forwarded_ones_travel_alone_and_in_order(void **state)
 	struct peer first, second;
 
 	(void)state;
-	begin_test(&w);
-	open_service_on(&w, ANY_PORT);
+	open_forwarding(&w);
 	serve_one(&w, &first, "a");
 	clients(&w, "bc");
 	expect_connections(&first, "bc"); /* and does not claim them */
@@ -237,8 +177,7 @@ static void test_others_do_not_travel_with_a_forwarded_one(void **state)
 	struct peer first, dying, third;
 
 	(void)state;
-	begin_test(&w);
-	open_service_on(&w, ANY_PORT);
+	open_forwarding(&w);
 	serve_one(&w, &first, "a");
 	drain(&first);
 	expect(&first, WIRE_DRAINING);
@@ -265,8 +204,7 @@ static void test_what_is_declined_keeps_its_bytes(void **state)
 	struct peer first, second, third;
 
 	(void)state;
-	begin_test(&w);
-	open_service_on(&w, ANY_PORT);
+	open_forwarding(&w);
 	serve_one(&w, &first, "a");
 	join(&w, &second, 1);
 	forward(&first, first.last_id, "", "bytes");
@@ -298,8 +236,7 @@ static void test_after_a_death_it_goes_to_another_with_its_bytes(void **state)
 	char read[2];
 
 	(void)state;
-	begin_test(&w);
-	open_service_on(&w, ANY_PORT);
+	open_forwarding(&w);
 	serve_one_and_read(&w, &login, read, sizeof(read));
 	drain(&login);
 	expect(&login, WIRE_DRAINING);
@@ -324,8 +261,7 @@ static void test_what_was_used_after_the_forward_goes_to_nobody_else(void **stat
 	char read[2];
 
 	(void)state;
-	begin_test(&w);
-	open_service_on(&w, ANY_PORT);
+	open_forwarding(&w);
 	serve_one_and_read(&w, &login, read, sizeof(read));
 	drain(&login);
 	expect(&login, WIRE_DRAINING);
@@ -355,8 +291,7 @@ static void test_one_from_an_earlier_channel_is_known_by_its_socket(void **state
 	struct peer first, again, second;
 
 	(void)state;
-	begin_test(&w);
-	open_service_on(&w, ANY_PORT);
+	open_forwarding(&w);
 	serve_one(&w, &first, "a");
 	connect_peer(&w, &again);
 	again.last_fd = take_fd(&first.last_fd);
@@ -382,8 +317,7 @@ static void test_the_socket_is_made_non_blocking_again(void **state)
 	struct peer first, second;
 
 	(void)state;
-	begin_test(&w);
-	open_service_on(&w, ANY_PORT);
+	open_forwarding(&w);
 	serve_one(&w, &first, "a");
 	assert_int_equal(fcntl(first.last_fd, F_SETFL, 0), 0);
 	join(&w, &second, 1);
@@ -396,18 +330,6 @@ static void test_the_socket_is_made_non_blocking_again(void **state)
 	end(&w);
 }
 
-static void forward_as_from(struct peer *p, uint64_t id, const char *address)
-{
-	union wire_message m;
-
-	forward_message(&m, id, "other");
-	m.forward.peer.family = AF_INET;
-	m.forward.peer.port = htons(4711);
-	assert_int_equal(inet_pton(AF_INET, address, m.forward.peer.address), 1);
-	assert_int_equal(fdpass_send(p->fd, &m, sizeof(m.forward), &p->last_fd, 1), 0);
-	p->last_fd = close_fd(p->last_fd);
-}
-
 static void test_who_may_says_who_the_client_is(void **state)
 {
 	static const uint8_t address[] = {192, 0, 2, 7};
@@ -415,7 +337,7 @@ static void test_who_may_says_who_the_client_is(void **state)
 	struct peer first, second;
 
 	(void)state;
-	begin_test(&w);
+	begin_forwarding(&w);
 	w.config.providers.may_set_peer = true;
 	open_service_on(&w, ANY_PORT);
 	serve_one(&w, &first, "a");
@@ -428,376 +350,6 @@ static void test_who_may_says_who_the_client_is(void **state)
 	assert_memory_equal(heard.forwarded.connection.peer.address, address, sizeof(address));
 	leave(&first);
 	leave(&second);
-	end(&w);
-}
-
-/* Refused. */
-
-static void check_refused(struct world *w, const char *why)
-{
-	turn_until(service_n_forwards_refused(w->service) == 1);
-	(void)turn_while_ready();
-	check_was_reset(w, 0);
-	assert_int_equal(n_logged(why), 1);
-	assert_int_equal(w->service->n_forwarded_bytes, 0);
-	assert_int_equal(totals_of(w)->n_forwarded, 1);
-	dispatch_check(service_dispatch(w->service));
-}
-
-static void test_to_whom_the_configuration_does_not_say(void **state)
-{
-	struct world w;
-	struct peer p;
-
-	(void)state;
-	begin_test(&w);
-	open_service_on(&w, ANY_PORT);
-	serve_one(&w, &p, "a");
-	forward(&p, p.last_id, "smtp", "x");
-	check_refused(&w,
-		"forwarded a connection to 'smtp', but providers { forward } does not name that "
-		"service: the client is reset");
-	clients(&w, "b"); /* the provider goes on */
-	expect_connections(&p, "b");
-	leave(&p);
-	end(&w);
-}
-
-static void test_to_a_service_that_does_not_run(void **state)
-{
-	struct world w;
-	struct peer p;
-
-	(void)state;
-	begin_test(&w);
-	open_service_on(&w, ANY_PORT);
-	serve_one(&w, &p, "a");
-	forward(&p, p.last_id, "none", "x");
-	check_refused(&w, "to 'none', but no such service runs");
-	leave(&p);
-	end(&w);
-}
-
-static void test_handing_back_is_for_those_who_may_forward_to_their_own(void **state)
-{
-	struct world w;
-	struct peer p;
-
-	(void)state;
-	begin_test(&w);
-	w.config.providers.forward = &targets[1];
-	w.config.providers.n_forward = 1;
-	open_service_on(&w, ANY_PORT);
-	serve_one(&w, &p, "a");
-	forward(&p, p.last_id, "", "x");
-	check_refused(&w, "to 'echo', but providers { forward } does not name that service");
-	leave(&p);
-	end(&w);
-}
-
-static void test_who_may_not_says_who_the_client_is(void **state)
-{
-	struct world w;
-	struct peer p;
-
-	(void)state;
-	begin_test(&w);
-	open_service_on(&w, ANY_PORT);
-	serve_one(&w, &p, "a");
-	forward_as_from(&p, p.last_id, "192.0.2.7");
-	check_refused(&w, "providers { set_peer } is not set");
-	leave(&p);
-	end(&w);
-}
-
-static void test_to_a_service_with_all_its_instances(void **state)
-{
-	struct world w;
-	struct peer p;
-
-	(void)state;
-	begin_test(&w);
-	open_service_on(&w, ANY_PORT);
-	serve_one(&w, &p, "ab"); /* "b" is kept */
-	w.config.instances = 1;
-	reconfigure(&w, 0);
-	close_fd(w.clients[0]);
-	w.clients[0] = w.clients[--w.n_clients];
-	forward(&p, p.last_id, "other", "x");
-	check_refused(&w, "instances of that service is reached");
-	leave(&p);
-	end(&w);
-}
-
-static void test_what_is_no_connected_stream(void **state)
-{
-	struct world w;
-	struct peer p;
-	int pair[2];
-
-	(void)state;
-	begin_test(&w);
-	open_service_on(&w, ANY_PORT);
-	serve_one(&w, &p, "a");
-	test_socketpair(pair); /* of SOCK_SEQPACKET, as a channel to usherd is */
-	close_fd(p.last_fd);
-	p.last_fd = pair[0];
-	forward(&p, p.last_id, "other", "x");
-	turn_until(service_n_forwards_refused(w.service) == 1);
-	assert_int_equal(n_logged("it is no connected stream socket"), 1);
-	close_fd(pair[1]);
-	leave(&p);
-	end(&w);
-}
-
-static void test_more_bytes_than_a_service_may_hold(void **state)
-{
-	struct world w;
-	struct peer p;
-
-	(void)state;
-	begin_test(&w);
-	open_service_on(&w, ANY_PORT);
-	serve_one(&w, &p, "a");
-	w.service->n_forwarded_bytes = (16u << 20) - 1;
-	forward(&p, p.last_id, "other", "xy");
-	turn_until(service_n_forwards_refused(w.service) == 1);
-	assert_int_equal(n_logged("holds 16 MiB of forwarded bytes already"), 1);
-	check_was_reset(&w, 0);
-	assert_int_equal(w.service->n_forwarded_bytes, (16u << 20) - 1);
-	leave(&p);
-	end(&w);
-}
-
-/* As from a provider of the service "login". Returns the client's end. */
-static int make_forwarded(struct handoff *ret, char letter, const char *bytes)
-{
-	int fds[2];
-
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-	assert_int_equal(write(fds[1], &letter, 1), 1);
-	*ret = (struct handoff){
-		.fd = fds[0],
-		.listener = WIRE_NO_LISTENER,
-		.n_hops = 1,
-		.forwarded = forwarded_new("login", bytes, strlen(bytes)),
-	};
-	return fds[1];
-}
-
-static void test_bytes_that_are_parked_count_as_well(void **state)
-{
-	struct handoff h;
-	struct world w;
-	int client_fd;
-
-	(void)state;
-	begin_test(&w);
-	open_service(&w);
-	client_fd = make_forwarded(&h, 'a', "xy");
-	assert_int_equal(service_take_forwarded(w.service, &h), 0);
-	close_fd(client_fd);
-	assert_int_equal(dispatch_n_parked(service_dispatch(w.service)), 1);
-	w.service->n_forwarded_bytes = (16u << 20) - 2;
-	client_fd = make_forwarded(&h, 'b', "z");
-	assert_int_equal(service_take_forwarded(w.service, &h), -ENOBUFS);
-	h.forwarded = forwarded_free(h.forwarded);
-	close_fd(h.fd);
-	close_fd(client_fd);
-	end(&w);
-}
-
-/* Somebody has credit now, and they are about to be given. */
-static void test_a_forwarded_one_waits_behind_those_that_are_parked(void **state)
-{
-	struct handoff h;
-	struct world w;
-	struct peer p;
-	int client_fd;
-
-	(void)state;
-	begin_test(&w);
-	open_service_on(&w, ANY_PORT);
-	clients(&w, "ab");
-	join(&w, &p, 10);
-	expect_connections(&p, "ab");
-	leave(&p);
-	turn_until(dispatch_n_parked(service_dispatch(w.service)) == 2);
-	join(&w, &p, 0);
-	credit(&p, 0, 1);
-	turn_until(dispatch_can_unpark(w.service->dispatch));
-	client_fd = make_forwarded(&h, 'c', "");
-	assert_int_equal(service_take_forwarded(w.service, &h), 0);
-	expect_connections(&p, "a");
-	assert_int_equal(dispatch_n_parked(service_dispatch(w.service)), 2);
-	credit(&p, 1, 2);
-	expect_connections(&p, "bc");
-	dispatch_check(service_dispatch(w.service));
-	close_fd(client_fd);
-	leave(&p);
-	end(&w);
-}
-
-static void test_a_circle_ends(void **state)
-{
-	struct world w;
-	struct peer p;
-	uint32_t n = 0;
-
-	(void)state;
-	begin_test(&w);
-	open_service_on(&w, ANY_PORT);
-	serve_one(&w, &p, "a");
-	for (; n < FORWARDED_MAX_HOPS; n++) {
-		forward(&p, p.last_id, "other", "");
-		expect_forwarded(&p, "a");
-		assert_int_equal(heard.forwarded.n_hops, n + 1);
-		claim(&p, p.last_sequence);
-	}
-	forward(&p, p.last_id, "other", "");
-	turn_until(service_n_forwards_refused(w.service) == 1);
-	assert_int_equal(n_logged("it goes in a circle"), 1);
-	check_was_reset(&w, 0);
-	leave(&p);
-	end(&w);
-}
-
-static void test_in_a_removed_service_nothing_can_be_handed_back(void **state)
-{
-	struct world w;
-	struct peer p;
-
-	(void)state;
-	begin_test(&w);
-	open_service_on(&w, ANY_PORT);
-	serve_one(&w, &p, "ab"); /* only one of them is given on */
-	end_service(&w);
-	expect(&p, WIRE_DRAINING);
-	forward(&p, p.last_id, "", "x");
-	turn_until(service_n_forwards_refused(w.service) == 1);
-	assert_int_equal(n_logged("its own service was removed from the configuration"), 1);
-	leave(&p);
-	end(&w);
-}
-
-static void test_a_removed_service_takes_nothing(void **state)
-{
-	struct handoff h = {.fd = -EBADF, .forwarded = forwarded_new("login", "x", 1)};
-	struct world w;
-	struct peer p;
-
-	(void)state;
-	begin_test(&w);
-	open_service_on(&w, ANY_PORT);
-	serve_one(&w, &p, "a");
-	end_service(&w);
-	assert_int_equal(service_take_forwarded(w.service, &h), -ESHUTDOWN);
-	assert_non_null(h.forwarded);
-	forwarded_free(h.forwarded);
-	leave(&p);
-	end(&w);
-}
-
-/* Violations of the protocol. */
-
-static void check_violation(struct world *w, struct peer *p, const char *why)
-{
-	expect_end(p);
-	assert_int_equal(n_logged("broke the protocol"), 1);
-	assert_int_equal(n_logged(why), 1);
-	assert_int_equal(totals_of(w)->n_forwarded, 0);
-	end(w);
-}
-
-static void test_forward_of_what_is_not_its_own(void **state)
-{
-	struct world w;
-	struct peer p;
-
-	(void)state;
-	begin_test(&w);
-	open_service_on(&w, ANY_PORT);
-	serve_one(&w, &p, "a");
-	forward(&p, p.last_id + 1, "other", "x");
-	check_violation(&w, &p, "FORWARD of what is not its own");
-}
-
-static void test_forward_without_a_descriptor(void **state)
-{
-	union wire_message m;
-	struct world w;
-	struct peer p;
-
-	(void)state;
-	begin_test(&w);
-	open_service_on(&w, ANY_PORT);
-	serve_one(&w, &p, "a");
-	forward_message(&m, p.last_id, "other");
-	say(&p, WIRE_FORWARD, &m, sizeof(m.forward));
-	check_violation(&w, &p, "the message lacks its descriptor");
-}
-
-static void test_forward_with_two_descriptors(void **state)
-{
-	union wire_message m;
-	struct world w;
-	struct peer p;
-	int fds[2];
-
-	(void)state;
-	begin_test(&w);
-	open_service_on(&w, ANY_PORT);
-	serve_one(&w, &p, "a");
-	forward_message(&m, p.last_id, "other");
-	fds[0] = fds[1] = p.last_fd;
-	assert_int_equal(fdpass_send(p.fd, &m, sizeof(m.forward), fds, 2), 0);
-	check_violation(&w, &p, "the message carries more descriptors than it may");
-}
-
-#ifndef SO_PASSRIGHTS /* Linux 6.16 */
-#define SO_PASSRIGHTS 83
-#endif
-
-/* Also where the kernel lets the descriptor through. */
-static void test_forward_where_it_is_not_allowed(void **state)
-{
-	struct world w;
-	struct peer p;
-
-	(void)state;
-	begin_test(&w);
-	w.config.providers.n_forward = 0;
-	open_service_on(&w, ANY_PORT);
-	serve_one(&w, &p, "a");
-	(void)setsockopt(provider_of(&w, 1)->fd, SOL_SOCKET, SO_PASSRIGHTS, &(int){1}, sizeof(int));
-	forward(&p, p.last_id, "other", "x");
-	check_violation(&w, &p, "FORWARD, which WELCOME did not allow");
-}
-
-static void test_welcome_says_whether_forward_is_allowed(void **state)
-{
-	struct world w;
-	struct peer before, after;
-
-	(void)state;
-	begin_test(&w);
-	w.config.providers.n_forward = 0;
-	open_service_on(&w, ANY_PORT);
-	join(&w, &before, 1);
-	assert_int_equal(heard.welcome.flags, 0);
-	w.config.providers.n_forward = 1;
-	reconfigure(&w, 0); /* the same listeners */
-	expect(&before, WIRE_WELCOME);
-	assert_int_equal(heard.welcome.flags, WIRE_WELCOME_MAY_FORWARD);
-	join(&w, &after, 1);
-	assert_int_equal(heard.welcome.flags, WIRE_WELCOME_MAY_FORWARD);
-	w.config.providers.n_forward = 0;
-	reconfigure(&w, 1); /* another listener: WELCOME comes again */
-	expect(&before, WIRE_WELCOME);
-	assert_int_equal(heard.welcome.flags, WIRE_WELCOME_MAY_FORWARD); /* it stays */
-	expect(&after, WIRE_WELCOME);
-	leave(&before);
-	leave(&after);
 	end(&w);
 }
 
@@ -826,8 +378,7 @@ static void test_without_a_descriptor_forward_is_read_later(void **state)
 	struct peer first, second;
 
 	(void)state;
-	begin_test(&w);
-	open_service_on(&w, ANY_PORT);
+	open_forwarding(&w);
 	serve_one(&w, &first, "a");
 	join(&w, &second, 1);
 	forward(&first, first.last_id, "", "x");
@@ -851,8 +402,7 @@ static void test_without_a_descriptor_a_dead_provider_is_read_later(void **state
 	struct peer first, second;
 
 	(void)state;
-	begin_test(&w);
-	open_service_on(&w, ANY_PORT);
+	open_forwarding(&w);
 	serve_one(&w, &first, "a");
 	join(&w, &second, 1);
 	forward(&first, first.last_id, "", "x");
@@ -874,8 +424,7 @@ static void test_a_descriptor_that_did_not_arrive_is_no_offence(void **state)
 	struct peer p;
 
 	(void)state;
-	begin_test(&w);
-	open_service_on(&w, ANY_PORT);
+	open_forwarding(&w);
 	serve_one(&w, &p, "a");
 	loses_descriptors = true;
 	forward(&p, p.last_id, "other", "x");
@@ -894,8 +443,7 @@ static void test_stopping_with_forwarded_ones_everywhere(void **state)
 	struct peer first, second;
 
 	(void)state;
-	begin_test(&w);
-	open_service_on(&w, ANY_PORT);
+	open_forwarding(&w);
 	serve_one(&w, &first, "a");
 	join(&w, &second, 1);
 	forward(&first, first.last_id, "", "unclaimed");
@@ -927,23 +475,6 @@ int main(void)
 		check_loop_test(test_one_from_an_earlier_channel_is_known_by_its_socket),
 		check_loop_test(test_the_socket_is_made_non_blocking_again),
 		check_loop_test(test_who_may_says_who_the_client_is),
-		check_loop_test(test_to_whom_the_configuration_does_not_say),
-		check_loop_test(test_to_a_service_that_does_not_run),
-		check_loop_test(test_handing_back_is_for_those_who_may_forward_to_their_own),
-		check_loop_test(test_who_may_not_says_who_the_client_is),
-		check_loop_test(test_to_a_service_with_all_its_instances),
-		check_loop_test(test_what_is_no_connected_stream),
-		check_loop_test(test_more_bytes_than_a_service_may_hold),
-		check_loop_test(test_bytes_that_are_parked_count_as_well),
-		check_loop_test(test_a_forwarded_one_waits_behind_those_that_are_parked),
-		check_loop_test(test_a_circle_ends),
-		check_loop_test(test_in_a_removed_service_nothing_can_be_handed_back),
-		check_loop_test(test_a_removed_service_takes_nothing),
-		check_loop_test(test_forward_of_what_is_not_its_own),
-		check_loop_test(test_forward_without_a_descriptor),
-		check_loop_test(test_forward_with_two_descriptors),
-		check_loop_test(test_forward_where_it_is_not_allowed),
-		check_loop_test(test_welcome_says_whether_forward_is_allowed),
 		check_loop_test(test_without_a_descriptor_forward_is_read_later),
 		check_loop_test(test_without_a_descriptor_a_dead_provider_is_read_later),
 		check_loop_test(test_a_descriptor_that_did_not_arrive_is_no_offence),

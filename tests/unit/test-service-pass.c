@@ -115,12 +115,14 @@ static void test_what_was_read_is_released(void **state)
 		struct world w;
 
 		open_passing(&w, &r, types[i]);
+		assert_string_equal(report_of(&w).state, "unreached");
 		bind_receiver(&r, 8);
 		clients(&w, "abc");
 		turn_while_ready();
 		assert_int_equal(report_of(&w).n_in_flight, 3);
 		assert_true(is_connected(&w, 0)); /* we have copies */
 		expect_passed(&r, "abc");
+		assert_string_equal(report_of(&w).state, "ready");
 		assert_int_equal(report_of(&w).n_in_flight, 0);
 		assert_int_equal(report_of(&w).n_passed, 3);
 		assert_int_equal(totals_of(&w)->n_claimed, 3);
@@ -147,6 +149,30 @@ static void test_nobody_serves_while_it_is_away(void **state)
 	assert_int_equal(totals_of(&w)->n_accepted, 1);
 	assert_int_equal(dispatch_n_parked(service_dispatch(w.service)), 1);
 	assert_int_equal(n_logged("cannot be given connections"), 1);
+	end_passing(&w, &r);
+}
+
+/* Nobody waits for it, so nobody asks it before the next client comes. */
+static void test_it_is_not_called_ready_before_it_was_reached(void **state)
+{
+	struct receiver r;
+	struct world w;
+
+	(void)state;
+	open_passing(&w, &r, SOCK_STREAM);
+	w.config.unavailable = CONFIG_UNAVAILABLE_RESET;
+	w.config.park.max = 0;
+	reconfigure(&w, 0);
+	client(&w, 'a');
+	turn_until(strcmp(report_of(&w).state, "absent") == 0);
+	assert_false(report_of(&w).is_unreached);
+	turn_until(strcmp(report_of(&w).state, "unreached") == 0);
+	assert_true(report_of(&w).is_unreached);
+	assert_int_equal(state_of(&w), INTAKE_SERVING);
+	bind_receiver(&r, 8);
+	client(&w, 'b');
+	expect_passed(&r, "b");
+	assert_string_equal(report_of(&w).state, "ready");
 	end_passing(&w, &r);
 }
 
@@ -383,6 +409,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		check_loop_test(test_what_was_read_is_released),
 		check_loop_test(test_nobody_serves_while_it_is_away),
+		check_loop_test(test_it_is_not_called_ready_before_it_was_reached),
 		check_loop_test(test_it_is_found_again_by_who_waits),
 		check_loop_test(test_clients_meet_what_is_configured_while_it_is_away),
 		check_loop_test(test_a_full_queue_holds_clients_up),
