@@ -150,9 +150,7 @@ static int parse_ipv4(const char *host, struct address *ret, struct parser *pars
 
 	if (inet_pton(AF_INET, host, &in->sin_addr) != 1)
 		return refuse(parser,
-			"bad IPv4 address '%s', expected four numbers as in 192.0.2.1 (host names "
-			"are not looked up)",
-			host);
+			"bad IPv4 address '%s', expected four numbers as in 192.0.2.1", host);
 	in->sin_family = AF_INET;
 	ret->length = sizeof(*in);
 	return 0;

@@ -70,10 +70,12 @@ static bool is_in_folder(const struct address *address, const char *folder)
 static void check_listen(
 	const struct config_service *service, const char *run_dir, struct config_errors *errors)
 {
-	if (service->n_listen > CONFIG_MAX_LISTENERS)
+	size_t most = config_most_listeners(service);
+
+	if (most > CONFIG_MAX_LISTENERS)
 		config_errors_add(errors, place_of(service),
-			"service '%s' has %zu listeners, expected at most %d", service->name,
-			service->n_listen, CONFIG_MAX_LISTENERS);
+			"service '%s' has %zu listeners, expected at most %d", service->name, most,
+			CONFIG_MAX_LISTENERS);
 	for (size_t i = 0; i < service->n_listen; i++) {
 		const struct config_listen *listen = &service->listen[i];
 
@@ -182,6 +184,8 @@ static void check_conflicts(const struct config *config, struct config_errors *e
 		const struct config_service *service = config->services[i];
 
 		for (size_t j = 0; j < service->n_listen && !service->is_disabled; j++) {
+			if (service->listen[j].host)
+				continue; /* nobody knows yet */
 			bound = config_array_add(&bounds, &n, sizeof(*bound), errors);
 			if (bound)
 				*bound = (struct bound){&service->listen[j], service, n};

@@ -162,6 +162,20 @@ static void forget_itself(struct config_draft *draft)
 			config_type_reset(&config_keys[i], &draft->service);
 }
 
+/* usher-exec is started by root mostly, and who writes no user rarely thinks of that. */
+static void warn_of_user(const struct config_draft *draft, struct config_errors *errors)
+{
+	const struct config_service *service = &draft->service;
+
+	if (!service->exec.program || service->exec.user || service->is_disabled ||
+		draft->is_foreign) /* where one is required */
+		return;
+	config_warnings_add(errors, (struct config_place){service->file, service->line},
+		"service '%s' runs %s as whoever runs usher-exec(8), which is root by default, "
+		"expected exec { user }; if it is meant so, name that user there",
+		service->name, service->exec.program);
+}
+
 void config_draft_complete(struct config_draft *draft, const struct config_draft *defaults,
 	struct config_errors *errors)
 {
@@ -170,6 +184,7 @@ void config_draft_complete(struct config_draft *draft, const struct config_draft
 	draft->service.is_disabled |= draft->is_barred;
 	forget_itself(draft);
 	config_fit_keys(draft, errors);
+	warn_of_user(draft, errors);
 }
 
 void config_draft_clear(struct config_draft *draft)

@@ -69,43 +69,49 @@ static bool is_about_service(const char *line, const struct config_service *serv
 	return false;
 }
 
-/* Nobody leads clients to a service that is not there. */
-static void forget_name(const struct config_foreign *foreign, const char *name)
+static void forget_in(struct config_service *service, const char *name)
 {
-	for (size_t i = 0; i < foreign->n_services; i++) {
-		struct config_service *service = foreign->services[i];
-		struct config_providers *providers = &service->providers;
-		size_t n = 0;
+	struct config_providers *providers = &service->providers;
+	size_t n = 0;
 
-		for (size_t j = 0; j < providers->n_forward; j++) {
-			if (strcmp(providers->forward[j], name) == 0)
-				free(providers->forward[j]);
-			else
-				providers->forward[n++] = providers->forward[j];
-		}
-		providers->n_forward = n;
-		if (!service->admission.refused_to ||
-			strcmp(service->admission.refused_to, name) != 0)
-			continue;
-		free(service->admission.refused_to);
-		service->admission.refused_to = NULL;
+	for (size_t j = 0; j < providers->n_forward; j++) {
+		if (strcmp(providers->forward[j], name) == 0)
+			free(providers->forward[j]);
+		else
+			providers->forward[n++] = providers->forward[j];
 	}
+	providers->n_forward = n;
+	if (!service->admission.refused_to || strcmp(service->admission.refused_to, name) != 0)
+		return;
+	free(service->admission.refused_to);
+	service->admission.refused_to = NULL;
 }
 
-/* Leave the service with this number out, because of an error. A disabled one is not missed. */
-static void leave_out(struct config_foreign *foreign, size_t number, const struct config *config,
-	const char *line, struct config_errors *errors)
+/*
+ * Leave the service with this number out, because of an error. A disabled one is not missed.
+ * Nobody leads clients to it any more, but who says so in usher.conf.
+ */
+static void leave_out(struct config_service **services, size_t *n, size_t number,
+	const struct config *config, const char *line, struct config_errors *errors)
 {
-	struct config_service *service = foreign->services[number];
+	struct config_service *service = services[number];
 
 	if (!service->is_disabled)
 		config_foreign_warn(config, line, service->name, errors);
-	foreign->n_services--;
-	memmove(foreign->services + number, foreign->services + number + 1,
-		(foreign->n_services - number) * sizeof(struct config_service *));
-	forget_name(foreign, service->name);
+	--*n;
+	memmove(services + number, services + number + 1,
+		(*n - number) * sizeof(struct config_service *));
+	for (size_t i = 0; i < *n; i++)
+		if (services[i]->is_foreign)
+			forget_in(services[i], service->name);
 	config_service_done(service);
 	free(service);
+}
+
+void config_foreign_leave_out(
+	struct config *config, size_t number, const char *line, struct config_errors *errors)
+{
+	leave_out(config->services, &config->n_services, number, config, line, errors);
 }
 
 /* Leave out the first service that an error is about. Returns whether there was one. */
@@ -116,7 +122,8 @@ static bool leave_one_out(struct config_foreign *foreign, const struct config *c
 		for (size_t j = 0; j < foreign->n_services; j++) {
 			if (!is_about_service(found->lines[i], foreign->services[j]))
 				continue;
-			leave_out(foreign, j, config, found->lines[i], errors);
+			leave_out(foreign->services, &foreign->n_services, j, config,
+				found->lines[i], errors);
 			return true;
 		}
 	return false;
@@ -161,7 +168,7 @@ static void leave_twins_out(struct config_foreign *foreign, const struct config 
 			errors->is_out_of_memory = true;
 			return;
 		} else {
-			leave_out(foreign, i, config, line, errors);
+			leave_out(foreign->services, &foreign->n_services, i, config, line, errors);
 			free(line);
 		}
 	}
@@ -251,4 +258,27 @@ void config_foreign_join(struct config_foreign *foreign, struct config *config, 
 	free(config->services);
 	config->services = own;
 	config->n_services = n_own;
+}
+
+void config_foreign_join_again(struct config *config, struct config_errors *errors)
+{
+	struct config_foreign foreign = {0};
+	size_t n = 0;
+
+	foreign.services = calloc(config->n_services + 1, sizeof(struct config_service *));
+	if (!foreign.services) {
+		errors->is_out_of_memory = true;
+		return;
+	}
+	for (size_t i = 0; i < config->n_services; i++) {
+		struct config_service *service = config->services[i];
+
+		if (service->is_foreign)
+			foreign.services[foreign.n_services++] = service;
+		else
+			config->services[n++] = service;
+	}
+	config->n_services = n;
+	config_foreign_join(&foreign, config, 0, errors);
+	config_foreign_done(&foreign);
 }

@@ -166,6 +166,7 @@ static void keep_service(
 		return;
 	}
 	*service = draft->service;
+	service->is_foreign = true;
 	*slot = service;
 	*draft = (struct config_draft){0};
 }

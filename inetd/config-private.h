@@ -8,6 +8,7 @@
  *   config-draft.c      one service while it is read: which keys are given, defaults for the others
  *   config-keys.c       the schema as one table: names, types, ranges, defaults
  *   config-type.c       what a key can be: how it is read, copied, compared and freed
+ *   config-listen.c     places to listen, and names of hosts in them
  *   config-value.c      one value: numbers, durations, sizes, choices
  *   config-account.c    users and groups
  *   config-admission.c  who, when, how many, how often
@@ -15,6 +16,7 @@
  *   config-log.c        what is logged of connections, and where to
  *   config-check.c      what can only be said when all files are read: names, conflicts, limits
  *   config-fit.c        what of one service does not go together
+ *   config-resolve.c    names of hosts and networks become addresses
  *   config-compare.c    do two services say the same?
  *   config.c            config_load() and the end of a struct config
  *
@@ -28,13 +30,9 @@
 #define CONFIG_WHY_SIZE 512
 
 /* What is said of anything that may stand once only, after its name: where the first is. */
-#define CONFIG_SECOND_TIME " is given a second time, the first is at %s:%d"
+#define CONFIG_SECOND_TIME " is given a second time, the first is at %s:%d: remove one of them"
 
-/*
- * Make room for one more element. Returns the new element, zeroed, and counts it; NULL (and the
- * flag in `errors`) when memory ran out. `array` is the address of the pointer to the first
- * element.
- */
+/* array_add(); without memory `errors` has the flag. */
 void *config_array_add(void *array, size_t *n, size_t element_size, struct config_errors *errors);
 
 /* Free what the members own. */
@@ -159,6 +157,16 @@ extern const struct config_type config_type_rate;
 extern const struct config_type config_type_prefix;
 extern const struct config_type config_type_rlimit; /* tag: RLIMIT_... */
 extern const struct config_type config_type_log;
+
+/*
+ * Replace the names in `listen` by their addresses, after names_close(). A name without one is an
+ * error.
+ */
+void config_listen_resolve(
+	struct config_service *service, struct names *names, struct config_errors *errors);
+
+/* Is there a name in `listen`? */
+bool config_listen_has_names(const struct config_service *service);
 
 /* The member of a service, at an offset. */
 void *config_member(const struct config_service *service, size_t offset);
@@ -323,6 +331,13 @@ void config_foreign_read(struct config_foreign *foreign, struct config *config,
  */
 void config_foreign_join(struct config_foreign *foreign, struct config *config, uint64_t fd_limit,
 	struct config_errors *errors);
+
+/* Leave out the service with this number, which comes from such a file, because of an error. */
+void config_foreign_leave_out(
+	struct config *config, size_t number, const char *line, struct config_errors *errors);
+
+/* The same checks once more: places to listen have become others. */
+void config_foreign_join_again(struct config *config, struct config_errors *errors);
 
 void config_foreign_done(struct config_foreign *foreign);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * From names in only_from and no_access to the addresses that they have: see config.h.
+ * From names in listen, only_from and no_access to the addresses that they have: see config.h.
  *
  * Asking is not done here, because it takes time: names.h.
  */
@@ -16,22 +16,39 @@ static bool is_name(const struct config_rule *rule)
 	return rule->network.family == AF_UNSPEC;
 }
 
+static int add_name(struct names *names, const char *name, struct config_place place,
+	struct config_errors *errors)
+{
+	int r = names_add(names, name);
+
+	if (r != -E2BIG)
+		return r;
+	config_errors_add(errors, place,
+		"'%s' is one name more than %d in listen, only_from and no_access of all services, "
+		"expected addresses instead of so many names",
+		name, NAMES_MAX);
+	return -EINVAL;
+}
+
 static int add_names(
 	const struct config_service *service, struct names *names, struct config_errors *errors)
 {
-	for (size_t i = 0; i < service->admission.n_rules; i++) {
-		const struct config_rule *rule = &service->admission.rules[i];
-		int r = is_name(rule) ? names_add(names, rule->text) : 0;
+	int r = 0;
 
-		if (r == -E2BIG)
-			config_errors_add(errors, rule->place,
-				"'%s' is one name more than %d in only_from and no_access of all "
-				"services, expected addresses instead of so many names",
-				rule->text, NAMES_MAX);
-		if (r < 0)
-			return r == -E2BIG ? -EINVAL : r;
+	for (size_t i = 0; i < service->n_listen && r == 0; i++) {
+		const struct config_listen *listen = &service->listen[i];
+		const struct config_place place = {listen->file, listen->line};
+
+		if (listen->host)
+			r = add_name(names, listen->host, place, errors);
 	}
-	return 0;
+	for (size_t i = 0; i < service->admission.n_rules && r == 0; i++) {
+		const struct config_rule *rule = &service->admission.rules[i];
+
+		if (is_name(rule))
+			r = add_name(names, rule->text, rule->place, errors);
+	}
+	return r;
 }
 
 int config_add_names(const struct config *config, struct names *names, struct config_errors *errors)
@@ -106,14 +123,54 @@ static void resolve(
 	free(rules);
 }
 
+/* Returns whether the service with this number stays. */
+static bool resolve_listeners(
+	struct config *config, size_t number, struct names *names, struct config_errors *errors)
+{
+	struct config_service *service = config->services[number];
+	struct config_errors found = {0};
+	bool is_left_out;
+
+	config_listen_resolve(service, names, service->is_foreign ? &found : errors);
+	errors->is_out_of_memory |= found.is_out_of_memory;
+	is_left_out = found.n_lines > 0;
+	if (is_left_out)
+		config_foreign_leave_out(config, number, found.lines[0], errors);
+	config_errors_done(&found);
+	return !is_left_out;
+}
+
+/* Addresses can be in each other's way where names were not. */
+static void resolve_all_listeners(
+	struct config *config, struct names *names, struct config_errors *errors)
+{
+	bool is_changed = false;
+
+	for (size_t i = 0; i < config->n_services;) {
+		const struct config_service *service = config->services[i];
+
+		if (service->is_disabled || !config_listen_has_names(service)) {
+			i++;
+			continue;
+		}
+		is_changed = true;
+		i += resolve_listeners(config, i, names, errors);
+	}
+	if (is_changed && errors->n_lines == 0 && !errors->is_out_of_memory)
+		config_foreign_join_again(config, errors);
+}
+
 int config_resolve(struct config *config, struct names *names, struct config_errors *errors)
 {
 	if (names_count(names) == 0)
 		return 0;
+	resolve_all_listeners(config, names, errors);
 	for (size_t i = 0; i < config->n_services; i++)
 		if (!config->services[i]->is_disabled)
 			resolve(&config->services[i]->admission, names, errors);
-	return errors->is_out_of_memory ? -ENOMEM : 0;
+	if (errors->is_out_of_memory)
+		return -ENOMEM;
+	return errors->n_lines > 0 ? -EINVAL : 0;
 }
 
 int config_resolve_now(struct config *config, struct config_errors *errors)

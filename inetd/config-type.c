@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a key of usher.conf(5) can be, and the common types: numbers, texts, lists of both, places
- * to listen. Those of admission, programs and logging are in files of their own.
+ * What a key of usher.conf(5) can be, and the common types: numbers, texts, lists of both.
+ * Those of listeners, admission, programs and logging are in files of their own.
  *
  * Everything that is done with a value goes through its type, so a key is one line of the schema.
  */
 #include "config-private.h"
 
+#include "array.h"
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -41,9 +42,8 @@ static void *element_of(const struct config_key *key, const struct array *array,
 static bool append(
 	const struct config_key *key, struct config_service *service, const void *element)
 {
-	struct config_errors errors = {0};
-	void *added = config_array_add(config_member(service, key->offset),
-		config_member(service, key->count_offset), key->type->element_size, &errors);
+	void *added = array_add(config_member(service, key->offset),
+		config_member(service, key->count_offset), key->type->element_size);
 
 	if (added)
 		memcpy(added, element, key->type->element_size);
@@ -279,34 +279,6 @@ static bool is_equal_text(const void *a, const void *b)
 	return one && other ? strcmp(one, other) == 0 : one == other;
 }
 
-static bool expand_listen(const struct config_key *key, const struct config_input *input,
-	void **ret, size_t *ret_n, char *why)
-{
-	char sentence[CONFIG_WHY_SIZE];
-	struct config_listen *listens;
-	struct address *addresses;
-	size_t n;
-	int r = address_parse(input->text, &addresses, &n, sentence, sizeof(sentence));
-
-	if (r < 0)
-		return r == -ENOMEM ? false : config_refuse(why, "%s: %.480s", key->name, sentence);
-	listens = calloc(n, sizeof(*listens));
-	for (size_t i = 0; listens && i < n; i++)
-		listens[i] =
-			(struct config_listen){addresses[i], input->place.file, input->place.line};
-	free(addresses);
-	*ret = listens;
-	*ret_n = n;
-	return listens;
-}
-
-static bool is_equal_listen(const void *a, const void *b)
-{
-	const struct config_listen *one = a, *other = b;
-
-	return address_equal(&one->address, &other->address);
-}
-
 const struct config_type config_type_number = {.parse = parse_number};
 
 const struct config_type config_type_ids = {
@@ -331,11 +303,4 @@ const struct config_type config_type_texts = {
 	.copy = copy_text,
 	.done = free_text,
 	.is_equal = is_equal_text,
-};
-
-const struct config_type config_type_listen = {
-	.is_list = true,
-	.element_size = sizeof(struct config_listen),
-	.expand = expand_listen,
-	.is_equal = is_equal_listen,
 };

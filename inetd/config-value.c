@@ -14,6 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What a message shows of a kind of values. */
+#define MAX_EXAMPLES 4
+
 struct unit {
 	const char *name;
 	uint64_t factor;
@@ -113,29 +116,55 @@ static bool read_with_unit(
 	return true;
 }
 
-static bool refuse_with_units(const struct config_key *key, const struct unit *units,
-	const char *what, const char *as_in, const char *text, char *why)
+/* "", or ", as in " and those of the examples that the key takes. */
+static const char *format_examples(const struct config_key *key, const struct unit *units,
+	const char *const *examples, char *buffer, size_t size)
 {
-	char least[32], most[32];
+	const char *taken[MAX_EXAMPLES];
+	size_t n = 0, length = 0;
+	uint64_t value;
+
+	for (size_t i = 0; i < MAX_EXAMPLES; i++)
+		if (read_with_unit(key, units, examples[i], &value))
+			taken[n++] = examples[i];
+	*buffer = '\0';
+	for (size_t i = 0; i < n; i++)
+		length += (size_t)snprintf(buffer + length, size - length, "%s%s",
+			i == 0	    ? ", as in "
+			: i + 1 < n ? ", "
+				    : " or ",
+			taken[i]);
+	assert(length < size);
+	return buffer;
+}
+
+static bool refuse_with_units(const struct config_key *key, const struct unit *units,
+	const char *what, const char *const *examples, const char *text, char *why)
+{
+	char least[32], most[32], as_in[64];
 	bool has_unit = text[strspn(text, "0123456789")] != '\0';
 
-	return config_refuse(why, "%s is '%s'%s, expected %s from %s to %s, as in %s", key->name,
-		text, has_unit || !*text || find_unit(units, "") ? "" : ", which has no unit", what,
+	return config_refuse(why, "%s is '%s'%s, expected %s from %s to %s%s", key->name, text,
+		has_unit || !*text || find_unit(units, "") ? "" : ", which has no unit", what,
 		format_with_unit(units, key->least, least, sizeof(least)),
-		format_with_unit(units, key->most, most, sizeof(most)), as_in);
+		format_with_unit(units, key->most, most, sizeof(most)),
+		format_examples(key, units, examples, as_in, sizeof(as_in)));
 }
 
 bool config_value_duration(const struct config_key *key, const char *text, uint64_t *ret, char *why)
 {
+	static const char *const examples[MAX_EXAMPLES] = {"500ms", "5s", "2min", "1h"};
+
 	return read_with_unit(key, durations, text, ret) ||
-	       refuse_with_units(key, durations, "a duration", "500ms, 5s, 2min or 1h", text, why);
+	       refuse_with_units(key, durations, "a duration", examples, text, why);
 }
 
 bool config_value_size(const struct config_key *key, const char *text, uint64_t *ret, char *why)
 {
+	static const char *const examples[MAX_EXAMPLES] = {"4096", "64KiB", "8MiB", "1GiB"};
+
 	return read_with_unit(key, sizes, text, ret) ||
-	       refuse_with_units(
-		       key, sizes, "a number of bytes", "4096, 64KiB, 8MiB or 1GiB", text, why);
+	       refuse_with_units(key, sizes, "a number of bytes", examples, text, why);
 }
 
 bool config_value_seconds(const struct config_key *key, const char *text, uint64_t *ret, char *why)
@@ -144,8 +173,7 @@ bool config_value_seconds(const struct config_key *key, const char *text, uint64
 
 	if (text[strspn(text, "0123456789")] == '\0' && strlen(text) < sizeof(with_unit) - 1) {
 		(void)snprintf(with_unit, sizeof(with_unit), "%ss", text);
-		if (read_with_unit(key, durations, with_unit, ret))
-			return true;
+		return config_value_duration(key, with_unit, ret, why);
 	}
 	return config_value_duration(key, text, ret, why);
 }

@@ -5,6 +5,7 @@
  */
 #include "config-private.h"
 
+#include "array.h"
 #include "build-config.h"
 #include "wire.h"
 #include <errno.h>
@@ -22,18 +23,10 @@
 
 void *config_array_add(void *array, size_t *n, size_t element_size, struct config_errors *errors)
 {
-	char *first;
+	void *added = array_add(array, n, element_size);
 
-	memcpy(&first, array, sizeof(first));
-	if ((*n & (*n - 1)) == 0) { /* full: the room is always the next power of two */
-		first = reallocarray(first, *n ? 2 * *n : 1, element_size);
-		if (!first) {
-			errors->is_out_of_memory = true;
-			return NULL;
-		}
-		memcpy(array, &first, sizeof(first));
-	}
-	return memset(first + (*n)++ * element_size, 0, element_size);
+	errors->is_out_of_memory |= !added;
+	return added;
 }
 
 /* Names of files may have any bytes: they must not be able to draw on a terminal, or spoil JSON. */
@@ -211,7 +204,7 @@ uint64_t config_n_fds(const struct config *config)
 		const struct config_service *service = config->services[i];
 
 		if (!service->is_disabled)
-			n += service->n_listen + 1 +
+			n += config_most_listeners(service) + 1 +
 			     (service->log.type.type == CONFIG_LOG_TYPE_FILE) +
 			     (uint64_t)service->providers.max * FDS_OF_PROVIDER;
 	}

@@ -218,6 +218,12 @@ struct config_socket {
 /* One place to listen, with where it was written. */
 struct config_listen {
 	struct address address;
+	/*
+	 * A name that is to be looked up, see config_resolve(). `address` has protocol and port,
+	 * and which addresses are meant: tcp:PORT all, tcp:0.0.0.0:PORT and tcp:[::]:PORT those of
+	 * one family. NULL: no name, or looked up already.
+	 */
+	char *host;
 	const char *file; /* owned by the config */
 	int line;
 };
@@ -226,6 +232,7 @@ struct config_service {
 	char *name; /* letters, digits, '.', '_', '-'; at most 63 bytes; not beginning with '.' */
 	const char *file; /* owned by the config */
 	int line;
+	bool is_foreign;	      /* of a file of inetd or xinetd */
 	bool is_disabled;	      /* `disable = true`: checked, shown, not run */
 	struct config_listen *listen; /* ranges are one entry for each port */
 	size_t n_listen;
@@ -304,18 +311,21 @@ int config_load(
 	const char *path, uint64_t fd_limit, struct config **ret, struct config_errors *errors);
 
 /*
- * The names of hosts and networks in only_from and no_access of services that run. In what
- * config_load() returns they are rules of the family AF_UNSPEC, which no client is in, and have to
- * be looked up, which takes time: names.h. Returns 0, -EINVAL with a line in *errors (there are too
- * many), or -ENOMEM.
+ * The names of hosts and networks in listen, only_from and no_access of services that run. In what
+ * config_load() returns those in rules are of the family AF_UNSPEC, which no client is in, and all
+ * have to be looked up, which takes time: names.h. Returns 0, -EINVAL with a line in *errors (there
+ * are too many), or -ENOMEM.
  */
 struct names;
 int config_add_names(
 	const struct config *config, struct names *names, struct config_errors *errors);
 
 /*
- * Replace these rules by the networks that the names have, after names_close(). A name without any
- * is a warning. Returns 0 or -ENOMEM; the configuration cannot be used then.
+ * Replace these rules and places to listen by what the names have, after names_close(). A name
+ * without any is a warning in a rule, and an error in listen, where what two names have can be in
+ * each other's way besides: both cost a service of a file of inetd or xinetd only that service.
+ *
+ * Returns 0, -EINVAL with lines in *errors, or -ENOMEM; the configuration cannot be used then.
  */
 int config_resolve(struct config *config, struct names *names, struct config_errors *errors);
 
@@ -330,6 +340,9 @@ void config_errors_done(struct config_errors *errors);
 
 /* Do both say the same but for name, place and `disable`? Lists count in their order. */
 bool config_service_equal(const struct config_service *a, const struct config_service *b);
+
+/* At how many addresses it can listen: a name counts as NAMES_MAX_ADDRESSES (names.h). */
+size_t config_most_listeners(const struct config_service *service);
 
 /* The service of that name, or NULL. */
 const struct config_service *config_find_service(const struct config *config, const char *name);

@@ -114,6 +114,8 @@ static json_t *listeners(const struct config_service *service)
 		json_t *one = json_pack("{s:s, s:b}", "address",
 			address_format(&listen->address, text), "lent", is_lent(service, listen));
 
+		if (listen->host) /* nobody waits here until it is looked up */
+			(void)json_object_set_new(one, "host", json_string(listen->host));
 		if (json_array_append_new(json, one) < 0) {
 			json_decref(json);
 			return NULL;

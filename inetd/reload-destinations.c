@@ -18,11 +18,9 @@ static int compare_numbers(uint64_t a, uint64_t b)
 	return a < b ? -1 : a > b;
 }
 
-/* What can be shared comes together; else in the order of the services. */
-static int compare_wishes(const void *a, const void *b)
+/* 0: they can share it. */
+static int compare_types(const struct config_log_type *one, const struct config_log_type *other)
 {
-	const struct config_log_type *one = &((const struct wish *)a)->config->log.type;
-	const struct config_log_type *other = &((const struct wish *)b)->config->log.type;
 	int r = compare_numbers(one->type, other->type);
 
 	if (r == 0 && one->type == CONFIG_LOG_TYPE_FILE)
@@ -34,6 +32,18 @@ static int compare_wishes(const void *a, const void *b)
 	if (r == 0)
 		r = compare_numbers((uint64_t)one->facility, (uint64_t)other->facility);
 	return r != 0 ? r : compare_numbers((uint64_t)one->level, (uint64_t)other->level);
+}
+
+/* What can be shared comes together: those of usher.conf, where it has to be possible, and then in
+ * the order of the services. */
+static int compare_wishes(const void *a, const void *b)
+{
+	const struct wish *one = a, *other = b;
+	int r = compare_types(&one->config->log.type, &other->config->log.type);
+
+	if (r == 0)
+		r = compare_numbers(one->config->is_foreign, other->config->is_foreign);
+	return r != 0 ? r : compare_numbers(one->index, other->index);
 }
 
 static const char *reason_of(int error)
@@ -50,7 +60,27 @@ static const char *reason_of(int error)
 	}
 }
 
-/* Returns 0, also if that was added to the errors; or -ENOMEM. */
+/* A file of xinetd was made for root, who wrote there: without it there is no harm but that. */
+static void report(const struct config_service *config, int error, struct config_errors *errors)
+{
+	const struct config_place place = {.file = config->file, .line = config->line};
+	const char *path = config->log.type.path;
+
+	if (config->is_foreign)
+		config_warnings_add(errors, place,
+			"service '%s' cannot log to %s: %s; who names this file logs where usherd does until a "
+			"reload finds that usherd, as uid %u, can write to the file and to its "
+			"folder: name a file in a folder of this user (LogsDirectory= of "
+			"systemd.exec(5)), or give him both (chown(1))",
+			config->name, path, reason_of(error), geteuid());
+	else
+		config_errors_add(errors, place,
+			"service '%s' cannot log to %s: %s; usherd, as uid %u, must be able to "
+			"write to the file and to its folder",
+			config->name, path, reason_of(error), geteuid());
+}
+
+/* Returns 0, also if it cannot be opened, which was reported; or -ENOMEM. */
 static int open_destination(const struct config_service *config, struct log_destination **ret,
 	struct config_errors *errors)
 {
@@ -62,10 +92,7 @@ static int open_destination(const struct config_service *config, struct log_dest
 
 	if (r >= 0 || r == -ENOMEM)
 		return r;
-	config_errors_add(errors, (struct config_place){.file = config->file, .line = config->line},
-		"service '%s' cannot log to %s: %s; usherd, as uid %u, must be able to write to the "
-		"file and to its folder",
-		config->name, type->path, reason_of(r), geteuid());
+	report(config, r, errors);
 	return 0;
 }
 
@@ -89,7 +116,8 @@ static int grant(const struct wish *wishes, size_t n, struct log_destination **d
 		struct log_destination **ret = &destinations[wishes[i].index];
 		int r = 0;
 
-		if (i > 0 && compare_wishes(&wishes[i - 1], &wishes[i]) == 0)
+		if (i > 0 && compare_types(&wishes[i - 1].config->log.type,
+				     &wishes[i].config->log.type) == 0)
 			*ret = log_destination_ref(destinations[wishes[i - 1].index]);
 		else
 			r = open_destination(wishes[i].config, ret, errors);

@@ -274,6 +274,7 @@ int server_start_services(struct server *server)
 
 	if (r < 0)
 		log_errors(&errors, r);
+	server_log_warnings(&errors);
 	config_errors_done(&errors);
 	if (r < 0)
 		return r;

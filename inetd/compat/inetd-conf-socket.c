@@ -172,7 +172,7 @@ static void add_any(struct inetd_conf *conf, const struct inetd_entry *entry,
 		translation_add_text(conf->translation, listen, "%s:[::]:%s", scheme, port);
 }
 
-/* Does the host belong to the protocol? Names of hosts are not known here. */
+/* Does the address belong to the protocol? */
 static bool check_family(struct inetd_conf *conf, const struct inetd_entry *entry, const char *host)
 {
 	unsigned char address[sizeof(struct in6_addr)];
@@ -184,6 +184,20 @@ static bool check_family(struct inetd_conf *conf, const struct inetd_entry *entr
 		return inetd_conf_refuse(
 			conf, "%s is no address of %s", host, entry->protocol->name);
 	return true;
+}
+
+/* Which of its addresses a name stands for is said before it. */
+static void add_name(struct inetd_conf *conf, const struct inetd_entry *entry, const char *name,
+	struct translation_assignment *listen)
+{
+	enum family family = entry->protocol->family;
+	bool is_ipv4 = family == FAMILY_IPV4 || (family == FAMILY_BOTH && !conf->facts->has_ipv6);
+
+	translation_add_text(conf->translation, listen, "%s%s:%s:%s", entry->protocol->scheme,
+		is_ipv4			? "4"
+		: family == FAMILY_IPV6 ? "6"
+					: "",
+		name, entry->service);
 }
 
 static bool add_host(struct inetd_conf *conf, const struct inetd_entry *entry, char *host,
@@ -201,6 +215,10 @@ static bool add_host(struct inetd_conf *conf, const struct inetd_entry *entry, c
 	}
 	if (!check_family(conf, entry, host))
 		return false;
+	if (translation_is_host_name(host)) {
+		add_name(conf, entry, host, listen);
+		return true;
+	}
 	translation_add_text(conf->translation, listen,
 		strchr(host, ':') ? "%s:[%s]:%s" : "%s:%s:%s", entry->protocol->scheme, host,
 		entry->service);

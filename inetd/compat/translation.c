@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Building a translation: see translation.h. Bringing it together is translation-finish.c. */
+/* Building a translation: see translation.h. Bringing it together is translation-finish.c
+ * and what translation-private.h lists. */
 #include "translation.h"
 
+#include "array.h"
 #include "wire.h"
 
 #include <stdarg.h>
@@ -9,24 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/*
- * Room for one more element of an array whose first is at *array. Returns it, zeroed and counted;
- * NULL without memory.
- */
+/* array_add(); without memory the translation has the flag. */
 static void *add_element(void *array, size_t *n, size_t size, struct translation *translation)
 {
-	char *first;
+	void *added = array_add(array, n, size);
 
-	memcpy(&first, array, sizeof(first));
-	if ((*n & (*n - 1)) == 0) { /* full: the room is always the next power of two */
-		first = reallocarray(first, *n ? 2 * *n : 1, size);
-		if (!first) {
-			translation->is_out_of_memory = true;
-			return NULL;
-		}
-		memcpy(array, &first, sizeof(first));
-	}
-	return memset(first + (*n)++ * size, 0, size);
+	translation->is_out_of_memory |= !added;
+	return added;
 }
 
 static char *copy_text(struct translation *translation, const char *text)
@@ -254,6 +245,11 @@ char *translation_move_comment(struct translation *translation)
 	translation->comment = NULL;
 	translation->comment_length = translation->comment_room = 0;
 	return comment;
+}
+
+bool translation_is_host_name(const char *host)
+{
+	return host[strspn(host, "0123456789.")] != '\0' && !strpbrk(host, ":%");
 }
 
 bool translation_is_text(const char *text)

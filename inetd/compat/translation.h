@@ -137,6 +137,9 @@ void translation_add_comment(struct translation *translation, const char *line, 
 /* The comments that were collected, to be freed; NULL: none. It begins anew. */
 char *translation_move_comment(struct translation *translation);
 
+/* Is it the name of a host, and no address? */
+bool translation_is_host_name(const char *host);
+
 /* Is it UTF-8 without control characters? */
 bool translation_is_text(const char *text);
 

@@ -137,8 +137,15 @@ static void add_banner_fail(struct xinetd_service *service)
 
 	if (!file)
 		file = xinetd_service_value(service, XINETD_BANNER); /* everybody gets it */
-	if (!file || service->is_mux)
+	if (!file)
 		return;
+	if (service->is_mux) {
+		translation_warn(translation, service->entry->place,
+			"what refused clients get is not carried out for '%s', which is behind "
+			"tcpmux: give tcpmux itself the rules and banner_fail",
+			service->entry->name);
+		return;
+	}
 	service->service->refusal = strdup(file);
 	if (!service->service->refusal)
 		translation->is_out_of_memory = true;
@@ -175,6 +182,18 @@ static void warn_of_userid(struct xinetd_service *service, struct translation_pl
 		"is (RFC 1413); take it away");
 }
 
+/* Also where it is one of many, as in defaults {}: said once. */
+static void warn_of_traffic(struct xinetd_service *service, struct translation_place place)
+{
+	if (service->conf->has_warned_of_traffic)
+		return;
+	service->conf->has_warned_of_traffic = true;
+	translation_warn(service->conf->translation, place,
+		"TRAFFIC is not logged, here and elsewhere: usher never sees what a program and "
+		"its client say; take it away, and let the program count, or instead of redirect "
+		"run usher-redirect(8) --log as a service");
+}
+
 static bool add_items(struct xinetd_service *service, enum xinetd_key from,
 	const char *const *items, struct translation_assignment *assignment)
 {
@@ -185,6 +204,8 @@ static bool add_items(struct xinetd_service *service, enum xinetd_key from,
 
 		if (strcmp(item, "USERID") == 0)
 			warn_of_userid(service, attribute->place);
+		else if (strcmp(item, "TRAFFIC") == 0 && from == XINETD_LOG_ON_SUCCESS)
+			warn_of_traffic(service, attribute->place);
 		else if (is_in(items, item))
 			add_item(service->conf->translation, assignment, item);
 		else if (strcmp(item, "ATTEMPT") != 0 || from != XINETD_LOG_ON_FAILURE)
@@ -197,7 +218,7 @@ static bool add_items(struct xinetd_service *service, enum xinetd_key from,
 
 static bool add_log_items(struct xinetd_service *service)
 {
-	static const char *const success[] = {"PID", "HOST", "EXIT", "DURATION", "TRAFFIC", NULL};
+	static const char *const success[] = {"PID", "HOST", "EXIT", "DURATION", NULL};
 	static const char *const failure[] = {"HOST", NULL};
 	struct translation *translation = service->conf->translation;
 	const struct xinetd_attribute *attributes = service->attributes;
@@ -290,6 +311,21 @@ static bool add_lent_access(struct xinetd_service *service)
 	return true;
 }
 
+/* Whoever waits runs once, and has no need of a number. */
+static void warn_of_lent(struct xinetd_service *service)
+{
+	static const enum xinetd_key keys[] = {XINETD_CPS, XINETD_MAX_LOAD, XINETD_BANNER_FAIL,
+		XINETD_INSTANCES, XINETD_PER_SOURCE};
+	size_t n = sizeof(keys) / sizeof(keys[0]);
+
+	for (size_t i = 0; i < (service->is_wait ? n - 2 : n); i++)
+		if (service->attributes[keys[i]].is_given)
+			translation_warn(service->conf->translation, service->entry->place,
+				"%s is not carried out for '%s', which is lent the socket (dgram, "
+				"or wait = yes)",
+				xinetd_entry_key_name(keys[i]), service->entry->name);
+}
+
 /* Whoever is lent a socket accepts by himself. */
 static bool add_lent(struct xinetd_service *service)
 {
@@ -297,11 +333,7 @@ static bool add_lent(struct xinetd_service *service)
 
 	if (!add_lent_access(service))
 		return false;
-	if (attributes[XINETD_CPS].is_given || attributes[XINETD_MAX_LOAD].is_given)
-		translation_warn(service->conf->translation, service->entry->place,
-			"cps and max_load are not carried out for '%s', which is lent the socket "
-			"(dgram, or wait = yes)",
-			service->entry->name);
+	warn_of_lent(service);
 	if (!service->is_dgram)
 		translation_assign_text(service->conf->translation, service->service, NULL,
 			"deliver", attributes[XINETD_WAIT].place, "listener");

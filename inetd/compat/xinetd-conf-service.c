@@ -217,6 +217,26 @@ static void add_all(struct xinetd_service *service, struct translation_assignmen
 		translation, service->service, "socket", "v6only", service->entry->place, "true");
 }
 
+/* Of a name all addresses count, unless a flag says otherwise; of an address itself. */
+static void add_host(struct xinetd_service *service, struct translation_assignment *listen,
+	const char *scheme, const char *host, const char *port)
+{
+	bool is_ipv4 = !service->conf->facts->has_ipv6 ||
+		       xinetd_service_has(service, XINETD_FLAGS, "IPv4");
+	const char *family = "";
+
+	if (xinetd_service_has(service, XINETD_FLAGS, "IPv6"))
+		family = "6";
+	else if (is_ipv4)
+		family = "4";
+	if (translation_is_host_name(host))
+		translation_add_text(service->conf->translation, listen, "%s%s:%s:%s", scheme,
+			family, host, port);
+	else
+		translation_add_text(service->conf->translation, listen,
+			strchr(host, ':') ? "%s:[%s]:%s" : "%s:%s:%s", scheme, host, port);
+}
+
 static bool add_listen(struct xinetd_service *service)
 {
 	const char *scheme = service->is_dgram ? "udp" : "tcp";
@@ -239,8 +259,7 @@ static bool add_listen(struct xinetd_service *service)
 	if (!port)
 		port = service->entry->name;
 	if (host)
-		translation_add_text(service->conf->translation, listen,
-			strchr(host, ':') ? "%s:[%s]:%s" : "%s:%s:%s", scheme, host, port);
+		add_host(service, listen, scheme, host, port);
 	else
 		add_all(service, listen, scheme, port);
 	return true;
@@ -259,6 +278,12 @@ static void warn_of_others(struct xinetd_service *service)
 {
 	struct xinetd_conf *conf = service->conf;
 
+	for (enum xinetd_key key = XINETD_RPC_NUMBER; key <= XINETD_RPC_VERSION; key++)
+		if (service->attributes[key].is_given)
+			translation_warn(conf->translation, service->attributes[key].place,
+				"%s is not carried out, because the service is not of type RPC: "
+				"take it away",
+				xinetd_entry_key_name(key));
 	if (service->attributes[XINETD_LIBWRAP].is_given)
 		translation_warn(conf->translation, service->attributes[XINETD_LIBWRAP].place,
 			"libwrap is not carried out: run the program by tcpd(8), or use only_from");

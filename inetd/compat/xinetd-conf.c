@@ -232,7 +232,7 @@ static void read_entry(struct text *text, const char *name)
 	read_lines(text, entry);
 	if (!name && conf->defaults)
 		translation_warn(conf->translation, entry->place,
-			"defaults is given a second time, the first is at %s:%d; it is left out",
+			"defaults is given a second time, the first is at %s:%d: put both into one; it is left out",
 			conf->defaults->place.file, conf->defaults->place.line);
 	else if (!name)
 		conf->defaults = entry;

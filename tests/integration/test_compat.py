@@ -2,7 +2,9 @@
 """Files of inetd and xinetd: the same under those and under usherd with usher-exec, the answers compared."""
 
 import contextlib
+import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -49,6 +51,9 @@ time	stream	tcp	nowait	root	internal
 {folder}/s.sock	stream	unix	nowait	root	/bin/cat	cat -n
 #<off># 4006	stream	tcp	nowait	root	/bin/cat	cat
 walld/1	dgram	rpc/udp	wait	root	/bin/cat	cat
+localhost:4007	stream	tcp	nowait	nobody	/bin/cat	cat
+localhost:4008	stream	tcp4	nowait	nobody	/bin/cat	cat
+nosuch.invalid:4009	stream	tcp	nowait	nobody	/bin/cat	cat
 """
 
 XINETD_CONF = """
@@ -83,7 +88,8 @@ service named
 	port = 4002
 	socket_type = stream
 	wait = no
-	user = root
+	user = 2
+	group = 3
 	flags = NAMEINARGS KEEPALIVE
 	server = /bin/sh
 	server_args = -sh {script} x
@@ -100,6 +106,19 @@ service closed
 	user = root
 	server = /bin/cat
 	only_from = 10.0.0.1
+}}
+""", "bound": """
+service bound
+{{
+	type = UNLISTED
+	port = 4005
+	socket_type = stream
+	wait = no
+	user = root
+	bind = localhost
+	flags = IPv4
+	server = /bin/cat
+	only_from = 0.0.0.0
 }}
 """, "udp": """
 service udp
@@ -174,12 +193,17 @@ def is_listening(port):
     return bool(answer.stdout)
 
 
-def wait_for(is_true, what):
+def wait_listening(process, port):
+    """Until it listens, of which there is no event: it is looked at until the process ends. Returns whether it does."""
     deadline = processes.Deadline()
-    while not (result := is_true()):
-        deadline.left(what)
-        os.sched_yield()
-    return result
+    pidfd = os.pidfd_open(process.pid)
+    try:
+        while not is_listening(port):
+            if select.select([pidfd], [], [], min(0.02, deadline.left(f"port {port} to be listened on")))[0]:
+                return False
+        return True
+    finally:
+        os.close(pidfd)
 
 
 class Compat(harness.UsherTest):
@@ -226,8 +250,7 @@ class Compat(harness.UsherTest):
                 [str(PROGRAMS[name].find(program)), *map(str, arguments)], stdin=subprocess.DEVNULL,
                 stdout=output, stderr=output, env=PROGRAMS[name].environment, start_new_session=True)
         try:
-            wait_for(lambda: is_listening(port) or process.poll() is not None, f"{name} to listen")
-            self.assertIsNone(process.poll(), log.read_text())
+            self.assertTrue(wait_listening(process, port), log.read_text())
             yield
         finally:
             os.killpg(process.pid, signal.SIGTERM)
@@ -251,6 +274,9 @@ class Inetd(Compat):
             "wait": [talk(4005), talk(4005)],
             "unix": talk_unix(self.folder / "s.sock"),
             "off": talk(4006),
+            "name": [talk(4007), talk(4007, host="::1"), talk(4007, host="127.0.0.2")],
+            "name, IPv4": [talk(4008), talk(4008, host="::1")],
+            "unknown name": talk(4009),
         }
 
     def test_same_answers_as_from_openbsd_inetd(self):
@@ -268,6 +294,14 @@ class Inetd(Compat):
         result = self.run_usherd("--check", usherd.config)
         self.assertEqual(result.returncode, 0)
         self.assertRegex(result.stderr, r"inetd.conf:14: warning: .*rpcbind")
+
+    def test_names_are_not_looked_up_for_programs(self):
+        file = self.write("inetd.conf", INETD_CONF.format(**self.names))
+        usherd = self.make_usherd(f'inetd_conf("{file}")')
+        usherd.write_config(f'inetd_conf("{file}")')
+        programs = json.loads(self.run_usherd("--programs", "-c", usherd.config).stdout)["services"]
+        self.assertEqual(programs["4009"]["listeners"][0]["host"], "nosuch.invalid")
+        self.assertEqual(programs["4003"]["listeners"], [{"address": "tcp:127.0.0.1:4003", "lent": False}])
 
     def test_update_inetd_and_a_reload(self):
         if "update-inetd" not in PROGRAMS:
@@ -300,6 +334,7 @@ class Xinetd(Compat):
             "closed": talk(4003) or "ConnectionResetError",  # or an orderly end: who is faster?
             "udp": ask(4004, b"1"),
             "off": talk(4006),
+            "name": [talk(4005), talk(4005, host="127.0.0.2"), talk(4005, host="::1")],
             "other source": talk(4001, b"", host="::1") or "ConnectionResetError",
         }
 
@@ -311,12 +346,35 @@ class Xinetd(Compat):
         self.start_usher(f'xinetd_conf("{file}")')
         self.assertEqual(self.answers(), expected)
         self.assertIn(b"-sh", expected["named"])
+        self.assertIn(b"bin\nsys\n", expected["named"])
 
     def test_folder_alone(self):
         self.write_xinetd()
         self.start_usher(f'xinetd_d("{self.folder}/xinetd.d")')
         self.assertIn(b"daemon\nsys\n", talk(4001, b""))
         self.assertEqual(talk(4006), "ConnectionRefusedError")
+
+
+    def test_log_of_root_is_a_warning(self):
+        """usherd starts, reloads and logs, and uses the file when it is given to its user."""
+        file = self.write_xinetd()
+        log = self.folder / "log/xinetd.log"
+        log.mkdir()
+        usherd = self.start_usher(f'xinetd_conf("{file}")')
+        usherd.wait_log(r"warning: service 'bound' cannot log to .*xinetd\.log: it is no regular file.*chown")
+        self.assertIn(b"daemon", talk(4001, b""))
+        usherd.wait_log(r"event=start service=tell .*peer=127\.0\.0\.1")
+        answer = usherd.ask("reload")
+        self.assertIn("ok", answer)
+        self.assertRegex("\n".join(answer["warnings"]), "cannot log to .*xinetd.log")
+        log.rmdir()
+        self.assertEqual(usherd.ask("reload")["warnings"], [])
+        self.assertTrue(log.is_file())
+        log.unlink()
+        log.mkdir()  # what was open is closed again
+        self.assertIn("ok", usherd.ask("reload"))
+        usherd.write_config(f'service own {{ listen = "tcp:4009" log_type = {{file, "{self.folder}/script.txt/x"}} }}')
+        self.assertRegex(usherd.ask("reload")["lines"][0], "service 'own' cannot log to ")
 
 
 class Convert(Compat):
@@ -329,8 +387,9 @@ class Convert(Compat):
         result = self.convert("convert", file)
         self.assertEqual(result.returncode, 0)
         self.assertRegex(result.stderr, r"inetd.conf:14: warning: .*rpcbind")
-        self.start_usher(result.stdout)
+        self.start_usher(result.stdout.replace("tcp:nosuch.invalid", "tcp:localhost"))  # an error there
         self.assertEqual(talk(4003), b"hello$\n")
+        self.assertEqual(talk(4009), b"hello\n")
 
     def test_form_is_recognised_or_said(self):
         xinetd, inetd = self.write_xinetd(), self.write("inetd.conf", "4001 stream tcp nowait root /bin/cat\n")

@@ -16,7 +16,12 @@ PAGE = Path(__file__).parents[2] / "man/usher-migrate.7"
 USHER_EXEC = harness.BUILD_DIR / "services/exec/usher-exec"
 USHERCTL = harness.BUILD_DIR / "inetd/usherctl/usherctl"
 
+USHER_BASIC = harness.BUILD_DIR / "services/basic/usher-basic"
+SHIPPED = PAGE.parents[1] / "etc/services.d"
+
+# daytime is among the examples that are installed, too.
 INETD_CONF = """
+daytime	stream	tcp	nowait	root	internal
 7979	stream	tcp	nowait	daemon	/bin/cat	cat
 7980	stream	tcp	nowait	daemon	/bin/cat	cat -n
 """
@@ -55,7 +60,10 @@ class Recipe(harness.UsherTest):
         super().setUp()
         (self.folder / "etc").mkdir()
         self.usherd = self.make_usherd("")
-        (self.usherd.folder / "services.d").mkdir()
+        self.examples = self.usherd.folder / "services.d"
+        self.examples.mkdir()
+        for example in SHIPPED.glob("*.conf"):
+            self.write(f"/etc/usher/services.d/{example.name}", example.read_text())
         self.stopped = []
 
     def move(self, text):
@@ -75,6 +83,7 @@ class Recipe(harness.UsherTest):
     def start(self):
         self.usherd.start()
         self.start_program(self.usherd, USHER_EXEC, "-c", self.usherd.config, "-u", harness.USHERD)
+        self.start_program(self.usherd, USHER_BASIC)
         self.wait_served()
 
     def wait_served(self):
@@ -101,6 +110,8 @@ class Recipe(harness.UsherTest):
         elif words == ["usherctl", "reload"]:
             self.run_program(USHERCTL, "-r", self.usherd.run_dir, "reload")
             self.wait_served()
+        elif words[0] == "rm":
+            Path(words[1]).unlink()
         elif words[:2] == ["usherctl", "convert"] and words[3] == ">":
             self.write("/etc/usher/usher.conf", "")  # the page says to take the line out
             self.run_program(USHERCTL, "convert", words[2], output=words[4])
@@ -127,8 +138,10 @@ class Recipe(harness.UsherTest):
         self.write("/etc/inetd.conf", INETD_CONF)
         self.follow("From inetd")
         self.assertEqual(self.stopped, ["inetd"])
-        self.assertIn("service 7979", (self.usherd.folder / "services.d/inetd.conf").read_text())
+        self.assertIn("service 7979", (self.examples / "inetd.conf").read_text())
+        self.assertIn("service daytime", (self.examples / "inetd.conf").read_text())
         self.assertEqual([self.talk(7979), self.talk(7980)], [b"hello\n", b"     1\thello\n"])
+        self.assertRegex(network.read_all(self.connect("tcp:127.0.0.1:13")), rb"\d\d:\d\d:\d\d")
 
     def test_from_xinetd(self):
         self.write("/etc/xinetd.conf", XINETD_CONF)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Names of hosts in only_from and no_access: who is asked, when, and who does not wait for it."""
 
+import os
 import signal
 import subprocess
 import threading
@@ -77,6 +78,34 @@ class Names(harness.UsherTest):
         self.reload(usherd, "only_from = nosuch.example")
         with self.assertRaises(ConnectionResetError):
             network.read_all(self.connect(address))
+
+    def listen_by_name(self, *names):
+        return f"service a {{ listen = {{{', '.join(f'{chr(34)}tcp:{name}:{self.port}{chr(34)}' for name in names)}}} }}"
+
+    def listeners(self, usherd):
+        return [listener["address"] for listener in usherd.service("a")["listeners"]]
+
+    def test_listening_by_name(self):
+        """The addresses are those of the last start or reload; a name without any changes nothing."""
+        self.addresses["here.example"] = ["127.0.0.1", "127.0.0.2"]
+        usherd = self.make_usherd(self.listen_by_name("here.example"))
+        usherd.before_exec = nameserver.use_only_this(usherd.folder)
+        usherd.start()
+        self.serving_child(usherd, "a", "x")
+        self.assertEqual(network.read_all(self.connect(f"tcp:127.0.0.2:{self.port}")), b"x\n")
+        self.assertEqual(self.listeners(usherd), [f"tcp:127.0.0.{i}:{self.port}" for i in (1, 2)])
+        self.addresses["here.example"] = ["127.0.0.2", "127.0.0.3"]
+        self.assertIn("1 changed", usherd.ask("reload")["message"])
+        self.assertEqual(self.listeners(usherd), [f"tcp:127.0.0.{i}:{self.port}" for i in (2, 3)])
+        usherd.remember_fds()
+        usherd.write_config(self.listen_by_name("here.example", "nosuch.example"))
+        self.assertRegex("\n".join(usherd.ask("reload")["lines"]), "'nosuch.example' has no address")
+        self.assertEqual(network.read_all(self.connect(f"tcp:127.0.0.3:{self.port}")), b"x\n")
+
+    def test_start_with_an_unknown_name(self):
+        usherd = self.make_usherd(self.listen_by_name("nosuch.example"))
+        usherd.before_exec = nameserver.use_only_this(usherd.folder)
+        self.check_start_fails(usherd, "listen: the name 'nosuch.example' has no address", os.EX_CONFIG)
 
     def test_network_of_the_file(self):
         usherd = self.start("no_access = testnet")

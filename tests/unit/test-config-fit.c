@@ -271,6 +271,37 @@ static void test_rules_of_lent_sockets_are_limited(void **state)
 	free(of_tcp);
 }
 
+/* Load this text; expect this warning, or none. */
+static void check_warning(const char *text, const char *expected)
+{
+	struct config_errors errors = {0};
+	struct config *config;
+
+	write_config("c.conf", text);
+	assert_int_equal(config_load("c.conf", 0, &config, &errors), 0);
+	assert_int_equal(errors.n_warnings, expected ? 1 : 0);
+	if (expected)
+		assert_string_equal(errors.warnings[0], expected);
+	config_errors_done(&errors);
+	config_free(config);
+}
+
+static void test_program_without_a_user_is_a_warning(void **state)
+{
+	(void)state;
+	check_warning("service a {\nlisten = \"tcp:80\" exec { program = /p group = root } }\n",
+		"c.conf:1: warning: service 'a' runs /p as whoever runs usher-exec(8), which is root "
+		"by default, expected exec { user }; if it is meant so, name that user there");
+	check_warning(
+		"service a { listen = \"tcp:80\" exec { program = /p user = root } }\n", NULL);
+	check_warning("defaults { exec { user = daemon } }\n"
+		      "service a { listen = \"tcp:80\" exec { program = /p } }\n",
+		NULL);
+	check_warning(
+		"service a { listen = \"tcp:80\" disable = true exec { program = /p } }\n", NULL);
+	check_warning("service a { listen = \"tcp:80\" }\n", NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -283,6 +314,7 @@ int main(void)
 		check_test(test_service_for_refused_clients_in_the_defaults),
 		check_test(test_service_for_refused_clients_alone),
 		check_test(test_rules_of_lent_sockets_are_limited),
+		check_test(test_program_without_a_user_is_a_warning),
 	};
 
 	return cmocka_run_group_tests(tests, config_files_begin, config_files_end);

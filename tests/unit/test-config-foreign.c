@@ -118,6 +118,25 @@ static void test_wrong_line_costs_that_line(void **state)
 		"service '702' is left out\n");
 }
 
+/* inetd takes names only, xinetd both. */
+static void test_accounts_by_number(void **state)
+{
+	struct config *config;
+
+	(void)state;
+	write_config("i.conf",
+		"701 stream tcp4 nowait 0:0 /bin/cat cat\n702 stream tcp4 nowait 4242424 /bin/cat\n"
+		"703 stream tcp4 nowait root:4242424 /bin/cat\n");
+	config = load("inetd_conf('i.conf')", "701 ",
+		"i.conf:2: unknown user '4242424', expected a name or number of passwd(5); service "
+		"'702' is left out\n"
+		"i.conf:3: unknown group '4242424', expected a name or number of group(5); service "
+		"'703' is left out\n");
+	assert_string_equal(config_find_service(config, "701")->exec.user, "0");
+	assert_string_equal(config_find_service(config, "701")->exec.group, "0");
+	config_free(config);
+}
+
 static void test_conflict_costs_the_foreign_service(void **state)
 {
 	(void)state;
@@ -133,9 +152,9 @@ static void test_name_that_is_taken_costs_the_foreign_service(void **state)
 	write_config("i.conf", LINE("cat", 701));
 	write_config("d/701", SECTION("701", 703));
 	check("inetd_conf('i.conf')\nservice 701 { listen = 'tcp:702' }\nxinetd_d(d)", "701 ",
-		"i.conf:1: service '701' is given a second time, the first is at c.conf:2; service "
+		"i.conf:1: service '701' is given a second time, the first is at c.conf:2: remove one of them; service "
 		"'701' is left out\n"
-		"d/701:1: service '701' is given a second time, the first is at c.conf:2; service "
+		"d/701:1: service '701' is given a second time, the first is at c.conf:2: remove one of them; service "
 		"'701' is left out\n");
 }
 
@@ -151,7 +170,7 @@ static void test_disabled_service_gives_way(void **state)
 		      "service 702 { disable = true listen = 'tcp:702' }\n"
 		      "service own { listen = 'tcp:127.0.0.1:702' providers { forward = '702' } }",
 		"701 702 703 own ",
-		"d/701:1: service '701' is given a second time, the first is at i.conf:1; service "
+		"d/701:1: service '701' is given a second time, the first is at i.conf:1: remove one of them; service "
 		"'701' is left out\n"
 		"i.conf:2: service '702' listens on tcp:0.0.0.0:702, which service 'own' has as "
 		"tcp:127.0.0.1:702 at c.conf:5; service '702' is left out\n");
@@ -172,7 +191,7 @@ static void test_service_that_is_left_out_is_forgotten(void **state)
 	config = load("inetd_conf('i.conf')\nservice own { listen = 'tcp:702' }", "a own tcpmux ",
 		"i.conf:1: services behind tcpmux are reached if usher-tcpmux(8) is started as: "
 		"usher-tcpmux a own\n"
-		"i.conf:3: service 'own' is given a second time, the first is at c.conf:2; service "
+		"i.conf:3: service 'own' is given a second time, the first is at c.conf:2: remove one of them; service "
 		"'own' is left out\n");
 	assert_int_equal(config_find_service(config, "tcpmux")->providers.n_forward, 1);
 	config_free(config);
@@ -258,6 +277,7 @@ int main(void)
 		check_clean(test_names_are_relative_to_the_file),
 		check_clean(test_defaults_hold_for_them),
 		check_clean(test_wrong_line_costs_that_line),
+		check_clean(test_accounts_by_number),
 		check_clean(test_conflict_costs_the_foreign_service),
 		check_clean(test_name_that_is_taken_costs_the_foreign_service),
 		check_clean(test_disabled_service_gives_way),

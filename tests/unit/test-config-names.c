@@ -2,13 +2,15 @@
 /*
  * Names and domains in only_from and no_access, and warnings: what comes of them.
  *
- * getaddrinfo(3) is wrapped: "NAME-N.example" has N addresses, others none.
+ * getaddrinfo(3) is wrapped: "NAME-N.example" has N addresses, "NAME-N.v6" one of IPv6 besides,
+ * others none.
  */
 #include "config-files.h"
 #include "config-private.h"
 #include "names.h"
 #include "test.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -23,6 +25,7 @@ void __wrap_freeaddrinfo(struct addrinfo *result);
 struct entry {
 	struct addrinfo info;
 	struct sockaddr_in in;
+	struct sockaddr_in6 in6;
 };
 
 int __wrap_getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
@@ -45,6 +48,13 @@ int __wrap_getaddrinfo(const char *node, const char *service, const struct addri
 		entries[i].info.ai_next = i + 1 < n ? &entries[i + 1].info : NULL;
 	}
 	*result = &entries[0].info;
+	if (strstr(node, ".v6")) {
+		entries[n].in6 = (struct sockaddr_in6){.sin6_family = AF_INET6};
+		assert_int_equal(inet_pton(AF_INET6, "2001:db8::1", &entries[n].in6.sin6_addr), 1);
+		entries[n].info.ai_family = AF_INET6;
+		entries[n].info.ai_addr = (struct sockaddr *)&entries[n].in6;
+		entries[n - 1].info.ai_next = &entries[n].info;
+	}
 	return 0;
 }
 
@@ -141,6 +151,100 @@ static void test_names_of_disabled_services_are_not_looked_up(void **state)
 		""));
 }
 
+/* The listeners of a service, as "tcp:192.0.2.1:80 ". */
+static void check_listeners(const struct config_service *service, const char *expected)
+{
+	char text[512] = "", address[ADDRESS_TEXT_MAX];
+
+	for (size_t i = 0; i < service->n_listen; i++) {
+		assert_null(service->listen[i].host);
+		strcat(strcat(text, address_format(&service->listen[i].address, address)), " ");
+	}
+	assert_string_equal(text, expected);
+}
+
+static void test_names_become_listeners(void **state)
+{
+	struct config *config = load_resolved(
+		"service a { listen = {\"tcp:two-2.example:80-81\", \"tcp:127.0.0.1:80\",\n"
+		"\"udp4:one-1.example:69\", \"mptcp:both-1.v6:7\", \"tcp6:both-1.v6:9\",\n"
+		"\"tcp4:both-1.v6:9\", \"tcp4:two-2.example:80\"} }\n",
+		"");
+
+	(void)state;
+	check_listeners(config->services[0],
+		"tcp:127.0.0.1:80 tcp:192.0.2.1:80 tcp:192.0.2.2:80 tcp:192.0.2.1:81 "
+		"tcp:192.0.2.2:81 udp:192.0.2.1:69 mptcp:192.0.2.1:7 mptcp:[2001:db8::1]:7 "
+		"tcp:[2001:db8::1]:9 tcp:192.0.2.1:9 ");
+	config_free(config);
+}
+
+/* Load this text, whose names cannot all be listened on. */
+static void check_refused(const char *text, const char *expected)
+{
+	struct config_errors errors = {0};
+	struct config *config = load_text(text);
+
+	assert_int_equal(config_resolve_now(config, &errors), -EINVAL);
+	assert_int_equal(errors.n_lines, 1);
+	assert_string_equal(errors.lines[0], expected);
+	config_errors_done(&errors);
+	config_free(config);
+}
+
+static void test_names_that_cannot_be_listened_on(void **state)
+{
+	(void)state;
+	check_refused("service a {\nlisten = \"tcp:nosuch.example:80\" }\n",
+		"c.conf:2: listen: the name 'nosuch.example' has no address that can be listened "
+		"on: Name or service not known, expected another name, or an address");
+	check_refused("service a {\nlisten = \"tcp6:one-1.example:80\" }\n",
+		"c.conf:2: listen: the name 'one-1.example' has no address that can be listened "
+		"on: it has others only, or is a network, expected another name, or an address");
+	check_refused("service a { listen = \"tcp:192.0.2.1:80\" }\n"
+		      "service b { listen = \"tcp:one-1.example:80\" }\n",
+		"c.conf:2: service 'b' listens on tcp:192.0.2.1:80, which service 'a' has at "
+		"c.conf:1");
+}
+
+/* Of a foreign file they cost that service, and no other. */
+static void test_names_of_foreign_files_cost_the_service(void **state)
+{
+	struct config *config;
+
+	(void)state;
+	write_config("i.conf", "nosuch.example:70 stream tcp nowait root /bin/cat\n"
+			       "one-1.example:71 stream tcp4 nowait root /bin/cat\n"
+			       "one-1.example:72 stream tcp4 nowait root /bin/cat\n");
+	config = load_resolved(
+		"inetd_conf('i.conf')\nservice own { listen = 'tcp:192.0.2.1:71' }\n",
+		"i.conf:1: warning: listen: the name 'nosuch.example' has no address that can be "
+		"listened on: Name or service not known, expected another name, or an address; "
+		"service '70' is left out\n"
+		"i.conf:2: warning: service '71' listens on tcp:192.0.2.1:71, which service 'own' "
+		"has at c.conf:2; service '71' is left out\n");
+	assert_int_equal(config->n_services, 2);
+	check_listeners(config_find_service(config, "72"), "tcp:192.0.2.1:72 ");
+	config_free(config);
+}
+
+static void test_many_names_need_many_descriptors(void **state)
+{
+	struct config_errors errors = {0};
+	struct config *config;
+
+	(void)state;
+	config = load_text("service a { listen = \"tcp:one-1.example:80\" }\n");
+	assert_int_equal(config_most_listeners(config->services[0]), NAMES_MAX_ADDRESSES);
+	assert_int_equal(config_n_fds(config), 256 + NAMES_MAX_ADDRESSES + 1 + 2 * 16);
+	config_free(config);
+	write_config("c.conf", "service a { listen = \"tcp:one-1.example:8000-8064\" }\n");
+	assert_int_equal(config_load("c.conf", 0, &config, &errors), -EINVAL);
+	assert_string_equal(
+		errors.lines[0], "c.conf:1: service 'a' has 1040 listeners, expected at most 1024");
+	config_errors_done(&errors);
+}
+
 static void test_too_many_names(void **state)
 {
 	struct config_errors errors = {0};
@@ -160,8 +264,8 @@ static void test_too_many_names(void **state)
 	assert_int_equal(config_resolve_now(config, &errors), -EINVAL);
 	assert_int_equal(errors.n_lines, 1);
 	assert_string_equal(errors.lines[0],
-		"c.conf:258: 'host256' is one name more than 256 in only_from and no_access of all "
-		"services, expected addresses instead of so many names");
+		"c.conf:258: 'host256' is one name more than 256 in listen, only_from and "
+		"no_access of all services, expected addresses instead of so many names");
 	config_errors_done(&errors);
 	config_free(config);
 	free(text);
@@ -278,6 +382,10 @@ int main(void)
 		check_test(test_unknown_names_are_nobody),
 		check_test(test_too_many_addresses_are_said),
 		check_test(test_names_of_disabled_services_are_not_looked_up),
+		check_test(test_names_become_listeners),
+		check_test(test_names_that_cannot_be_listened_on),
+		check_test(test_names_of_foreign_files_cost_the_service),
+		check_test(test_many_names_need_many_descriptors),
 		check_test(test_too_many_names),
 		check_test(test_names_that_are_not_looked_up_are_nobody),
 		check_test(test_domain_of_a_foreign_file_in_only_from_admits_nobody),

@@ -62,6 +62,9 @@ static void test_addresses_of_protocols(void **state)
 		{"::1:s stream tcp6 nowait", "    listen = {\"tcp:[::1]:s\"}\n"},
 		{"gate,10.0.0.1:s stream tcp nowait",
 			"    listen = {\"tcp:gate:s\", \"tcp:10.0.0.1:s\"}\n"},
+		{"gate:s stream tcp4 nowait", "    listen = {\"tcp4:gate:s\"}\n"},
+		{"gate:s dgram udp6 wait", "    listen = {\"udp6:gate:s\"}\n"},
+		{"gate:s stream tcp46 nowait", "    listen = {\"tcp:gate:s\"}\n"},
 		{"/run/s stream unix nowait", "    listen = {\"unix:/run/s\"}\n"},
 		{"/run/s dgram unix wait", "    listen = {\"unix-dgram:/run/s\"}\n"},
 		{"/run/s seqpacket unix nowait", "    listen = {\"unix-seqpacket:/run/s\"}\n"},
@@ -77,6 +80,7 @@ static void test_without_ipv6_tcp_is_ipv4(void **state)
 	(void)state;
 	translations_facts.has_ipv6 = false;
 	check_fields("s stream tcp nowait", "    listen = {\"tcp:0.0.0.0:s\"}\n");
+	check_fields("gate:s stream tcp nowait", "    listen = {\"tcp4:gate:s\"}\n");
 	translations_facts.has_ipv6 = true;
 }
 

@@ -114,6 +114,36 @@ static void test_files_that_cannot_be_opened_are_errors_with_a_place(void **stat
 	end_test(d);
 }
 
+/* Said once for all who share it; those of usher.conf among them make it an error. */
+static void test_file_of_foreign_services_is_a_warning(void **state)
+{
+	struct config_errors errors = {0};
+	struct log_destination **d;
+	char expected[512];
+
+	(void)state;
+	begin_test();
+	for (size_t i = 0; i < N; i++) {
+		set_file(i, i < 2 ? "/dev/null" : in_folder("nowhere/log"), 0);
+		services[i].is_foreign = i < 3;
+	}
+	assert_int_equal(reload_open_destinations(configs, N, &d, &errors), 0);
+	assert_int_equal(errors.n_warnings, 1);
+	snprintf(expected, sizeof(expected),
+		"c.conf:1: warning: service 'a' cannot log to /dev/null: it is no regular file; who "
+		"names this file logs where usherd does until a reload finds that usherd, as uid %u, can write to "
+		"the file and to its folder: name a file in a folder of this user (LogsDirectory= "
+		"of systemd.exec(5)), or give him both (chown(1))",
+		geteuid());
+	assert_string_equal(errors.warnings[0], expected);
+	assert_int_equal(errors.n_lines, 1);
+	assert_non_null(strstr(errors.lines[0], "c.conf:4: service 'd' cannot log to "));
+	for (size_t i = 0; i < N; i++)
+		assert_null(d[i]);
+	config_errors_done(&errors);
+	end_test(d);
+}
+
 static void test_out_of_memory(void **state)
 {
 	struct config_errors errors = {0};
@@ -140,6 +170,7 @@ int main(void)
 		check_loop_test(test_same_file_with_same_limits_is_shared),
 		check_loop_test(test_syslog_is_shared_by_facility_and_level),
 		check_loop_test(test_files_that_cannot_be_opened_are_errors_with_a_place),
+		check_loop_test(test_file_of_foreign_services_is_a_warning),
 		check_loop_test(test_out_of_memory),
 	};
 

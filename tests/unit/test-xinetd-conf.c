@@ -18,6 +18,10 @@
 	"    exec {\n        program = \"/p\"\n" lines "        user = \"u\"\n"                    \
 	"        groups = false\n"
 
+#define NOT_LENT(key)                                                                              \
+	"f:1: " key " is not carried out for 's', which is lent the socket (dgram, or wait = "     \
+	"yes)\n"
+
 /* What a line adds to a service: before exec {}, between program and user, and at its end. */
 static void check_line(const char *line, const char *before, const char *middle, const char *end)
 {
@@ -53,9 +57,8 @@ static void test_attributes_of_the_service(void **state)
 		{"no_access = 10.0.0.1", "    no_access = {\"10.0.0.1\"}\n"},
 		{"access_times = 2:00-9:00 12:30-23:59",
 			"    access_times = {\"02:00-09:01\", \"12:30-24:00\"}\n"},
-		{"log_on_success = PID HOST EXIT DURATION TRAFFIC",
-			"    log_on_success = {\"pid\", \"host\", \"exit\", \"duration\", "
-			"\"traffic\"}\n"},
+		{"log_on_success = PID HOST EXIT DURATION",
+			"    log_on_success = {\"pid\", \"host\", \"exit\", \"duration\"}\n"},
 		{"log_on_success =", "    log_on_success = {}\n"},
 		{"log_on_failure = HOST ATTEMPT", "    log_on_failure = {\"reason\", \"host\"}\n"},
 		{"log_on_failure =", "    log_on_failure = {}\n"},
@@ -149,6 +152,8 @@ static void test_addresses(void **state)
 	check_listen("socket_type = stream\nbind = 10.0.0.1", "tcp:10.0.0.1:s ");
 	check_listen("socket_type = stream\ninterface = ::1", "tcp:[::1]:s ");
 	check_listen("socket_type = stream\nbind = gate", "tcp:gate:s ");
+	check_listen("socket_type = stream\nbind = gate\nflags = IPv6", "tcp6:gate:s ");
+	check_listen("socket_type = dgram\ninterface = gate\nflags = IPv4", "udp4:gate:s ");
 	check_listen("socket_type = stream\nflags = IPv6", "tcp:0.0.0.0:s tcp:[::]:s v6only");
 	check_listen("socket_type = stream\nflags = IPv6\nv6only = yes", "tcp:[::]:s v6only");
 	translations_facts.has_ipv6 = false;
@@ -348,8 +353,13 @@ static void test_rules_of_lent_sockets(void **state)
 	check_xinetd("service s\n{\nsocket_type = dgram\nwait = yes\nuser = u\nserver = /p\n"
 		     "only_from = 0.0.0.0\ncps = 1 1\n}\n",
 		"service s {\n    listen = {\"udp:0.0.0.0:s\"}\n" EXEC("") "    }\n}\n",
-		"f:1: cps and max_load are not carried out for 's', which is lent the socket "
-		"(dgram, or wait = yes)\n");
+		"f:1: cps is not carried out for 's', which is lent the socket (dgram, or wait = "
+		"yes)\n");
+	check_xinetd("service s\n{\nsocket_type = dgram\nwait = no\nuser = u\nserver = /p\n"
+		     "max_load = 2\nbanner_fail = /b\ninstances = 3\nper_source = 3\n}\n",
+		"service s {\n    listen = {\"udp:0.0.0.0:s\"}\n" EXEC("") "    }\n}\n",
+		NOT_LENT("max_load") NOT_LENT("banner_fail") NOT_LENT("instances")
+			NOT_LENT("per_source"));
 }
 
 static void test_what_is_not_carried_out_is_told(void **state)
@@ -361,6 +371,8 @@ static void test_what_is_not_carried_out_is_told(void **state)
 				"use only_from\n"},
 		{"mdns = yes", "f:7: mdns is not carried out: announce the service by "
 			       "avahi-daemon(8)\n"},
+		{"rpc_version = 2", "f:7: rpc_version is not carried out, because the service is "
+				    "not of type RPC: take it away\n"},
 		{"wait = no", "f:7: wait is given a second time, which is ignored: the first "
 			      "counts\n"},
 		{"nonsense = 1", "f:7: unknown attribute 'nonsense', which is ignored, as xinetd "
@@ -383,6 +395,16 @@ static void test_what_is_not_carried_out_is_told(void **state)
 			"") "    }\n}\n",
 		"f:7: USERID is not carried out, here and elsewhere: usher asks no client's host "
 		"who he is (RFC 1413); take it away\n");
+	/* Once, though it is in both services. */
+	check_xinetd("defaults\n{\nlog_on_success = TRAFFIC PID\n}\n" SERVICE("")
+			     SERVICE("disable = yes\nid = t\n"),
+		HEAD "    log_on_success = {\"pid\"}\n" EXEC(
+			"") "    }\n}\n\nservice t {\n    disable = true\n    listen = "
+			    "{\"tcp:0.0.0.0:s\"}\n    log_on_success = {\"pid\"}\n" EXEC(
+				    "") "    }\n}\n",
+		"f:3: TRAFFIC is not logged, here and elsewhere: usher never sees what a program "
+		"and its client say; take it away, and let the program count, or instead of "
+		"redirect run usher-redirect(8) --log as a service\n");
 }
 
 static void test_host_rules_are_told_once(void **state)
