@@ -69,7 +69,7 @@ void server_notify_ready(const struct server *server)
 		(void)intake_listeners(service_intake(server->services.services[i]), &n);
 		n_listeners += n;
 	}
-	(void)notify_send("READY=1\nSTATUS=%zu services on %zu listeners",
+	(void)notify_send("READY=1\nSTATUS=services: %zu, listeners: %zu",
 		server->services.n_services, n_listeners);
 }
 
@@ -274,8 +274,8 @@ static void finish_start(struct server *server)
 	if (server->succession)
 		server_finish_upgrade(server);
 	else
-		log_write(LOG_INFO, NULL, "started with %zu services from %s",
-			server->services.n_services, server->setting->config_path);
+		log_write(LOG_INFO, NULL, "started from %s (services: %zu)",
+			server->setting->config_path, server->services.n_services);
 	server_notify_ready(server);
 }
 
