@@ -228,6 +228,21 @@ static void test_names_of_foreign_files_cost_the_service(void **state)
 	config_free(config);
 }
 
+/* Of two on one address the first keeps it, whatever they are called. */
+static void test_first_of_two_foreign_names_keeps_the_address(void **state)
+{
+	struct config *config;
+
+	(void)state;
+	write_config("z.conf", "one-1.example:http stream tcp4 nowait root /bin/cat\n");
+	write_config("a.conf", "one-1.v4.example:80 stream tcp4 nowait root /bin/cat\n");
+	config = load_resolved("inetd_conf('z.conf')\ninetd_conf('a.conf')\n",
+		"a.conf:1: warning: service '80' listens on tcp:192.0.2.1:80, which service 'http' "
+		"has at z.conf:1; service '80' is left out\n");
+	assert_int_equal(config->n_services, 1);
+	config_free(config);
+}
+
 /* What names of foreign files come to besides is said of them as of others. */
 static void test_too_many_addresses_of_a_foreign_name(void **state)
 {
@@ -422,6 +437,7 @@ int main(void)
 		check_test(test_names_become_listeners),
 		check_test(test_names_that_cannot_be_listened_on),
 		check_test(test_names_of_foreign_files_cost_the_service),
+		check_test(test_first_of_two_foreign_names_keeps_the_address),
 		check_test(test_too_many_addresses_of_a_foreign_name),
 		check_test(test_foreign_service_without_a_name_of_no_access_is_left_out),
 		check_test(test_many_names_need_many_descriptors),
