@@ -29,11 +29,11 @@ static bool is_v6only(const struct translation_assignment *assignment)
 	return strcmp(assignment->key, "v6only") == 0;
 }
 
-/* Limits of connections, which services of datagrams are not given. */
+/* Limits of connections, which services of datagrams cannot have. */
 static bool is_limit(const struct translation_assignment *assignment)
 {
-	static const char *const limits[] = {
-		"cps", "instances", "max_load", "per_source", "per_source_rate", "rate"};
+	static const char *const limits[] = {"access_times", "cps", "instances", "max_load",
+		"per_source", "per_source_rate", "rate"};
 
 	for (size_t i = 0; !assignment->section && i < sizeof(limits) / sizeof(limits[0]); i++)
 		if (strcmp(assignment->key, limits[i]) == 0)

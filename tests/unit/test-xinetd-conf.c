@@ -284,9 +284,11 @@ static void test_internal_services(void **state)
 	check_xinetd("defaults\n{\ninstances = 50\nper_source = 10\ncps = 0 1\n"
 		     "banner_fail = /b\n}\n"
 		     "service echo\n{\ntype = INTERNAL\nsocket_type = dgram\nwait = yes\n}\n"
-		     "service echo\n{\ntype = INTERNAL\nsocket_type = stream\nwait = no\n}\n",
+		     "service echo\n{\ntype = INTERNAL\nsocket_type = stream\nwait = no\n"
+		     "access_times = 8:00-17:59\n}\n",
 		"service echo {\n    listen = {\"udp:0.0.0.0:echo\", \"tcp:0.0.0.0:echo\"}\n"
-		"    instances = 50\n    per_source = 10\n    refused_to = \"echo-refused\"\n"
+		"    instances = 50\n    per_source = 10\n"
+		"    access_times = {\"08:00-18:00\"}\n    refused_to = \"echo-refused\"\n"
 		"    providers {\n        users = {\"usher-basic\"}\n    }\n}\n\n"
 		"service echo-refused {\n    listen = {}\n    exec {\n"
 		"        program = \"/bin/cat\"\n        args = {\"/b\"}\n"
