@@ -415,6 +415,10 @@ class Convert(Compat):
         self.assertIn("none cannot be read: No such file or directory", result.stderr)
         self.assertIn("service 4001", result.stdout)
         self.assertIn("cannot be read", self.convert("convert", "/dev/zero").stderr)
+        folder = self.folder / "folder"
+        folder.mkdir()
+        (folder / "x").symlink_to(self.folder / "none")
+        self.assertTrue(self.convert("convert", folder).stderr.startswith(f"{folder}: warning: '{folder}/x' is left out"))
 
     def test_wrong_usage(self):
         for arguments, message in ((("convert",), "no file was given for convert"),
