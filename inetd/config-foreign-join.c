@@ -260,6 +260,35 @@ void config_foreign_join(struct config_foreign *foreign, struct config *config, 
 	config->n_services = n_own;
 }
 
+static size_t number_of_file(const struct config *config, const char *file)
+{
+	size_t i = 0;
+
+	while (i < config->n_files && strcmp(config->files[i], file) != 0)
+		i++;
+	return i;
+}
+
+static int compare_places(const void *a, const void *b, void *userdata)
+{
+	const struct config_service *one = *(const struct config_service *const *)a;
+	const struct config_service *other = *(const struct config_service *const *)b;
+	const struct config *config = userdata;
+	size_t first = number_of_file(config, one->file);
+	size_t second = number_of_file(config, other->file);
+
+	return first != second ? (first > second) - (first < second)
+			       : (one->line > other->line) - (one->line < other->line);
+}
+
+/* They are in the order of their names, and who comes first keeps an address. */
+static void sort_by_place(struct config *config)
+{
+	if (config->n_services > 0)
+		qsort_r(config->services, config->n_services, sizeof(*config->services),
+			compare_places, config);
+}
+
 void config_foreign_join_again(struct config *config, struct config_errors *errors)
 {
 	struct config_foreign foreign = {0};
@@ -270,6 +299,7 @@ void config_foreign_join_again(struct config *config, struct config_errors *erro
 		errors->is_out_of_memory = true;
 		return;
 	}
+	sort_by_place(config);
 	for (size_t i = 0; i < config->n_services; i++) {
 		struct config_service *service = config->services[i];
 

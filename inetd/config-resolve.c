@@ -123,17 +123,40 @@ static void resolve(
 	free(rules);
 }
 
+/* Of a foreign file: a name of no_access that has no address would let in whom it kept out. */
+static void check_no_access(
+	const struct config_service *service, struct names *names, struct config_errors *errors)
+{
+	for (size_t i = 0; i < service->admission.n_rules; i++) {
+		const struct config_rule *rule = &service->admission.rules[i];
+		const struct names_answer *answer;
+
+		if (rule->is_allowed || !is_name(rule))
+			continue;
+		answer = names_find(names, rule->text);
+		if (answer->why)
+			config_errors_add(errors, rule->place,
+				"no_access: the name '%s' cannot be looked up: %s, expected another "
+				"name, or an address",
+				rule->text, answer->why);
+	}
+}
+
 /* Returns whether the service with this number stays. */
-static bool resolve_listeners(
+static bool resolve_foreign(
 	struct config *config, size_t number, struct names *names, struct config_errors *errors)
 {
 	struct config_service *service = config->services[number];
 	struct config_errors found = {0};
 	bool is_left_out;
 
-	config_listen_resolve(service, names, service->is_foreign ? &found : errors);
+	check_no_access(service, names, &found);
+	if (config_listen_has_names(service))
+		config_listen_resolve(service, names, &found);
 	errors->is_out_of_memory |= found.is_out_of_memory;
 	is_left_out = found.n_lines > 0;
+	for (size_t i = 0; i < found.n_warnings && !is_left_out; i++)
+		config_foreign_warn(config, found.warnings[i], NULL, errors);
 	if (is_left_out)
 		config_foreign_leave_out(config, number, found.lines[0], errors);
 	config_errors_done(&found);
@@ -147,14 +170,19 @@ static void resolve_all_listeners(
 	bool is_changed = false;
 
 	for (size_t i = 0; i < config->n_services;) {
-		const struct config_service *service = config->services[i];
+		struct config_service *service = config->services[i];
+		bool has_names = config_listen_has_names(service), stays = true;
 
-		if (service->is_disabled || !config_listen_has_names(service)) {
+		if (service->is_disabled) {
 			i++;
 			continue;
 		}
-		is_changed = true;
-		i += resolve_listeners(config, i, names, errors);
+		if (service->is_foreign)
+			stays = resolve_foreign(config, i, names, errors);
+		else if (has_names)
+			config_listen_resolve(service, names, errors);
+		is_changed |= has_names || !stays;
+		i += stays;
 	}
 	if (is_changed && errors->n_lines == 0 && !errors->is_out_of_memory)
 		config_foreign_join_again(config, errors);

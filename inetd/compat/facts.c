@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define BASIC_USER  "usher-basic"
 #define TCPMUX_USER "usher-tcpmux"
@@ -18,6 +17,18 @@
 static const char *find_user(const char *name)
 {
 	return getpwnam(name) ? name : NULL;
+}
+
+/* Has any interface an address of IPv6? The file is not there if the kernel has no IPv6, and empty
+ * if it was told to do without, when nothing but [::] could be bound. */
+static bool has_ipv6(void)
+{
+	FILE *stream = fopen("/proc/net/if_inet6", "re");
+	bool is_found = stream && fgetc(stream) != EOF;
+
+	if (stream)
+		(void)fclose(stream);
+	return is_found;
 }
 
 /* Does a file of hosts_access(5) have more than comments and empty lines? */
@@ -76,8 +87,7 @@ int facts_list_folder(const char *folder, char ***ret_names, size_t *ret_n)
 void facts_look_up(struct translation_facts *ret)
 {
 	*ret = (struct translation_facts){
-		/* It is there unless the kernel was told to do without IPv6. */
-		.has_ipv6 = access("/proc/net/if_inet6", F_OK) == 0,
+		.has_ipv6 = has_ipv6(),
 		.has_host_rules = has_rules("/etc/hosts.allow") || has_rules("/etc/hosts.deny"),
 		.basic_user = find_user(BASIC_USER),
 		.tcpmux_user = find_user(TCPMUX_USER),

@@ -29,14 +29,46 @@ static bool is_v6only(const struct translation_assignment *assignment)
 	return strcmp(assignment->key, "v6only") == 0;
 }
 
+/* Limits of connections, which services of datagrams cannot have. */
+static bool is_limit(const struct translation_assignment *assignment)
+{
+	static const char *const limits[] = {"access_times", "cps", "instances", "max_load",
+		"per_source", "per_source_rate", "rate"};
+
+	for (size_t i = 0; !assignment->section && i < sizeof(limits) / sizeof(limits[0]); i++)
+		if (strcmp(assignment->key, limits[i]) == 0)
+			return true;
+	return false;
+}
+
+static bool has_connections(const struct translation_service *service)
+{
+	const struct translation_assignment *listen = translation_find(service, NULL, "listen");
+
+	for (size_t i = 0; listen && i < listen->n_texts; i++)
+		if (strncmp(listen->texts[i], "udp", strlen("udp")) != 0)
+			return true;
+	return false;
+}
+
+/* Of one name that is built in, connections and datagrams are one service, whose limits are those
+ * of the connections. */
+static bool are_halves(const struct translation_service *a, const struct translation_service *b)
+{
+	return a->is_builtin && has_connections(a) != has_connections(b);
+}
+
 /* Does the other one have all that this one has, but for what a merger sees to? */
 static bool has_all_of(
 	const struct translation_service *one, const struct translation_service *other)
 {
+	bool minds_limits = !are_halves(one, other);
+
 	for (size_t i = 0; i < one->n_assignments; i++) {
 		const struct translation_assignment *assignment = &one->assignments[i];
 
 		if (strcmp(assignment->key, "listen") != 0 && !is_v6only(assignment) &&
+			(minds_limits || !is_limit(assignment)) &&
 			!is_equal(assignment,
 				translation_find(other, assignment->section, assignment->key)))
 			return false;
@@ -67,7 +99,8 @@ static bool is_alike(const struct translation_service *a, const struct translati
 {
 	if (a->is_builtin != b->is_builtin || a->is_mux || b->is_mux)
 		return false;
-	if (strcmp(a->refusal ? a->refusal : "", b->refusal ? b->refusal : "") != 0)
+	if (!are_halves(a, b) &&
+		strcmp(a->refusal ? a->refusal : "", b->refusal ? b->refusal : "") != 0)
 		return false;
 	if (has_v6only(a) != has_v6only(b) && minds_v6only(has_v6only(a) ? b : a))
 		return false;
@@ -92,6 +125,27 @@ static bool has_listener(struct translation *translation,
 	return is_there;
 }
 
+/* Give one what only the other has: v6only, or limits of connections. */
+static void add_missing(struct translation *translation, struct translation_service *to,
+	struct translation_service *from)
+{
+	for (size_t i = 0; i < from->n_assignments; i++) {
+		const struct translation_assignment *assignment = &from->assignments[i];
+		struct translation_assignment *added;
+
+		if (translation_find(to, assignment->section, assignment->key))
+			continue;
+		added = translation_assign(
+			translation, to, assignment->section, assignment->key, assignment->place);
+		for (size_t j = 0; j < assignment->n_texts; j++)
+			translation_add_text(translation, added, "%s", assignment->texts[j]);
+	}
+	if (to->refusal)
+		return;
+	to->refusal = from->refusal;
+	from->refusal = NULL;
+}
+
 /* Give the listeners of one that is alike to another, and what stood before it. */
 static void merge(struct translation *translation, struct translation_service *to,
 	struct translation_service *from)
@@ -102,8 +156,7 @@ static void merge(struct translation *translation, struct translation_service *t
 	for (size_t i = 0; listen && i < listen->n_texts; i++)
 		if (!has_listener(translation, into, listen->texts[i]))
 			translation_add_text(translation, into, "%s", listen->texts[i]);
-	if (has_v6only(from) && !has_v6only(to))
-		translation_assign_text(translation, to, "socket", "v6only", from->place, "true");
+	add_missing(translation, to, from);
 	if (from->comment) {
 		char *joined;
 

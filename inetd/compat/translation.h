@@ -77,7 +77,7 @@ struct translation {
 
 /* What the readers have to know of this system, since they look at nothing themselves. */
 struct translation_facts {
-	bool has_ipv6;		      /* [::] can be bound */
+	bool has_ipv6;		      /* there are addresses of IPv6 */
 	bool has_host_rules;	      /* hosts_access(5) says something on this system */
 	const char *basic_user;	      /* who runs usher-basic; NULL: only root or usherd's user */
 	const char *tcpmux_user;      /* who runs usher-tcpmux; likewise */
@@ -147,7 +147,8 @@ bool translation_is_text(const char *text);
  * Everything is read: bring the services together.
  *
  * One that has an address of an earlier one takes its place, or gives way. Services of one name
- * that are alike in all but their addresses become one. Others of a name that is taken are called
+ * that are alike in all but their addresses become one; if they are built in, the limits of
+ * connections are no difference from datagrams. Others of a name that is taken are called
  * NAME-SUFFIX, NAME-SUFFIX-2 and so on; if they are built in they are left out, with a warning.
  * Services reachable through tcpmux are named in the `forward` of the service tcpmux. For each file
  * that refused clients get there is a service, NAME-refused, that programs of usher-exec serve.

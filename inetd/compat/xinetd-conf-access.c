@@ -172,23 +172,49 @@ static bool is_in(const char *const *items, const char *item)
 	return false;
 }
 
-static void warn_of_userid(struct xinetd_service *service, struct translation_place place)
+/* The line with an item, of the service or of defaults {}. */
+static struct translation_place find_item(
+	const struct xinetd_service *service, enum xinetd_key key, const char *item)
 {
-	if (service->conf->has_warned_of_userid)
-		return;
-	service->conf->has_warned_of_userid = true;
-	translation_warn(service->conf->translation, place,
+	const struct xinetd_entry *entries[] = {service->entry, service->conf->defaults};
+
+	for (size_t i = 0; i < sizeof(entries) / sizeof(entries[0]); i++)
+		for (size_t j = 0; entries[i] && j < entries[i]->n_lines; j++) {
+			const struct xinetd_line *line = &entries[i]->lines[j];
+
+			for (size_t n = 0; line->key == key && n < line->n_values; n++)
+				if (line->operator!= XINETD_REMOVE &&
+					strcmp(line->values[n], item) == 0)
+					return line->place;
+		}
+	return service->attributes[key].place;
+}
+
+/* What many services have is said once, and not kept back if one of them runs. */
+static void warn_once(struct xinetd_service *service, size_t *warning,
+	struct translation_place place, const char *sentence)
+{
+	struct translation *translation = service->conf->translation;
+
+	if (*warning == 0) {
+		translation_warn(translation, place, "%s", sentence);
+		*warning = translation->n_warnings;
+	} else if (!service->service->is_disabled) {
+		translation->warnings[*warning - 1].is_idle = false;
+	}
+}
+
+static void warn_of_userid(struct xinetd_service *service, enum xinetd_key key)
+{
+	warn_once(service, &service->conf->userid_warning, find_item(service, key, "USERID"),
 		"USERID is not carried out, here and elsewhere: usher asks no client's host who he "
 		"is (RFC 1413); take it away");
 }
 
-/* Also where it is one of many, as in defaults {}: said once. */
-static void warn_of_traffic(struct xinetd_service *service, struct translation_place place)
+static void warn_of_traffic(struct xinetd_service *service)
 {
-	if (service->conf->has_warned_of_traffic)
-		return;
-	service->conf->has_warned_of_traffic = true;
-	translation_warn(service->conf->translation, place,
+	warn_once(service, &service->conf->traffic_warning,
+		find_item(service, XINETD_LOG_ON_SUCCESS, "TRAFFIC"),
 		"TRAFFIC is not logged, here and elsewhere: usher never sees what a program and "
 		"its client say; take it away, and let the program count, or instead of redirect "
 		"run usher-redirect(8) --log as a service");
@@ -203,9 +229,9 @@ static bool add_items(struct xinetd_service *service, enum xinetd_key from,
 		const char *item = attribute->values[i];
 
 		if (strcmp(item, "USERID") == 0)
-			warn_of_userid(service, attribute->place);
+			warn_of_userid(service, from);
 		else if (strcmp(item, "TRAFFIC") == 0 && from == XINETD_LOG_ON_SUCCESS)
-			warn_of_traffic(service, attribute->place);
+			warn_of_traffic(service);
 		else if (is_in(items, item))
 			add_item(service->conf->translation, assignment, item);
 		else if (strcmp(item, "ATTEMPT") != 0 || from != XINETD_LOG_ON_FAILURE)

@@ -104,7 +104,8 @@ struct xinetd_conf {
 	struct xinetd_entry *defaults; /* one of them; NULL: none */
 	unsigned int depth;	       /* of includes */
 	size_t n_files;
-	bool has_warned_of_userid, has_warned_of_traffic, has_warned_of_host_rules;
+	size_t userid_warning, traffic_warning; /* 1 + its number; 0: there is none yet */
+	bool has_warned_of_host_rules;
 };
 
 /* A service while it is translated. */

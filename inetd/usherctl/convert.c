@@ -112,8 +112,10 @@ static void print_warnings(const struct translation *translation)
 	for (size_t i = 0; i < translation->n_warnings; i++) {
 		const struct translation_warning *warning = &translation->warnings[i];
 
-		fprintf(stderr, "%s:%d: warning: %s\n", warning->place.file, warning->place.line,
-			warning->sentence);
+		fprintf(stderr, "%s:", warning->place.file);
+		if (warning->place.line > 0)
+			fprintf(stderr, "%d:", warning->place.line);
+		fprintf(stderr, " warning: %s\n", warning->sentence);
 	}
 }
 

@@ -391,6 +391,15 @@ class Convert(Compat):
         self.assertEqual(talk(4003), b"hello$\n")
         self.assertEqual(talk(4009), b"hello\n")
 
+    def test_machine_without_ipv6(self):
+        """A kernel that was told to do without IPv6 still has it, but no address: nothing of it is listened on."""
+        file = self.write("inetd.conf", "4001 stream tcp nowait root /bin/cat\n"
+                                        "localhost:4002 stream tcp nowait root /bin/cat\n")
+        result = subprocess.run(["unshare", "--net", USHERCTL, "convert", file], capture_output=True, text=True,
+                                timeout=processes.DEADLINE, check=True)
+        self.assertIn('listen = {"tcp:0.0.0.0:4001"}', result.stdout)
+        self.assertIn('listen = {"tcp4:localhost:4002"}', result.stdout)
+
     def test_form_is_recognised_or_said(self):
         xinetd, inetd = self.write_xinetd(), self.write("inetd.conf", "4001 stream tcp nowait root /bin/cat\n")
         self.assertIn("service tell", self.convert("convert", xinetd).stdout)
@@ -406,6 +415,10 @@ class Convert(Compat):
         self.assertIn("none cannot be read: No such file or directory", result.stderr)
         self.assertIn("service 4001", result.stdout)
         self.assertIn("cannot be read", self.convert("convert", "/dev/zero").stderr)
+        folder = self.folder / "folder"
+        folder.mkdir()
+        (folder / "x").symlink_to(self.folder / "none")
+        self.assertTrue(self.convert("convert", folder).stderr.startswith(f"{folder}: warning: '{folder}/x' is left out"))
 
     def test_wrong_usage(self):
         for arguments, message in ((("convert",), "no file was given for convert"),

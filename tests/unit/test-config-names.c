@@ -228,6 +228,58 @@ static void test_names_of_foreign_files_cost_the_service(void **state)
 	config_free(config);
 }
 
+/* Of two on one address the first keeps it, whatever they are called. */
+static void test_first_of_two_foreign_names_keeps_the_address(void **state)
+{
+	struct config *config;
+
+	(void)state;
+	write_config("z.conf", "one-1.example:http stream tcp4 nowait root /bin/cat\n");
+	write_config("a.conf", "one-1.v4.example:80 stream tcp4 nowait root /bin/cat\n");
+	config = load_resolved("inetd_conf('z.conf')\ninetd_conf('a.conf')\n",
+		"a.conf:1: warning: service '80' listens on tcp:192.0.2.1:80, which service 'http' "
+		"has at z.conf:1; service '80' is left out\n");
+	assert_int_equal(config->n_services, 1);
+	config_free(config);
+}
+
+/* What names of foreign files come to besides is said of them as of others. */
+static void test_too_many_addresses_of_a_foreign_name(void **state)
+{
+	struct config *config;
+
+	(void)state;
+	write_config("i.conf", "many-20.example:70 stream tcp4 nowait root /bin/cat\n");
+	config = load_resolved("inetd_conf('i.conf')\n",
+		"i.conf:1: warning: listen: 'many-20.example' has more than 16 addresses, the "
+		"others are left out\n");
+	assert_int_equal(config->services[0]->n_listen, 16);
+	config_free(config);
+}
+
+/* Without its rule somebody would be let in who was kept out; one of only_from lets nobody in. */
+static void test_foreign_service_without_a_name_of_no_access_is_left_out(void **state)
+{
+	struct config *config;
+
+	(void)state;
+	write_config("x.conf",
+		"service s\n{\ntype = UNLISTED\nport = 70\nsocket_type = stream\nwait = no\n"
+		"user = root\nserver = /bin/cat\nno_access = one-1.example nosuch.example\n}\n"
+		"service t\n{\ntype = UNLISTED\nport = 71\nsocket_type = stream\nwait = no\n"
+		"user = root\nserver = /bin/cat\nonly_from = gone.example\n"
+		"no_access = one-1.example\n}\n");
+	config = load_resolved("xinetd_conf('x.conf')\n",
+		"x.conf:9: warning: no_access: the name 'nosuch.example' cannot be looked up: "
+		"Name or service not known, expected another name, or an address; service 's' is "
+		"left out\n"
+		"x.conf:19: warning: only_from: the name 'gone.example' cannot be looked up: Name "
+		"or service not known; until a reload it admits nobody\n");
+	assert_int_equal(config->n_services, 1);
+	assert_string_equal(config->services[0]->name, "t");
+	config_free(config);
+}
+
 static void test_many_names_need_many_descriptors(void **state)
 {
 	struct config_errors errors = {0};
@@ -385,6 +437,9 @@ int main(void)
 		check_test(test_names_become_listeners),
 		check_test(test_names_that_cannot_be_listened_on),
 		check_test(test_names_of_foreign_files_cost_the_service),
+		check_test(test_first_of_two_foreign_names_keeps_the_address),
+		check_test(test_too_many_addresses_of_a_foreign_name),
+		check_test(test_foreign_service_without_a_name_of_no_access_is_left_out),
 		check_test(test_many_names_need_many_descriptors),
 		check_test(test_too_many_names),
 		check_test(test_names_that_are_not_looked_up_are_nobody),

@@ -226,11 +226,24 @@ static void test_internal_services_are_merged(void **state)
 		"service echo {\n    listen = {\"tcp:0.0.0.0:echo\", \"udp:0.0.0.0:echo\"}\n"
 		"    providers {\n        users = {\"usher-basic\"}\n    }\n}\n",
 		"");
-	/* One that is limited otherwise has nobody who would serve it under another name. */
+	/* Limits are those of the connections, whichever stands first. */
 	check_inetd("echo stream tcp4 nowait/5 root internal\necho dgram udp4 wait root internal\n",
-		"service echo {\n    listen = {\"tcp:0.0.0.0:echo\"}\n    instances = 5\n"
+		"service echo {\n    listen = {\"tcp:0.0.0.0:echo\", \"udp:0.0.0.0:echo\"}\n"
+		"    instances = 5\n"
 		"    providers {\n        users = {\"usher-basic\"}\n    }\n}\n",
-		"f:2: 'echo' (udp4) is left out: usher has one service of this name, which f:1 is; "
+		"");
+	check_inetd("echo dgram udp4 wait root internal\necho stream tcp4 nowait/5 root internal\n",
+		"service echo {\n    listen = {\"udp:0.0.0.0:echo\", \"tcp:0.0.0.0:echo\"}\n"
+		"    instances = 5\n"
+		"    providers {\n        users = {\"usher-basic\"}\n    }\n}\n",
+		"");
+	/* One that is limited otherwise has nobody who would serve it under another name. */
+	check_inetd("echo stream tcp4 nowait/5 root internal\necho stream tcp6 nowait root "
+		    "internal\necho dgram udp4 wait root internal\n",
+		"service echo {\n    listen = {\"tcp:0.0.0.0:echo\", \"udp:0.0.0.0:echo\"}\n"
+		"    instances = 5\n"
+		"    providers {\n        users = {\"usher-basic\"}\n    }\n}\n",
+		"f:2: 'echo' (tcp6) is left out: usher has one service of this name, which f:1 is; "
 		"give both the same limits and rules\n");
 }
 

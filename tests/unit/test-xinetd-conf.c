@@ -250,6 +250,26 @@ static void test_warnings_of_disabled_services_can_wait(void **state)
 	translation_done(&translation);
 }
 
+/* One of many that is told for all of them, with the line that says it. */
+static void test_warning_for_all_does_not_wait_with_the_first(void **state)
+{
+	struct translation translation = {0};
+
+	(void)state;
+	xinetd_conf_translate(&translation, "f",
+		"defaults\n{\nlog_on_success = TRAFFIC\n}\n" SERVICE(
+			"disable = yes\nlog_on_success += PID\nlog_on_failure = USERID\n")
+			SERVICE("id = t\n"),
+		&translations_facts);
+	assert_int_equal(translation.n_warnings, 2);
+	assert_non_null(strstr(translation.warnings[0].sentence, "TRAFFIC"));
+	assert_int_equal(translation.warnings[0].place.line, 3);
+	assert_false(translation.warnings[0].is_idle);
+	assert_non_null(strstr(translation.warnings[1].sentence, "USERID"));
+	assert_true(translation.warnings[1].is_idle);
+	translation_done(&translation);
+}
+
 static void test_internal_services(void **state)
 {
 	(void)state;
@@ -260,6 +280,23 @@ static void test_internal_services(void **state)
 		"service echo {\n    listen = {\"tcp:0.0.0.0:echo\", \"udp:0.0.0.0:7\"}\n"
 		"    providers {\n        users = {\"usher-basic\"}\n    }\n}\n",
 		"");
+	/* What defaults say of connections is no difference between the two. */
+	check_xinetd("defaults\n{\ninstances = 50\nper_source = 10\ncps = 0 1\n"
+		     "banner_fail = /b\n}\n"
+		     "service echo\n{\ntype = INTERNAL\nsocket_type = dgram\nwait = yes\n}\n"
+		     "service echo\n{\ntype = INTERNAL\nsocket_type = stream\nwait = no\n"
+		     "access_times = 8:00-17:59\n}\n",
+		"service echo {\n    listen = {\"udp:0.0.0.0:echo\", \"tcp:0.0.0.0:echo\"}\n"
+		"    instances = 50\n    per_source = 10\n"
+		"    access_times = {\"08:00-18:00\"}\n    refused_to = \"echo-refused\"\n"
+		"    providers {\n        users = {\"usher-basic\"}\n    }\n}\n\n"
+		"service echo-refused {\n    listen = {}\n    exec {\n"
+		"        program = \"/bin/cat\"\n        args = {\"/b\"}\n"
+		"        user = \"nobody\"\n    }\n}\n",
+		"f:8: cps is not carried out for 'echo', which is lent the socket (dgram, or wait = "
+		"yes)\n"
+		"f:8: banner_fail is not carried out for 'echo', which is lent the socket (dgram, "
+		"or wait = yes)\n");
 	check_xinetd_refuses("service servers\n{\ntype = INTERNAL UNLISTED\nport = 1\n"
 			     "socket_type = stream\nwait = no\n}\n",
 		"usherctl status");
@@ -573,6 +610,7 @@ int main(void)
 		check_test(test_what_is_taken_away_must_be_there),
 		check_test(test_disabled_services),
 		check_test(test_warnings_of_disabled_services_can_wait),
+		check_test(test_warning_for_all_does_not_wait_with_the_first),
 		check_test(test_internal_services),
 		check_test(test_redirect_is_a_program),
 		check_test(test_sensor_denies),
