@@ -227,11 +227,12 @@ bool listener_is_screened(const struct listener *l)
 	return l->is_screened;
 }
 
-/* Not a byte of them is copied. */
+/* Not a byte of them is copied. An error may be one that a borrower has left for who reads next. */
 static void discard_datagrams(int fd)
 {
-	for (int i = 0; i < MAX_DISCARDED && recv(fd, NULL, 0, MSG_DONTWAIT) >= 0; i++)
-		;
+	for (int i = 0; i < MAX_DISCARDED; i++)
+		if (recv(fd, NULL, 0, MSG_DONTWAIT) < 0 && errno == EAGAIN)
+			return;
 }
 
 int listener_empty(struct listener *l)
