@@ -175,7 +175,8 @@ void service_screen(struct service *s)
 	size_t n;
 	struct listener *const *listeners = intake_listeners(s->intake, &n);
 
-	if (!s->borrower) /* until there is one they wait for him, or meet `unavailable` */
+	/* At once, borrower or not, paused or not: the next usherd takes the program for leave. */
+	if (s->is_unfiltered)
 		return;
 	for (size_t i = 0; i < n; i++) {
 		struct listener *l = listeners[i];

@@ -758,8 +758,8 @@ static void test_the_program_of_older_rules_is_not_leave(void **state)
 	end(&w);
 }
 
-/* Nobody is accepted for nobody, to be parked until he is reset. */
-static void test_who_waits_is_asked_when_there_is_a_borrower(void **state)
+/* Or the next usherd would find the program, and take it for their leave. */
+static void test_who_waits_is_asked_at_once(void **state)
 {
 	const struct dispatch_totals *totals;
 	struct borrower b;
@@ -770,12 +770,13 @@ static void test_who_waits_is_asked_when_there_is_a_borrower(void **state)
 	open_service_on(&w, TCP);
 	totals = dispatch_totals(service_dispatch(w.service));
 	clients(&w, "ab");
+	service_set_paused(w.service, true);
+	assert_int_equal(totals->n_taken_over, 0);
 	w.config.deliver = CONFIG_DELIVER_LISTENER;
 	keep_out(&w, 2, 1);
-	turn_while_ready();
-	assert_int_equal(totals->n_taken_over, 0);
-	borrow(&w, &b, 1);
 	assert_int_equal(totals->n_taken_over, 2);
+	service_set_paused(w.service, false);
+	borrow(&w, &b, 1);
 	assert_int_equal(accept_letter(b.fds[0]), 0);
 	credit(&b.peer, 0, 2);
 	expect_connections(&b.peer, "ab");
@@ -928,7 +929,7 @@ int main(void)
 		check_loop_test(test_what_cannot_be_repaired_is_said),
 		check_loop_test(test_datagrams_that_nobody_was_asked_about_are_thrown_away),
 		check_loop_test(test_the_program_of_older_rules_is_not_leave),
-		check_loop_test(test_who_waits_is_asked_when_there_is_a_borrower),
+		check_loop_test(test_who_waits_is_asked_at_once),
 		check_loop_test(test_who_waited_for_usherd_is_handed_over),
 		check_loop_test(test_who_cannot_be_asked_is_reset),
 		check_loop_test(test_who_waited_gets_none_of_the_last_descriptors),
