@@ -145,7 +145,8 @@ struct dispatch_totals {
 	uint64_t n_accepted;
 	/*
 	 * By dispatch_take_over() and dispatch_set_parked(): from another service, back from a
-	 * provider after the claim, or from an earlier usherd.
+	 * provider after the claim, from a socket that is about to be lent, or from an earlier
+	 * usherd.
 	 */
 	uint64_t n_taken_over;
 	uint64_t n_claimed;
@@ -195,9 +196,9 @@ struct handoff *dispatch_offer(struct dispatch *d, uint64_t now_usec);
 
 /*
  * A connection that is there already and has to be taken, whether anybody has credit or not: one
- * that a provider has forwarded. As dispatch_offer(), but limited only by `instances` (and by
- * memory): dispatch_room() need not be asked. While any are parked it waits, to be parked behind
- * them.
+ * that a provider has forwarded, or that has waited in what is about to be lent. As
+ * dispatch_offer(), but limited only by `instances` (and by memory): dispatch_room() need not be
+ * asked. While any are parked it waits, to be parked behind them.
  */
 struct handoff *dispatch_take_over(struct dispatch *d, uint64_t now_usec);
 

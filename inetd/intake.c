@@ -359,7 +359,7 @@ int intake_accept(
 {
 	int r;
 
-	if (listener_state(l) == LISTENER_RETRYING)
+	if (listener_is_retrying(l))
 		return -EAGAIN;
 	r = listener_accept(l, ret_fd, ret_peer);
 	if (r == 0)

@@ -68,6 +68,14 @@ static int find_fd_ceiling(void)
 	return (int)limit.rlim_cur - LISTENER_FD_RESERVE;
 }
 
+/* By usherd: bound with one, or left by an earlier usherd with one. */
+static bool has_filter(const struct listener *l)
+{
+	socklen_t n = 0; /* instructions, of which none is wanted */
+
+	return getsockopt(l->fd, SOL_SOCKET, SO_GET_FILTER, NULL, &n) == 0 && n > 0;
+}
+
 int listener_new(struct listener **ret, sd_event *event, const struct address *configured,
 	const struct address *bound, const struct config_socket *options, int fd)
 {
@@ -89,6 +97,7 @@ int listener_new(struct listener **ret, sd_event *event, const struct address *c
 		return r;
 	}
 	l->fd = take_fd(&owned_fd);
+	l->is_screened = has_filter(l);
 	if (bound->sockaddr.sa_family == AF_UNIX)
 		l->file = unixsocket_identify(listener_unix_path(bound));
 	*ret = l;
@@ -210,13 +219,6 @@ int listener_set_filter(const struct listener *l, const struct sock_filter *prog
 	return 0;
 }
 
-bool listener_has_filter(const struct listener *l)
-{
-	socklen_t n = 0; /* instructions, of which none is wanted */
-
-	return getsockopt(l->fd, SOL_SOCKET, SO_GET_FILTER, NULL, &n) < 0 || n > 0;
-}
-
 void listener_set_screened(struct listener *l, bool is_screened)
 {
 	l->is_screened = is_screened;
@@ -227,11 +229,12 @@ bool listener_is_screened(const struct listener *l)
 	return l->is_screened;
 }
 
-/* Not a byte of them is copied. */
+/* Not a byte of them is copied. An error may be one that a borrower has left for who reads next. */
 static void discard_datagrams(int fd)
 {
-	for (int i = 0; i < MAX_DISCARDED && recv(fd, NULL, 0, MSG_DONTWAIT) >= 0; i++)
-		;
+	for (int i = 0; i < MAX_DISCARDED; i++)
+		if (recv(fd, NULL, 0, MSG_DONTWAIT) < 0 && errno == EAGAIN)
+			return;
 }
 
 int listener_empty(struct listener *l)
@@ -327,6 +330,11 @@ void listener_forbid_blocking(struct listener *l)
 	l->may_block = false;
 }
 
+bool listener_is_retrying(const struct listener *l)
+{
+	return acceptor_is_retrying(l->acceptor);
+}
+
 void listener_set_deferred(struct listener *l, bool is_deferred)
 {
 	l->is_deferred = is_deferred;
@@ -340,8 +348,7 @@ bool listener_is_deferred(const struct listener *l)
 
 enum listener_state listener_state(const struct listener *l)
 {
-	return l->state == LISTENER_OPEN && acceptor_is_retrying(l->acceptor) ? LISTENER_RETRYING
-									      : l->state;
+	return l->state == LISTENER_OPEN && listener_is_retrying(l) ? LISTENER_RETRYING : l->state;
 }
 
 uint32_t listener_index(const struct listener *l)

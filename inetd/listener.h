@@ -103,12 +103,9 @@ int listener_set_options(struct listener *l, const struct config_socket *options
  */
 int listener_set_filter(const struct listener *l, const struct sock_filter *program, size_t n);
 
-/* Is a program attached? */
-bool listener_has_filter(const struct listener *l);
-
 /*
  * Was everybody who waits in the socket let in by the kernel, as the rules of his time were? The
- * owner's to say; a new listener is not.
+ * owner's to say; of a new listener it is so if its socket has come with a program.
  */
 void listener_set_screened(struct listener *l, bool is_screened);
 bool listener_is_screened(const struct listener *l);
@@ -131,6 +128,9 @@ int listener_accept(struct listener *l, int *ret_fd, struct wire_address *ret_pe
 
 /* Do not poll for a while, as after an error of accept4(2). */
 void listener_retry_later(struct listener *l);
+
+/* Is it so, whether it would be polled otherwise or not? Not of datagrams. */
+bool listener_is_retrying(const struct listener *l);
 
 /* LISTENER_OPEN, PAUSED, LENT or REFUSING; one of datagrams is LENT or PAUSED, whatever else is
  * wanted. Returns 0, or the negative errno of listen(2) or sd-event. */

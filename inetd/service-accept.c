@@ -221,6 +221,7 @@ uint32_t service_accept_all(struct service *s, struct listener *l)
 		if (!service_admit(s, l, fd, &peer, &source) || take_over(s, fd, l, &peer, source))
 			continue;
 		admission_left(s->admission, source, service_now(s));
+		service_account_refused(s, listener_index(l), &peer, "instances");
 		intake_reset(s->intake, fd);
 	}
 	return n;

@@ -8,8 +8,8 @@
  *
  * The kernel asks its program when somebody comes. Who is in the socket already, because usherd was
  * to ask, or nobody could, is taken out of it before it is lent: it is "screened" when all who wait
- * there have come in by the kernel's leave. What a socket of an earlier usherd has attached is
- * that.
+ * there have come in by the kernel's leave. What was attached to a socket when it came to us, bound
+ * for this service or left by an earlier usherd, is that.
  */
 #include "service-private.h"
 
@@ -65,14 +65,9 @@ static int set_filter(const struct service *s, struct listener *l,
 	const struct sock_filter *program, size_t n_program)
 {
 	bool is_lent = intake_lends(s->intake, l);
-	bool was_screened = listener_is_screened(l);
-	int r = 0;
+	int r = has_addresses(l) ? listener_set_filter(l, program, is_lent ? n_program : 0) : 0;
 
-	if (has_addresses(l)) {
-		was_screened |= listener_has_filter(l);
-		r = listener_set_filter(l, program, is_lent ? n_program : 0);
-	}
-	listener_set_screened(l, is_lent && r >= 0 && (n_program == 0 || was_screened));
+	listener_set_screened(l, is_lent && r >= 0 && (n_program == 0 || listener_is_screened(l)));
 	return r;
 }
 
@@ -130,7 +125,19 @@ static void log_screened(const struct service *s, const struct listener *l, uint
 		s->name, text, n);
 }
 
-/* Who cannot be accepted, for lack of descriptors, is reset. */
+static void log_unasked(const struct service *s, const struct listener *l, uint32_t n)
+{
+	char text[ADDRESS_TEXT_MAX];
+
+	log_write(LOG_WARNING,
+		&(struct log_about){.service = s->name,
+			.listener = address_format(listener_bound(l), text),
+			.reason = "lent"},
+		"%s: before %s was lent %u waited there whom usherd could not ask about only_from "
+		"and no_access, because it has not enough descriptors: they are reset",
+		s->name, text, n);
+}
+
 static void empty(const struct service *s, struct listener *l)
 {
 	char text[ADDRESS_TEXT_MAX];
@@ -157,8 +164,10 @@ static void screen(struct service *s, struct listener *l)
 	if (n > 0)
 		log_screened(s, l, n);
 	n = listener_n_waiting(l);
-	if (n > 0 && n < UINT32_MAX)
-		empty(s, l);
+	if (n == 0 || n == UINT32_MAX)
+		return;
+	log_unasked(s, l, n);
+	empty(s, l);
 }
 
 void service_screen(struct service *s)
@@ -166,7 +175,8 @@ void service_screen(struct service *s)
 	size_t n;
 	struct listener *const *listeners = intake_listeners(s->intake, &n);
 
-	if (s->is_unfiltered || s->is_paused)
+	/* At once, borrower or not, paused or not: the next usherd takes the program for leave. */
+	if (s->is_unfiltered)
 		return;
 	for (size_t i = 0; i < n; i++) {
 		struct listener *l = listeners[i];

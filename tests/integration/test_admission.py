@@ -643,6 +643,31 @@ class Lent(AdmissionTest):
         self.assertEqual(connection.peer, good.getsockname())
         self.borrower.finish(connection)
 
+    def test_who_waited_before_an_upgrade_is_asked(self):
+        """While others are in service."""
+        self.port, address = network.free_port(), "tcp:127.0.0.1:{}"
+        listen = f'listen = {{"tcp:127.0.0.1:{self.port}"}} no_access = {{"127.0.1.1"}}'
+        other = service("other", 'deliver = "listener" no_access = {"127.0.1.1"}')
+        self.usherd = self.start_usherd(f"{other} service one {{ {listen} }}")
+        self.borrower = self.provider(self.usherd, "one", takes_listeners=True, credit=1)
+        self.assertEqual(self.borrower.receive_listeners(), [])
+        self.connect(address.format(self.port))
+        served, = self.borrower.take_and_claim(1)
+        bad, good = (self.connect(address.format(self.port), source=(source, 0))
+                     for source in ("127.0.1.1", "127.0.0.1"))
+        self.usherd.write_config(f'{other} service one {{ {listen} deliver = "listener" }}')
+        self.assertNotIn("error", self.usherd.ask("upgrade"))
+        self.assertEqual(len(self.borrower.receive_listeners()), 1)
+        with self.assertRaises(ConnectionResetError):
+            bad.recv(1)
+        self.borrower.finish(served)
+        connection, = self.borrower.take_and_claim(1)
+        self.assertEqual(connection.peer, good.getsockname())
+        self.borrower.finish(connection)
+        self.usherd.wait_service("one", released=2)
+        totals = self.usherd.service("one")["totals"]
+        self.assertEqual((totals["accepted"], totals["taken_over"], totals["released"]), (1, 1, 2))
+
     def test_the_next_usherd_leaves_who_came_by_the_rules(self):
         manager = FakeManager()
         self.start_lending("tcp", 'no_access = {"127.0.1.1"}', manager=manager)

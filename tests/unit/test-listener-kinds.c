@@ -143,6 +143,28 @@ static void test_a_closed_socket_takes_nothing_before_its_filter(void **state)
 	listener_free(l);
 }
 
+/* Also if the next call would say what became of a letter of who had it. */
+static void test_emptying_a_datagram_socket(void **state)
+{
+	struct listener *l = begin("udp:127.0.0.1:0", &plain, NULL);
+	struct sockaddr_in nobody = {.sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+		.sin_port = htons(1)};
+	const struct sockaddr none = {.sa_family = AF_UNSPEC};
+	_cleanup_close_ int fd = connect_to(l, 0);
+	char byte;
+
+	(void)state;
+	assert_int_equal(send(fd, "x", 1, 0), 1);
+	assert_int_equal(connect(listener_fd(l), (struct sockaddr *)&nobody, sizeof(nobody)), 0);
+	assert_int_equal(send(listener_fd(l), "y", 1, 0), 1);
+	assert_int_equal(connect(listener_fd(l), &none, sizeof(none)), 0);
+	assert_int_equal(listener_empty(l), 0);
+	assert_int_equal(recv(listener_fd(l), &byte, 1, 0), -1);
+	assert_int_equal(errno, EAGAIN);
+	listener_free(l);
+}
+
 /* Two sockets with SO_REUSEADDR would take each other's datagrams, whoever they belong to. */
 static void test_nobody_shares_a_datagram_port(void **state)
 {
@@ -439,6 +461,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		check_loop_test(test_a_datagram_socket_is_bound_and_never_polled),
 		check_loop_test(test_a_closed_socket_takes_nothing_before_its_filter),
+		check_loop_test(test_emptying_a_datagram_socket),
 		check_loop_test(test_nobody_shares_a_datagram_port),
 		check_loop_test(test_a_datagram_wildcard_is_of_both_families),
 		check_loop_test(test_broadcast_is_an_option_that_changes),

@@ -263,6 +263,32 @@ static void test_parked_until_the_end(void **state)
 	expect_told("refused echo - 127.0.0.1 - stopping\n");
 }
 
+/* He waited before the listening socket was lent, and there is no room for him. */
+static void test_reset_before_the_socket_is_lent(void **state)
+{
+	static struct config_rule rule = {.network = {AF_INET, 32, {127, 0, 0, 2}}};
+	struct peer p;
+	struct world w;
+
+	(void)state;
+	begin_test(&w);
+	w.config.instances = 1;
+	open_service_on(&w, ANY_PORT);
+	connect_peer(&w, &p);
+	say_hello_with(&p, 0, WIRE_HELLO_TAKES_LISTENERS);
+	expect(&p, WIRE_WELCOME);
+	clients(&w, "ab");
+	w.config.deliver = CONFIG_DELIVER_LISTENER;
+	w.config.admission.rules = &rule;
+	w.config.admission.n_rules = 1;
+	reconfigure(&w, 0);
+	expect_told("refused echo at 127.0.0.1 - instances\n");
+	w.config.admission = (struct config_admission){0};
+	reconfigure(&w, 0);
+	leave(&p);
+	end(&w);
+}
+
 static void test_reset_because_nobody_serves(void **state)
 {
 	struct world w;
@@ -326,6 +352,7 @@ int main(void)
 		check_loop_test(test_no_room_to_park),
 		check_loop_test(test_parked_for_too_long),
 		check_loop_test(test_parked_until_the_end),
+		check_loop_test(test_reset_before_the_socket_is_lent),
 		check_loop_test(test_reset_because_nobody_serves),
 		check_loop_test(test_client_of_a_unix_socket_has_no_address),
 		check_loop_test(test_last_connections_of_a_removed_service),

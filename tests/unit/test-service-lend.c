@@ -736,6 +736,55 @@ static void test_datagrams_that_nobody_was_asked_about_are_thrown_away(void **st
 	end(&w);
 }
 
+/* The rules that the kernel does not carry out let nobody in by those before them. */
+static void test_the_program_of_older_rules_is_not_leave(void **state)
+{
+	struct borrower b;
+	struct world w;
+
+	(void)state;
+	begin(&w);
+	open_service_on(&w, UDP);
+	keep_out(&w, 2, 1);
+	borrow(&w, &b, 1);
+	keep_out(&w, 1, 5000);
+	expect_lent(&b, 0);
+	send_letter(&w, 'a');
+	keep_out(&w, 1, 1);
+	expect_lent(&b, 1);
+	assert_int_equal(take_letter(b.fds[0]), 0);
+	forget_rules(&w);
+	leave_with_all(&b);
+	end(&w);
+}
+
+/* Or the next usherd would find the program, and take it for their leave. */
+static void test_who_waits_is_asked_at_once(void **state)
+{
+	const struct dispatch_totals *totals;
+	struct borrower b;
+	struct world w;
+
+	(void)state;
+	begin(&w);
+	open_service_on(&w, TCP);
+	totals = dispatch_totals(service_dispatch(w.service));
+	clients(&w, "ab");
+	service_set_paused(w.service, true);
+	assert_int_equal(totals->n_taken_over, 0);
+	w.config.deliver = CONFIG_DELIVER_LISTENER;
+	keep_out(&w, 2, 1);
+	assert_int_equal(totals->n_taken_over, 2);
+	service_set_paused(w.service, false);
+	borrow(&w, &b, 1);
+	assert_int_equal(accept_letter(b.fds[0]), 0);
+	credit(&b.peer, 0, 2);
+	expect_connections(&b.peer, "ab");
+	forget_rules(&w);
+	leave_with_all(&b);
+	end(&w);
+}
+
 static void test_who_waited_for_usherd_is_handed_over(void **state)
 {
 	struct borrower b;
@@ -761,26 +810,17 @@ static void test_who_waited_for_usherd_is_handed_over(void **state)
 	end(&w);
 }
 
-/* As few as can be, so that accept4(2) fails. Returns how many there were. */
-static rlim_t take_descriptors_away(void)
+/* Descriptors below that number alone may be made; returns what it was before. */
+static rlim_t limit_descriptors(rlim_t n)
 {
 	struct rlimit limit;
-	rlim_t n;
+	rlim_t before;
 
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
-	n = limit.rlim_cur;
-	limit.rlim_cur = 0;
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
-	return n;
-}
-
-static void give_descriptors_back(rlim_t n)
-{
-	struct rlimit limit;
-
-	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	before = limit.rlim_cur;
 	limit.rlim_cur = n;
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	return before;
 }
 
 static void test_who_cannot_be_asked_is_reset(void **state)
@@ -796,14 +836,62 @@ static void test_who_cannot_be_asked_is_reset(void **state)
 	borrow(&w, &b, 0);
 	i = client(&w, 'a');
 	w.config.deliver = CONFIG_DELIVER_LISTENER;
-	n = take_descriptors_away();
+	n = limit_descriptors(0);
 	keep_out(&w, 2, 1);
-	give_descriptors_back(n);
+	(void)limit_descriptors(n);
 	assert_false(is_connected(&w, i));
 	expect(&b.peer, WIRE_WELCOME);
 	expect_lent(&b, 1);
 	clients(&w, "b");
 	assert_int_equal(accept_letter(b.fds[0]), 'b');
+	forget_rules(&w);
+	leave_with_all(&b);
+	end(&w);
+}
+
+#define LIMIT	(4 * LISTENER_FD_RESERVE)
+#define CEILING (LIMIT - LISTENER_FD_RESERVE)
+
+/* Until all below CEILING are taken. Returns how many these are. */
+static size_t take_descriptors(int *ret)
+{
+	size_t n = 0;
+	int fd;
+
+	while ((fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0)) < CEILING) {
+		assert_true(fd >= 0);
+		ret[n++] = fd;
+	}
+	close_fd(fd);
+	return n;
+}
+
+static void test_who_waited_gets_none_of_the_last_descriptors(void **state)
+{
+	const rlim_t before = limit_descriptors(LIMIT);
+	int taken[CEILING];
+	struct borrower b;
+	struct world w;
+	size_t n;
+
+	(void)state;
+	begin(&w);
+	open_service_on(&w, TCP);
+	borrow(&w, &b, 0);
+	clients(&w, "abc");
+	n = take_descriptors(taken);
+	w.config.deliver = CONFIG_DELIVER_LISTENER;
+	keep_out(&w, 2, 1);
+	while (n > 0)
+		close_fd(taken[--n]);
+	assert_int_equal(dispatch_totals(service_dispatch(w.service))->n_taken_over, 1);
+	assert_true(is_connected(&w, 0));
+	assert_false(is_connected(&w, 1));
+	assert_false(is_connected(&w, 2));
+	assert_int_equal(n_logged("2 waited there whom usherd could not ask"), 1);
+	(void)limit_descriptors(before);
+	expect(&b.peer, WIRE_WELCOME);
+	expect_lent(&b, 1);
 	forget_rules(&w);
 	leave_with_all(&b);
 	end(&w);
@@ -840,8 +928,11 @@ int main(void)
 		check_loop_test(test_usherd_itself_has_it_non_blocking),
 		check_loop_test(test_what_cannot_be_repaired_is_said),
 		check_loop_test(test_datagrams_that_nobody_was_asked_about_are_thrown_away),
+		check_loop_test(test_the_program_of_older_rules_is_not_leave),
+		check_loop_test(test_who_waits_is_asked_at_once),
 		check_loop_test(test_who_waited_for_usherd_is_handed_over),
 		check_loop_test(test_who_cannot_be_asked_is_reset),
+		check_loop_test(test_who_waited_gets_none_of_the_last_descriptors),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
