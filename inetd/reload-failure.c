@@ -101,22 +101,39 @@ static const char *hint_for(
 	}
 }
 
-void reload_explain_bind_failure(struct reload *reload, const struct config_listen *listen,
-	const struct config_service *config, int error)
+/* In an administrator's words. */
+static void explain(struct reload *reload, const struct config_listen *listen,
+	const struct config_service *config, int error, char *why, size_t size)
 {
-	char text[ADDRESS_TEXT_MAX], why[512];
 	const struct open_listener *obstacle = find_obstacle(reload, listen, config);
+	char text[ADDRESS_TEXT_MAX];
 
 	if (error == -EADDRINUSE && obstacle)
-		snprintf(why, sizeof(why),
+		snprintf(why, size,
 			"usherd itself still listens on %s for service %s: remove that, reload, "
 			"then add this and reload again; or restart",
 			address_format(listener_configured(obstacle->listener), text),
 			service_name(obstacle->owner));
 	else if (error == -EADDRINUSE)
-		name_occupant(reload, &listen->address, why, sizeof(why));
+		name_occupant(reload, &listen->address, why, size);
 	else
-		snprintf(why, sizeof(why), "%s%s", strerror(-error),
+		snprintf(why, size, "%s%s", strerror(-error),
 			hint_for(&listen->address, &config->socket, error));
-	reload_add_error(reload, listen, why);
+}
+
+void reload_explain_bind_failure(struct reload *reload, struct planned_service *planned,
+	const struct config_listen *listen, int error)
+{
+	char text[ADDRESS_TEXT_MAX], why[512];
+
+	explain(reload, listen, planned->config, error, why, sizeof(why));
+	if (planned->service || !planned->config->is_foreign) {
+		reload_add_error(reload, listen, why);
+		return;
+	}
+	planned->is_left_out = true;
+	config_warnings_add(reload->errors,
+		(struct config_place){.file = listen->file, .line = listen->line},
+		"service '%s' is left out until a reload finds that it can listen on %s: %s",
+		planned->config->name, address_format(&listen->address, text), why);
 }

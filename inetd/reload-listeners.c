@@ -108,7 +108,7 @@ static void plan_listener(
 	planned->is_new_listener[i] = is_new;
 }
 
-/* Returns 0, also if the listener could not be opened and that was added to the errors; -ENOMEM. */
+/* Returns 0, also if the listener could not be opened and that was reported; -ENOMEM. */
 static int plan_new_listener(struct reload *reload, struct planned_service *planned, size_t i)
 {
 	const struct config_listen *listen = &planned->config->listen[i];
@@ -119,7 +119,7 @@ static int plan_new_listener(struct reload *reload, struct planned_service *plan
 	r = bind_listener(listen, &planned->config->socket, begins_closed(planned->config, listen),
 		&fd, &bound);
 	if (r < 0) {
-		reload_explain_bind_failure(reload, listen, planned->config, r);
+		reload_explain_bind_failure(reload, planned, listen, r);
 		return 0;
 	}
 	r = listener_new(&listener, reload->setting.event, &listen->address, &bound,
@@ -181,6 +181,22 @@ int reload_find_listeners(
 		if (is_unnumbered(&planned->config->listen[i].address) == are_unnumbered)
 			r = find_listener(reload, planned, i);
 	return r;
+}
+
+static void give_listener_up(struct reload *reload, const struct listener *listener)
+{
+	for (size_t i = 0; i < reload->n_open; i++)
+		if (reload->open[i].listener == listener)
+			reload->open[i].is_kept = false;
+}
+
+void reload_give_listeners_up(struct reload *reload, struct planned_service *planned)
+{
+	for (size_t i = 0; i < planned->config->n_listen; i++)
+		if (planned->is_new_listener[i])
+			listener_free(planned->listeners[i]);
+		else
+			give_listener_up(reload, planned->listeners[i]);
 }
 
 void reload_close_unwanted(struct reload *reload)

@@ -28,6 +28,7 @@ struct planned_service {
 	bool is_new;
 	struct listener **listeners; /* as in its config: open already, inherited, or new */
 	bool *is_new_listener;
+	bool is_left_out; /* an address of it can't be had, which keeps nobody else waiting */
 };
 
 struct reload {
@@ -55,12 +56,19 @@ int reload_collect_open(struct reload *reload);
 int reload_find_listeners(
 	struct reload *reload, struct planned_service *planned, bool are_unnumbered);
 
+/* Give up the listeners of a service that is left out. */
+void reload_give_listeners_up(struct reload *reload, struct planned_service *planned);
+
 /* Close the listeners that nobody has any more. */
 void reload_close_unwanted(struct reload *reload);
 
 /* Add to the errors that usherd cannot listen there, with the reason `why`. */
 void reload_add_error(struct reload *reload, const struct config_listen *listen, const char *why);
 
-/* The same for the negative errno `error` of listener_bind(), with what can be done about it. */
-void reload_explain_bind_failure(struct reload *reload, const struct config_listen *listen,
-	const struct config_service *config, int error);
+/*
+ * The same for the negative errno `error` of listener_bind(), with what can be done about it. A
+ * service of a foreign file that does not run yet is left out instead, with a warning: inetd and
+ * xinetd go on without it too.
+ */
+void reload_explain_bind_failure(struct reload *reload, struct planned_service *planned,
+	const struct config_listen *listen, int error);

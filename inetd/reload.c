@@ -70,6 +70,29 @@ static int plan_service(struct reload *reload, const struct config_service *conf
 	return planned->listeners && planned->is_new_listener ? 0 : -ENOMEM;
 }
 
+static void free_planned(struct planned_service *planned)
+{
+	free(planned->listeners);
+	free(planned->is_new_listener);
+}
+
+static void drop_left_out(struct reload *reload)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < reload->n_planned; i++) {
+		struct planned_service *planned = &reload->planned[i];
+
+		if (planned->is_left_out) {
+			reload_give_listeners_up(reload, planned);
+			free_planned(planned);
+		} else {
+			reload->planned[n++] = *planned;
+		}
+	}
+	reload->n_planned = n;
+}
+
 /* Who asks for a port by its number gets it, before who takes any that an earlier usherd had. */
 static int open_services(struct reload *reload, const char *run_dir)
 {
@@ -79,6 +102,8 @@ static int open_services(struct reload *reload, const char *run_dir)
 		r = reload_find_listeners(reload, &reload->planned[i], false);
 	for (size_t i = 0; i < reload->n_planned && r >= 0; i++)
 		r = reload_find_listeners(reload, &reload->planned[i], true);
+	if (r >= 0)
+		drop_left_out(reload);
 	for (size_t i = 0; i < reload->n_planned && r >= 0; i++)
 		if (!reload->planned[i].service)
 			r = plan_new_service(reload, &reload->planned[i], run_dir);
@@ -143,10 +168,8 @@ int reload_prepare(struct reload **ret, const struct reload_setting *setting,
 
 static void free_plan(struct reload *reload)
 {
-	for (size_t i = 0; i < reload->n_planned; i++) {
-		free(reload->planned[i].listeners);
-		free(reload->planned[i].is_new_listener);
-	}
+	for (size_t i = 0; i < reload->n_planned; i++)
+		free_planned(&reload->planned[i]);
 	for (size_t i = 0; reload->destinations && i < reload->n_planned; i++)
 		log_destination_unref(reload->destinations[i]);
 	free(reload->destinations);

@@ -174,25 +174,114 @@ static void test_a_rendezvous_that_somebody_else_has(void **state)
 	end(&p);
 }
 
-static void test_an_address_that_somebody_else_has(void **state)
+/* A port of 127.0.0.1 that is in use until the caller closes what is returned. */
+static int occupy(unsigned int *ret_port)
 {
 	struct sockaddr_in address = {
 		.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t length = sizeof(address);
-	_cleanup_close_ int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	struct place p;
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-	(void)state;
 	assert_int_equal(bind(fd, (struct sockaddr *)&address, length), 0);
 	assert_int_equal(listen(fd, 1), 0);
 	assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &length), 0);
+	*ret_port = ntohs(address.sin_port);
+	return fd;
+}
+
+static void test_an_address_that_somebody_else_has(void **state)
+{
+	unsigned int port;
+	_cleanup_close_ int fd = occupy(&port);
+	struct place p;
+
+	(void)state;
 	begin(&p, "");
-	assert_int_equal(reload(&p, text("service a { listen = {\"tcp:127.0.0.1:%u\"} }",
-					    ntohs(address.sin_port))),
-		-EINVAL);
+	assert_int_equal(
+		reload(&p, text("service a { listen = {\"tcp:127.0.0.1:%u\"} }", port)), -EINVAL);
 	assert_non_null(strstr(p.errors.lines[0],
 		text("c.conf:2: cannot listen on tcp:127.0.0.1:%u: the address is in use by ",
-			ntohs(address.sin_port))));
+			port)));
+	end(&p);
+}
+
+/* Service b of xinetd, on a port of 127.0.0.1 or of all addresses, IPv4 and IPv6. */
+static void write_foreign(const char *where, unsigned int port)
+{
+	write_config("xinetd.conf", text("service b\n{\ntype = UNLISTED\nport = %u\n%s\n"
+					 "protocol = tcp\nsocket_type = stream\nwait = no\n"
+					 "user = root\nserver = /bin/cat\n}\n",
+					    port, where));
+}
+
+#define LOCAL	"bind = 127.0.0.1"
+#define ALL	""
+#define FOREIGN "xinetd_conf(\"xinetd.conf\")"
+
+static void test_a_foreign_service_without_its_address_is_left_out(void **state)
+{
+	unsigned int port;
+	int fd = occupy(&port);
+	size_t n_fds;
+	struct place p;
+
+	(void)state;
+	begin(&p, "service a { listen = {\"tcp:127.0.0.1:0\"} }");
+	n_fds = test_count_fds();
+	write_foreign(LOCAL, port);
+	assert_int_equal(reload(&p, "service a { listen = {\"tcp:127.0.0.1:0\"} }" FOREIGN), 0);
+	check_names(&p, "a");
+	assert_int_equal(test_count_fds(), n_fds);
+	assert_int_equal(p.errors.n_warnings, 1);
+	assert_non_null(strstr(p.errors.warnings[0],
+		text("warning: service 'b' is left out until a reload finds that it can listen "
+		     "on tcp:127.0.0.1:%u: the address is in use by ",
+			port)));
+	close(fd);
+	assert_int_equal(reload(&p, FOREIGN), 0);
+	assert_int_equal(p.errors.n_warnings, 0);
+	check_names(&p, "b a(ending)");
+	end(&p);
+}
+
+static void test_a_foreign_service_that_runs_is_not_left_out(void **state)
+{
+	unsigned int taken;
+	_cleanup_close_ int fd = occupy(&taken);
+	struct place p;
+
+	(void)state;
+	write_foreign(LOCAL, test_free_port());
+	begin(&p, FOREIGN);
+	write_foreign(LOCAL, taken);
+	assert_int_equal(reload(&p, FOREIGN), -EINVAL);
+	assert_non_null(strstr(p.errors.lines[0], "the address is in use by "));
+	check_names(&p, "b");
+	end(&p);
+}
+
+/* Of two sockets one would come from a service that is removed: it is closed, as nobody has it. */
+static void test_what_is_left_out_keeps_no_listener(void **state)
+{
+	const struct sockaddr_in6 any = {.sin6_family = AF_INET6};
+	_cleanup_close_ int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_in6 taken;
+	socklen_t length = sizeof(taken);
+	struct address address;
+	struct place p;
+
+	(void)state;
+	assert_int_equal(setsockopt(fd, SOL_IPV6, IPV6_V6ONLY, &(int){1}, sizeof(int)), 0);
+	assert_int_equal(bind(fd, (const struct sockaddr *)&any, sizeof(any)), 0);
+	assert_int_equal(listen(fd, 1), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&taken, &length), 0);
+	begin(&p, text("service a { listen = {\"tcp:0.0.0.0:%u\"} }", ntohs(taken.sin6_port)));
+	address = *bound_of(&p, "a", 0);
+	write_foreign(ALL, ntohs(taken.sin6_port));
+	assert_int_equal(reload(&p, FOREIGN), 0);
+	check_names(&p, "a(ending)");
+	assert_int_equal(p.errors.n_warnings, 1);
+	assert_int_equal(inode_at(&address), 0);
 	end(&p);
 }
 
@@ -249,6 +338,9 @@ int main(void)
 		check_loop_test(test_a_plan_that_is_given_up),
 		check_loop_test(test_a_rendezvous_that_somebody_else_has),
 		check_loop_test(test_an_address_that_somebody_else_has),
+		check_loop_test(test_a_foreign_service_without_its_address_is_left_out),
+		check_loop_test(test_a_foreign_service_that_runs_is_not_left_out),
+		check_loop_test(test_what_is_left_out_keeps_no_listener),
 		check_loop_test(test_from_one_address_to_all_and_back),
 		check_loop_test(test_v6only_cannot_change_while_it_is_open),
 	};
