@@ -103,7 +103,7 @@ static void write_control(struct msghdr *message, const struct reply_destination
 
 	switch (destination->type) {
 	case REPLY_IPV4:
-		ipv4.ipi_spec_dst = destination->ipv4.ipi_spec_dst;
+		ipv4.ipi_spec_dst = destination->ipv4.ipi_addr; /* or it is refused: reply.c */
 		add_control(message, IPPROTO_IP, IP_PKTINFO, &ipv4, sizeof(ipv4));
 		break;
 	case REPLY_IPV6:

@@ -27,13 +27,16 @@ static uint16_t port_of(const struct sockaddr *sender)
 
 /*
  * Of what was sent to a broadcast or multicast address the kernel names that one, and as ours the
- * one that an answer would come from; of anything else both are the same.
+ * one that an answer would come from; of anything else both are the same. Of what came before
+ * anybody wanted to know it has not kept ours: then the answer has to come from the address that it
+ * was sent to, which the kernel refuses (sendmsg(2): EINVAL) unless that is one of this machine's.
  */
 static bool is_to_one(const struct reply_destination *destination)
 {
 	switch (destination->type) {
 	case REPLY_IPV4:
-		return destination->ipv4.ipi_addr.s_addr == destination->ipv4.ipi_spec_dst.s_addr;
+		return destination->ipv4.ipi_spec_dst.s_addr == htonl(INADDR_ANY) ||
+		       destination->ipv4.ipi_addr.s_addr == destination->ipv4.ipi_spec_dst.s_addr;
 	case REPLY_IPV6:
 		return !IN6_IS_ADDR_MULTICAST(&destination->ipv6.ipi6_addr);
 	default:

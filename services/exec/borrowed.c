@@ -170,7 +170,7 @@ static int start_program(struct borrowed *one)
 }
 
 /* An error has to be taken off. A hang-up stays: a program has shut the socket down, for all who
- * have it, and the loop would be told without end. */
+ * have it, and there would be something to read without end. */
 static void on_broken(struct borrowed *one, uint32_t events)
 {
 	int error;
@@ -179,8 +179,8 @@ static void on_broken(struct borrowed *one, uint32_t events)
 	if (!(events & EPOLLHUP))
 		return;
 	say_once(&one->said,
-		"%s: a socket that is lent was shut down, probably by its program, and is of no use "
-		"until usherd is started anew: correct the program",
+		"%s: a socket that is lent was shut down, probably by its program: correct the "
+		"program, disable the service, reload, enable it and reload",
 		one->all->command->service);
 	(void)sd_event_source_set_enabled(one->io, SD_EVENT_OFF);
 	(void)sd_event_source_set_time_relative(one->timer, 1000 * (uint64_t)LONGEST_PAUSE_MS);
@@ -194,7 +194,7 @@ static int on_readable(sd_event_source *source, int fd, uint32_t events, void *u
 	int r;
 
 	(void)fd;
-	if (!(events & EPOLLIN)) {
+	if (!(events & EPOLLIN) || events & EPOLLHUP) {
 		on_broken(one, events);
 		return 0;
 	}

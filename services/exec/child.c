@@ -68,13 +68,14 @@ static bool is_table_shared;
 /* Of this process: only a session of its own keeps a program away from it. */
 static bool has_terminal;
 
+/* If it can't be told, as in a folder /dev without a tty, there may be one. */
 static bool find_terminal(void)
 {
 	int fd = open("/dev/tty", O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
 
 	if (fd >= 0)
 		(void)close(fd);
-	return fd >= 0;
+	return fd >= 0 || errno != ENXIO;
 }
 
 /* Whoever is ignored now is ignored by programs, too. Handlers end with execve(2) by themselves. */
@@ -169,7 +170,7 @@ in_child static bool prepare_socket(int fd)
 		if (dup2(fd, standard) < 0)
 			return false;
 	/* Without close_range(2): what is ours is close-on-exec. */
-	return syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, 0) == 0 || errno == ENOSYS;
+	return !is_table_shared || syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, 0) == 0;
 }
 
 /* For each session the kernel makes a group of its scheduler (autogroup, sched(7)): a twentieth of

@@ -31,7 +31,7 @@ int loader_new(struct loader **ret, sd_event *event, const char *usherd, const c
 	loader_on_loaded on_loaded, void *userdata);
 
 /* Read the programs now; if that is being done already, once more after it. on_loaded is called
- * from the loop. */
+ * from the loop, or from here if usherd cannot be run. */
 void loader_start(struct loader *loader);
 
 /* NULL is allowed. Returns NULL. */

@@ -191,6 +191,11 @@ class Usherd:
             pass
         return self.log
 
+    def read_whole_log(self):
+        """The log of all that it was asked to do before: nobody has anything left to write."""
+        self.wait_idle()
+        return self.read_log()
+
     def wait_log(self, pattern):
         """Wait for a line of the log that matches; returns the match."""
         deadline = Deadline()

@@ -41,6 +41,11 @@ def without_close_range():
     _install(_rule("close_range", {}, errno.ENOSYS))
 
 
+def forbidding_close_range():
+    """In a sandbox that has not heard of it."""
+    _install(_rule("close_range", {}, errno.EPERM))
+
+
 def without_pidfd():
     """Linux 6.1 in a sandbox without pidfd_open(2): only its channel tells of a provider's death."""
     _install(_linux_6_1_rules() + _rule("pidfd_open", {}, errno.EPERM))

@@ -335,7 +335,7 @@ class Waiting(AdmissionTest):
         status = self.usherd.service("one")
         self.assertGreaterEqual(status["delayed"]["cps"], OVERLOAD_SECONDS - 1)
         self.assertEqual(self.refusals(), {})
-        self.assertEqual(len(self.usherd.read_log().split("see cps")), 2, "one line, not one for each")
+        self.assertEqual(len(self.usherd.read_whole_log().split("see cps")), 2, "one line, not one for each")
         self.reload("")  # those who still wait, at once
         for thread in threads:
             thread.join()
@@ -686,7 +686,7 @@ class Lent(AdmissionTest):
         """A right that was not needed at the start is not there at a reload."""
         self.start_lending("tcp", "")
         self.reload('only_from = {"127.0.1.0/24"}')
-        if "filter-failed" not in self.usherd.read_log():
+        if "filter-failed" not in self.usherd.read_whole_log():
             self.skipTest("this kernel lets everybody filter TCP")
         self.assertEqual(self.borrower.receive_listeners(), [])
         self.usherd.wait_log("lent to nobody, because .*CAP_NET_ADMIN")

@@ -146,7 +146,7 @@ class Nowait(Exec):
         """Neither what was open by accident when usher-exec began, nor on a kernel of before."""
         witness = f'program = "{self.copy_for_others(WITNESS)}"'
         self.usherd = self.start_usherd(service("w", witness))
-        for make_kernel in (None, kernels.without_close_range):
+        for make_kernel in (None, kernels.without_close_range, kernels.forbidding_close_range):
             with open("/dev/null", "rb") as other:
                 process = self.start_exec(pass_fds=[other.fileno()], preexec_fn=make_kernel)
             self.wait_said(process, "w: registered")
@@ -592,14 +592,26 @@ class Wait(Exec):
                           "listening = socket.socket(fileno=0)\n"
                           "listening.accept()[0].close()\n"
                           "listening.shutdown(socket.SHUT_RDWR)\n")
-        process = self.begin(service("tcp", f'program = "/usr/bin/python3" args = {{"{script}"}}',
-                                     more='deliver = "listener"'))
-        self.wait_said(process, "tcp: registered")
-        network.read_all(self.client("tcp"))
-        self.wait_said(process, "tcp: a socket that is lent was shut down")
+        folder = self.folder / "sockets"
+        folder.mkdir()
+        os.chown(folder, processes.user_id(harness.USHERD_USER), -1)
+        listening = {"tcp": "tcp:127.0.0.1:0", "unix": f"unix:{folder}/shut"}
+        services = "".join(service(name, f'program = "/usr/bin/python3" args = {{"{script}"}}', listen=listen,
+                                   more='deliver = "listener"') for name, listen in listening.items())
+        process = self.begin(services)
+        for name in listening:
+            self.wait_said(process, f"{name}: registered")
+            network.read_all(self.client(name))
+            self.wait_said(process, f"{name}: a socket that is lent was shut down")
         before = self.processor_time(process)
         self.usherd.watch(1.0)
         self.assertLess(self.processor_time(process) - before, 0.3)
+        self.assertNotIn("with pauses", process.log.read_text())
+        # As it is said there.
+        self.reload(services.replace('deliver =', 'disable = true deliver ='))
+        self.reload(services)
+        for name in listening:
+            self.assertEqual(network.read_all(self.client(name)), b"")
 
     @staticmethod
     def processor_time(process):

@@ -75,7 +75,7 @@ class Lines(LogTest):
     def test_nothing_unless_it_is_wanted(self):
         usherd = self.start("")
         self.serve(usherd)
-        self.assertEqual(self.events(usherd.read_log()), [])
+        self.assertEqual(self.events(usherd.read_whole_log()), [])
 
     def test_end_of_a_provider(self):
         usherd = self.start(ALL)
@@ -111,7 +111,7 @@ class Lines(LogTest):
         os.kill(usherd.pid, signal.SIGHUP)
         usherd.wait_log("1 changed")
         self.serve(usherd)
-        self.check_lines(self.events(usherd.read_log()),
+        self.check_lines(self.events(usherd.read_whole_log()),
                          f"event=start service=one listener={address} peer=127.0.0.1 connection=N")
 
     def test_names_forge_nothing(self):
@@ -121,7 +121,7 @@ class Lines(LogTest):
                  "caf\u00e9": '"caf\u00e9"'}
         for name in names:
             self.serve(usherd, name=name)
-        lines = self.events(usherd.read_log())
+        lines = self.events(usherd.read_whole_log())
         self.assertEqual(len(lines), len(names))
         for line, shown in zip(lines, names.values()):
             self.assertTrue(line.endswith(provider_fields(shown)), line)
@@ -131,12 +131,13 @@ class Lines(LogTest):
         for name in ("a\nusherd: event=start service=forged", "\x1b[2J", "\x9b2J"):
             with self.assertRaises(Exception):
                 self.provider(usherd, "one", name=name)
-        self.assertEqual(self.events(usherd.read_log()), [])
+        self.assertEqual(self.events(usherd.read_whole_log()), [])
         self.assertNotIn("\x1b", usherd.log)
 
     def be_reset(self, usherd, n):
         for _ in range(n):
-            with self.connect(usherd.addresses("one")[0]) as client, self.assertRaises(ConnectionResetError):
+            # Perhaps before connect(2) has returned.
+            with self.assertRaises(ConnectionResetError), self.connect(usherd.addresses("one")[0]) as client:
                 network.read_all(client)
         usherd.wait_service("one", reset=n)
 
@@ -171,7 +172,8 @@ class Addresses(LogTest):
         usherd = self.start(f'log_on_success = {{"host"}} {options}')
         for source in ("127.0.0.1", "127.0.0.1", "127.0.0.2"):
             self.serve(usherd, source=(source, 0))
-        return re.findall(r"event=start service=\S+ listener=\S+(?: peer=(\S+))? connection=", usherd.read_log())
+        return re.findall(
+            r"event=start service=\S+ listener=\S+(?: peer=(\S+))? connection=", usherd.read_whole_log())
 
     def test_full(self):
         self.assertEqual(self.peers("log_address = full"), ["127.0.0.1", "127.0.0.1", "127.0.0.2"])
@@ -218,7 +220,7 @@ class Files(LogTest):
             f"event=start service=one listener={address} peer=127.0.0.1 connection=N {provider_fields()}",
             f"event=end service=one peer=127.0.0.1 connection=N {provider_fields()} reason=released "
             "duration_usec=N")
-        self.assertEqual(self.events(usherd.read_log()), [])
+        self.assertEqual(self.events(usherd.read_whole_log()), [])
         self.assertEqual(stat.S_IMODE(self.log.stat().st_mode), 0o640)
         self.assertEqual(self.log.stat().st_uid, processes.user_id(harness.USHERD_USER))
 
@@ -308,7 +310,7 @@ class Syslog(LogTest):
         self.assertTrue(line.startswith("<133>"), line)  # 16 * 8 + 5
         self.assertRegex(line, rf" usherd\[{usherd.pid}\]: event=start service=one listener=\S+ "
                                r"peer=127\.0\.0\.1 connection=\d+$")
-        self.assertEqual(self.events(usherd.read_log()), [])
+        self.assertEqual(self.events(usherd.read_whole_log()), [])
 
     @harness.needs_root
     def test_stalled_syslog_holds_up_nobody(self):

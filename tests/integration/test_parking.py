@@ -151,7 +151,7 @@ class Limits(ParkingTest):
         self.assertGreater(time.monotonic() - begin, 0.9)
         self.usherd.wait_log(r"no provider took a connection within 1 seconds, see park \{ timeout \}")
         self.usherd.wait_service("one", parked=0, expired=300, reset=300)
-        self.assertEqual(self.usherd.read_log().count("see park { timeout }"), 1)
+        self.assertEqual(self.usherd.read_whole_log().count("see park { timeout }"), 1)
 
     def test_waiting_costs_nothing(self):
         self.start()
@@ -179,7 +179,7 @@ class Shortage(ParkingTest):
         self.usherd.wait_service("one", parked=FEW_FDS * 3 // 4, waiting=340 - FEW_FDS * 3 // 4)
         self.usherd.wait_log("cannot park connections for which there is no provider")
         self.check_rests()
-        self.assertEqual(self.usherd.read_log().count("cannot park"), 1)
+        self.assertEqual(self.usherd.read_whole_log().count("cannot park"), 1)
         self.serving_child(self.usherd, "one", "heir", credit=50)
         self.check_served(clients)
         self.usherd.wait_service("one", released=340, lost=0, parked=0, waiting=0)

@@ -291,7 +291,7 @@ class Refusals(UpgradeTest):
         self.assertEqual(result.returncode, 1)
         self.assertIn("I know no such format", result.stderr)
         self.assertEqual(self.usherd.status()["upgrades"], 0)
-        self.assertNotIn("upgrading", self.usherd.read_log())
+        self.assertNotIn("upgrading", self.usherd.read_whole_log())
         self.put_program_back()
 
     def test_a_service_manager_that_takes_nothing(self):

@@ -182,6 +182,37 @@ static void test_answer_comes_from_the_address_that_was_asked(void **state)
 	end();
 }
 
+/* The first one is lent a socket that some have asked already: the kernel has kept less of these.
+ */
+static void test_who_has_asked_before_is_answered(void **state)
+{
+	static const struct {
+		int family;
+		const char *address;
+	} sockets[] = {{AF_INET, "0.0.0.0"}, {AF_INET6, "::"}};
+	uint16_t client_port;
+	char got[8];
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		int fd = bind_udp(AF_INET, "0.0.0.0", &client_port);
+		int yes = 1;
+
+		begin("echo");
+		lent_fd = bind_udp(sockets[i].family, sockets[i].address, &port);
+		setsockopt(fd, SOL_SOCKET, SO_BROADCAST, &yes, sizeof(yes));
+		send_to(fd, "127.255.255.255", "all", 3);
+		send_to(fd, "127.0.0.5", "five", 4);
+		lend(lent_fd);
+		talk_until_quiet();
+		assert_int_equal(receive(fd, got, sizeof(got), "127.0.0.5"), 4);
+		assert_int_equal(receive(fd, got, sizeof(got), ""), -1);
+		assert_int_equal(service.datagrams.n_answered, 1);
+		close(fd);
+		end();
+	}
+}
+
 static void test_ipv4_by_an_ipv6_socket(void **state)
 {
 	uint16_t client_port;
@@ -518,6 +549,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		check_test(test_echo_returns_the_same_bytes),
 		check_test(test_answer_comes_from_the_address_that_was_asked),
+		check_test(test_who_has_asked_before_is_answered),
 		check_test(test_ipv4_by_an_ipv6_socket),
 		check_test(test_broadcast_to_an_ipv6_socket_is_not_answered),
 		check_test(test_ipv6),

@@ -43,6 +43,8 @@ static void test_client_is_answered(void **state)
 	(void)state;
 	assert_true(is_allowed_from(1024, &to));
 	assert_true(is_allowed_from(65535, &to));
+	to = ipv4("192.0.2.1", "0.0.0.0");
+	assert_true(is_allowed_from(1024, &to));
 	assert_true(is_ipv6_allowed(1024, "2001:db8::1"));
 }
 
