@@ -181,45 +181,6 @@ static void test_more_than_a_turn_is_given_in_turns(void **state)
 	end(&w);
 }
 
-/* Of all clients here, who are one user, the same is first. Returns who has `n` unclaimed. */
-static unsigned int find_provider(const struct world *w, unsigned int n_providers, uint32_t n)
-{
-	for (unsigned int number = 2; number < 2 + n_providers; number++)
-		if (provider_of(w, number)->record->unclaimed.n == n)
-			return number;
-	return 0;
-}
-
-static void test_by_source_a_parked_one_goes_where_its_client_goes(void **state)
-{
-	struct world w;
-	struct peer peers[8];
-	unsigned int number;
-
-	(void)state;
-	begin_test(&w);
-	w.config.providers.balance = CONFIG_BALANCE_SOURCE;
-	open_service(&w);
-	strand(&w, "a");
-	for (size_t i = 0; i < N_ELEMENTS(peers); i++)
-		join(&w, &peers[i], 0);
-	for (unsigned int i = 0; i < N_ELEMENTS(peers); i++) /* all of them before it is given */
-		assert_int_equal(dispatch_credited(w.service->dispatch,
-					 provider_of(&w, 2 + i)->record, 0, 9, 0),
-			0);
-	service_settle(w.service);
-	turn_until(n_parked(&w) == 0);
-	number = find_provider(&w, N_ELEMENTS(peers), 1);
-	assert_int_not_equal(number, 0);
-	clients(&w, "b");
-	turn_until(dispatch_n_unclaimed(dispatch_of(&w)) == 2);
-	assert_int_equal(find_provider(&w, N_ELEMENTS(peers), 2), number);
-	expect_connections(&peers[number - 2], "ab");
-	for (size_t i = 0; i < N_ELEMENTS(peers); i++)
-		leave(&peers[i]);
-	end(&w);
-}
-
 /* A batch was taken out, and its channel has no room: it must not lose its place. */
 static void test_what_does_not_fit_into_a_channel_keeps_its_place(void **state)
 {
@@ -759,7 +720,6 @@ int main(void)
 		check_loop_test(test_what_nobody_can_take_is_parked_and_costs_no_descriptor),
 		check_loop_test(test_the_oldest_are_given_first_and_before_the_backlog),
 		check_loop_test(test_more_than_a_turn_is_given_in_turns),
-		check_loop_test(test_by_source_a_parked_one_goes_where_its_client_goes),
 		check_loop_test(test_what_does_not_fit_into_a_channel_keeps_its_place),
 		check_loop_test(test_a_batch_in_hand_is_parked_when_its_provider_leaves),
 		check_loop_test(test_parked_connections_keep_their_listener_across_a_reload),
