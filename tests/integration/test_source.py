@@ -1,41 +1,41 @@
 # SPDX-License-Identifier: MIT
 """balance = "source": each client has its provider, however its connections come there."""
 
+import harness
 import network
-import protocol
+import processes
 import tap
-import upgrades
+from upgrades import UpgradeTest
 
 CLIENTS = [f"127.0.0.{number}" for number in range(2, 42)]
-BY_SOURCE = 'providers { balance = "source" }'
+ONE = 'service one { listen = {"tcp:127.0.0.1:0"} providers { balance = "source" } }\n'
+FRONT = 'service front { listen = {"tcp:127.0.0.1:0"} providers { forward = {"one"} } }\n'
 
 
-class Source(upgrades.UpgradeTest):
+def connect_all(test, address):
+    return {client: test.connect(address, source=(client, 0)) for client in CLIENTS}
+
+
+def read_names(connections):
+    """Who has served each client."""
+    return {client: network.read_all(connection).decode().strip() for client, connection in connections.items()}
+
+
+class Source(UpgradeTest):
     def setUp(self):
         super().setUp()
-        self.reload("")
-
-    def reload(self, others):
-        self.usherd.write_config(self.service(more=BY_SOURCE) + others)
+        self.usherd.write_config(ONE)
         self.assertEqual(self.usherd.ask("reload").get("ok"), True)
-        self.usherd.remember_fds()
-
-    def connect_all(self, address):
-        return {client: self.connect(address, source=(client, 0)) for client in CLIENTS}
-
-    def names(self, connections):
-        """Who has served each client."""
-        return {client: network.read_all(connection).decode().strip() for client, connection in connections.items()}
 
     def ask_all(self):
-        return self.names(self.connect_all(self.address))
+        return read_names(connect_all(self, self.address))
 
-    def replace_name(self, names, old, new):
-        return {client: new if name == old else name for client, name in names.items()}
+    def serve_as(self, name):
+        return self.serving_child(self.usherd, "one", name, credit=100)
 
     def test_who_leaves_moves_its_clients_and_an_upgrade_nobody(self):
         self.assertEqual(self.usherd.service("one")["balance"], "source")
-        _, child, _ = (self.serving_child(self.usherd, "one", name, credit=100) for name in ("a", "b", "c"))
+        _, child, _ = (self.serve_as(name) for name in ("a", "b", "c"))
         first = self.ask_all()
         self.assertEqual(set(first.values()), {"a", "b", "c"})
         self.upgrade()
@@ -47,30 +47,34 @@ class Source(upgrades.UpgradeTest):
             self.assertIn(second[client], ("a", "c") if first[client] == "b" else (first[client],))
         self.upgrade()
         self.assertEqual(self.ask_all(), second)
-        self.serving_child(self.usherd, "one", "d", credit=100)
-        self.assertEqual(self.ask_all(), self.replace_name(first, "b", "d"))
+        self.serve_as("d")
+        self.assertEqual(self.ask_all(), {client: name.replace("b", "d") for client, name in first.items()})
 
     def test_unclaimed_ones_go_to_their_next_also_after_an_upgrade(self):
-        silent = self.provider(self.usherd, "one", name="silent", credit=100)
-        self.serving_child(self.usherd, "one", "a", credit=100)
-        self.serving_child(self.usherd, "one", "b", credit=100)
-        connections = self.connect_all(self.address)
-        self.assertTrue(silent.has_message(protocol.DEADLINE))
+        silent = self.provider(self.usherd, "one", credit=100)
+        self.serve_as("a")
+        self.serve_as("b")
+        connections = connect_all(self, self.address)
+        self.assertTrue(silent.has_message(processes.DEADLINE))
         self.upgrade()
         silent.close()
-        names = self.names(connections)
+        names = read_names(connections)
         self.assertEqual(set(names.values()), {"a", "b"})
         self.assertEqual(self.ask_all(), names)
 
+
+class Forwarding(harness.UsherTest):
     def test_forwarded_ones_go_to_their_clients_provider(self):
-        self.reload(self.service("front", 'providers { forward = {"one"} }'))
+        usherd = self.start_usherd(ONE + FRONT)
         for name in ("a", "b", "c"):
-            self.serving_child(self.usherd, "one", name, credit=100)
-        front = self.provider(self.usherd, "front", credit=100)
-        connections = self.connect_all(self.usherd.addresses("front")[0])
+            self.serving_child(usherd, "one", name, credit=100)
+        front = self.provider(usherd, "front", credit=100)
+        connections = connect_all(self, usherd.addresses("front")[0])
         for connection in front.take_and_claim(len(CLIENTS)):
             front.forward(connection, "one")
-        self.assertEqual(self.names(connections), self.ask_all())
+        names = read_names(connections)
+        self.assertEqual(set(names.values()), {"a", "b", "c"})
+        self.assertEqual(read_names(connect_all(self, usherd.addresses("one")[0])), names)
 
 
 if __name__ == "__main__":
