@@ -52,6 +52,7 @@ static const char *const unavailable_choices[] = {
 static const char *const balance_choices[] = {
 	[CONFIG_BALANCE_LEAST] = "least",
 	[CONFIG_BALANCE_ROUND_ROBIN] = "round_robin",
+	[CONFIG_BALANCE_SOURCE] = "source",
 	NULL,
 };
 

@@ -40,6 +40,7 @@ enum config_unavailable {
 enum config_balance {
 	CONFIG_BALANCE_LEAST,	    /* who has the least in hand for its weight */
 	CONFIG_BALANCE_ROUND_ROBIN, /* in turn */
+	CONFIG_BALANCE_SOURCE,	    /* the same one for all connections of a client */
 };
 
 /* What becomes of those that are registered when another one registers. */

@@ -41,14 +41,14 @@ bool dispatch_can_unpark(struct dispatch *d)
 	return d->n_parked > 0 && usable_credit_of_all(d) > 0 && dispatch_reserve(d, 1);
 }
 
-struct handoff *dispatch_unpark(struct dispatch *d, uint64_t now_usec)
+struct handoff *dispatch_unpark(struct dispatch *d, uint64_t client, uint64_t now_usec)
 {
 	struct handoff *h;
 
 	if (!dispatch_can_unpark(d))
 		return NULL;
 	d->n_parked--;
-	h = dispatch_enter(d);
+	h = dispatch_enter(d, client);
 	dispatch_match(d, now_usec);
 	return h;
 }

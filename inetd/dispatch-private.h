@@ -106,10 +106,10 @@ void dispatch_match(struct dispatch *d, uint64_t now_usec);
 void dispatch_push_action(struct dispatch *d, enum dispatch_action_type type, struct handoff *h);
 
 /*
- * Whose turn it is, which is over by that. Somebody must have usable credit; standbys are chosen
- * only when no other has.
+ * Whose turn it is to get a connection of `client`, which is over by that. Somebody must have
+ * usable credit; standbys are chosen only when no other has.
  */
-struct dispatch_provider *dispatch_choose(struct dispatch *d);
+struct dispatch_provider *dispatch_choose(struct dispatch *d, uint64_t client);
 
 /* The one place where credit changes, so that the sums stay true. */
 void dispatch_set_credit(struct dispatch *d, struct dispatch_provider *p, int64_t credit);
@@ -127,7 +127,7 @@ bool dispatch_reserve(struct dispatch *d, uint64_t n);
 void dispatch_free_slots(struct dispatch *d);
 
 /* A connection comes into a free slot, of which there is one; it waits until dispatch_match(). */
-struct handoff *dispatch_enter(struct dispatch *d);
+struct handoff *dispatch_enter(struct dispatch *d, uint64_t client);
 
 /* A record that is in no list may be used again. */
 void dispatch_free_handoff(struct dispatch *d, struct handoff *h);

@@ -37,7 +37,7 @@ void dispatch_match(struct dispatch *d, uint64_t now_usec)
 		struct handoff *h = d->waiting.first;
 
 		list_remove(&d->waiting, h);
-		give(d, h, dispatch_choose(d), now_usec);
+		give(d, h, dispatch_choose(d, h->client), now_usec);
 	}
 }
 
@@ -106,37 +106,42 @@ uint32_t dispatch_room(struct dispatch *d, uint32_t max)
 	return dispatch_reserve(d, n) ? (uint32_t)n : d->n_free;
 }
 
-struct handoff *dispatch_enter(struct dispatch *d)
+struct handoff *dispatch_enter(struct dispatch *d, uint64_t client)
 {
 	struct handoff *h = d->free;
 
 	d->free = h->next;
 	d->n_free--;
-	*h = (struct handoff){.id = h->id + SLOT_MASK + 1, .state = HANDOFF_WAITING, .fd = -EBADF};
+	*h = (struct handoff){
+		.id = h->id + SLOT_MASK + 1,
+		.state = HANDOFF_WAITING,
+		.client = client,
+		.fd = -EBADF,
+	};
 	list_append(&d->waiting, h);
 	return h;
 }
 
-struct handoff *dispatch_offer(struct dispatch *d, uint64_t now_usec)
+struct handoff *dispatch_offer(struct dispatch *d, uint64_t client, uint64_t now_usec)
 {
 	struct handoff *h;
 
 	if (!d->free || room(d) == 0)
 		return NULL;
 	d->totals.n_accepted++;
-	h = dispatch_enter(d);
+	h = dispatch_enter(d, client);
 	dispatch_match(d, now_usec);
 	return h;
 }
 
-struct handoff *dispatch_take_over(struct dispatch *d, uint64_t now_usec)
+struct handoff *dispatch_take_over(struct dispatch *d, uint64_t client, uint64_t now_usec)
 {
 	struct handoff *h;
 
 	if (n_connections(d) >= d->instances || !dispatch_reserve(d, 1))
 		return NULL;
 	d->totals.n_taken_over++;
-	h = dispatch_enter(d);
+	h = dispatch_enter(d, client);
 	if (d->n_parked == 0)
 		dispatch_match(d, now_usec);
 	return h;

@@ -62,6 +62,7 @@ struct handoff {
 	struct handoff *next, *previous;
 	enum handoff_state state;
 	enum handoff_end end; /* HANDOFF_ENDED */
+	uint64_t client;      /* for DISPATCH_SOURCE: a hash of who it is */
 
 	/* The caller's, carried and not looked at. */
 	int fd; /* our copy, closed by the caller at DISPATCH_CLOSE */
@@ -106,6 +107,11 @@ struct dispatch_provider {
 	uint64_t unclaimed_since;
 	uint32_t n_foreign; /* connections it holds from an earlier channel */
 	uint32_t n_turns;   /* round robin: how many connections more before the next's turn */
+	/*
+	 * By source: its clients are those of this place, which is no other's who is not leaving.
+	 * 0: it has none yet.
+	 */
+	uint32_t place;
 	struct handoff_list unclaimed; /* by sequence */
 	struct handoff_list claimed;
 	uint64_t n_served; /* released, since registration */
@@ -114,6 +120,12 @@ struct dispatch_provider {
 enum dispatch_balance {
 	DISPATCH_LEAST,
 	DISPATCH_ROUND_ROBIN,
+	/*
+	 * By rendezvous hashing (Thaler and Ravishankar, "Using name-based mappings to increase hit
+	 * rates", 1998), weighted: each client ranks all places, and goes to the first who has
+	 * credit to use. So who leaves moves its own clients only.
+	 */
+	DISPATCH_SOURCE,
 };
 
 enum dispatch_action_type {
@@ -188,11 +200,11 @@ void dispatch_configure(struct dispatch *d, enum dispatch_balance balance, uint3
 uint32_t dispatch_room(struct dispatch *d, uint32_t max);
 
 /*
- * A connection was accepted: fill the returned hand-off's own members (fd, listener, source,
- * accepted_ns, peer) before the next dispatch_next(). To be called at most as often as
- * dispatch_room() said: beyond that it returns NULL.
+ * A connection of `client` (looked at by DISPATCH_SOURCE only) was accepted: fill the returned
+ * hand-off's own members (fd, listener, source, accepted_ns, peer) before the next dispatch_next().
+ * To be called at most as often as dispatch_room() said: beyond that it returns NULL.
  */
-struct handoff *dispatch_offer(struct dispatch *d, uint64_t now_usec);
+struct handoff *dispatch_offer(struct dispatch *d, uint64_t client, uint64_t now_usec);
 
 /*
  * A connection that is there already and has to be taken, whether anybody has credit or not: one
@@ -200,7 +212,7 @@ struct handoff *dispatch_offer(struct dispatch *d, uint64_t now_usec);
  * dispatch_offer(), but limited only by `instances` (and by memory): dispatch_room() need not be
  * asked. While any are parked it waits, to be parked behind them.
  */
-struct handoff *dispatch_take_over(struct dispatch *d, uint64_t now_usec);
+struct handoff *dispatch_take_over(struct dispatch *d, uint64_t client, uint64_t now_usec);
 
 /* What a provider says in HELLO, as usher-protocol(7) has it. */
 struct dispatch_hello {
@@ -299,7 +311,7 @@ void dispatch_park(struct dispatch *d);
 bool dispatch_can_unpark(struct dispatch *d);
 
 /* As dispatch_offer(), for one that was parked: NULL when dispatch_can_unpark() would say no. */
-struct handoff *dispatch_unpark(struct dispatch *d, uint64_t now_usec);
+struct handoff *dispatch_unpark(struct dispatch *d, uint64_t client, uint64_t now_usec);
 
 /* A parked one was closed instead; or it was damaged, and so is lost. */
 void dispatch_expire(struct dispatch *d);
@@ -335,8 +347,9 @@ struct dispatch_provider *dispatch_restore_provider(
 
 /*
  * A hand-off, waiting (`p` is NULL, `sequence` 0), given or claimed as `state` says, in the order
- * of its list; the caller fills its own members. Returns NULL when out of memory, when the id is
- * there already or was never given, or when the sequence is not one of such a connection.
+ * of its list; the caller fills its own members, and `client`. Returns NULL when out of memory,
+ * when the id is there already or was never given, or when the sequence is not one of such a
+ * connection.
  */
 struct handoff *dispatch_restore_handoff(struct dispatch *d, struct dispatch_provider *p,
 	uint64_t id, uint64_t sequence, enum handoff_state state);
@@ -349,8 +362,8 @@ void dispatch_restored(struct dispatch *d, uint64_t now_usec);
 
 /*
  * Call `visit` for every hand-off that may still be given: the waiting ones, oldest first, and the
- * unclaimed ones. The caller may change what they carry, but `visit` must not tell dispatch
- * anything.
+ * unclaimed ones. The caller may change what they carry, and `client`, but `visit` must not tell
+ * dispatch anything.
  */
 void dispatch_visit_unclaimed(
 	struct dispatch *d, void (*visit)(struct handoff *h, void *userdata), void *userdata);

@@ -22,6 +22,7 @@ struct dispatch_provider provider_record_of(const struct saved_provider *saved)
 		.unclaimed_since = saved->unclaimed_since,
 		.n_foreign = saved->n_foreign,
 		.n_turns = saved->n_turns,
+		.place = saved->place,
 		.n_served = saved->n_served,
 	};
 }

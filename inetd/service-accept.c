@@ -46,7 +46,8 @@ static void fill(struct handoff *h, int fd, const struct listener *l,
 static void offer(struct service *s, int fd, const struct listener *l,
 	const struct wire_address *peer, uint32_t source)
 {
-	struct handoff *h = dispatch_offer(s->dispatch, service_now(s));
+	struct handoff *h =
+		dispatch_offer(s->dispatch, service_client(s, fd, peer), service_now(s));
 
 	assert(h);
 	fill(h, fd, l, peer, source);
@@ -56,7 +57,8 @@ static void offer(struct service *s, int fd, const struct listener *l,
 static bool take_over(struct service *s, int fd, const struct listener *l,
 	const struct wire_address *peer, uint32_t source)
 {
-	struct handoff *h = dispatch_take_over(s->dispatch, service_now(s));
+	struct handoff *h =
+		dispatch_take_over(s->dispatch, service_client(s, fd, peer), service_now(s));
 
 	if (h)
 		fill(h, fd, l, peer, source);

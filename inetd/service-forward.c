@@ -28,7 +28,7 @@ static int take(struct service *s, struct handoff *h)
 		return -EOPNOTSUPP; /* a receiver gets a descriptor, and nothing that was read */
 	if (s->n_forwarded_bytes + parking_n_bytes(s->parking) + h->forwarded->size > MAX_BYTES)
 		return -ENOBUFS;
-	taken = dispatch_take_over(s->dispatch, service_now(s));
+	taken = dispatch_take_over(s->dispatch, service_client(s, h->fd, &h->peer), service_now(s));
 	if (!taken)
 		return -EUSERS;
 	taken->fd = take_fd(&h->fd);

@@ -189,7 +189,8 @@ static bool unpark(struct service *s)
 
 	if (!dispatch_can_unpark(s->dispatch) || take_parked(s, &parked) < 0)
 		return false;
-	h = dispatch_unpark(s->dispatch, service_now(s));
+	h = dispatch_unpark(
+		s->dispatch, service_client(s, parked.fd, &parked.peer), service_now(s));
 	assert(h);
 	h->fd = parked.fd;
 	h->listener = parked.listener == WIRE_NO_LISTENER

@@ -7,9 +7,9 @@
  * decide where sockets are lent, service-providers.c lets providers register and leave,
  * service-lend.c says to whom the sockets are lent, service-pass.c gives connections to a receiver
  * that is no provider, service-parking.c keeps what nobody can take, service-forward.c passes on
- * what providers forward, service-account.c says to the log what becomes of connections, service.c
- * makes, changes and ends the whole, service-save.c and service-restore.c hand it on to the next
- * usherd.
+ * what providers forward, service-client.c says who a client is, service-account.c says to the log
+ * what becomes of connections, service.c makes, changes and ends the whole, service-save.c and
+ * service-restore.c hand it on to the next usherd.
  *
  * Invariant: every event, in whatever part, ends in service_settle().
  */
@@ -195,6 +195,13 @@ int service_admit_forwarded(struct service *s, struct handoff *h);
 
 /* A connection is no more here: its source has one less. */
 void service_left(struct service *s, const struct handoff *h);
+
+/*
+ * For dispatch: who is at the other end of this connection? 0 where `balance` does not ask.
+ * service_identify_clients(): of all that may still be given, after every change of that.
+ */
+uint64_t service_client(const struct service *s, int fd, const struct wire_address *peer);
+void service_identify_clients(struct service *s);
 
 /* Parking as part of a new service. Returns 0 or a negative errno. */
 int service_parking_init(struct service *s, struct inheritance *inherited);

@@ -93,6 +93,7 @@ static int restore_handoffs(
 		h->n_hops = saved[i].n_hops;
 		h->parked_usec = saved[i].parked_usec;
 		h->peer = saved[i].peer;
+		h->client = service_client(s, h->fd, &h->peer);
 		h->listener = saved[i].has_listener ? intake_find_listener(s->intake, h->fd)
 						    : WIRE_NO_LISTENER;
 		r = restore_forwarded(s, &saved[i], h);

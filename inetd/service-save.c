@@ -129,6 +129,7 @@ static int save_provider(
 		.weight = record->weight,
 		.n_foreign = record->n_foreign,
 		.n_turns = record->n_turns,
+		.place = record->place,
 		.credit = record->credit,
 		.last_sequence = record->last_sequence,
 		.claimed_sequence = record->claimed_sequence,

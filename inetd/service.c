@@ -10,10 +10,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-static enum dispatch_balance balance_of(const struct config_service *config)
+static const enum dispatch_balance balances[] = {
+	[CONFIG_BALANCE_LEAST] = DISPATCH_LEAST,
+	[CONFIG_BALANCE_ROUND_ROBIN] = DISPATCH_ROUND_ROBIN,
+	[CONFIG_BALANCE_SOURCE] = DISPATCH_SOURCE,
+};
+
+/* Balance as configured, and limit the connections. */
+static void configure_dispatch(struct service *s)
 {
-	return config->providers.balance == CONFIG_BALANCE_LEAST ? DISPATCH_LEAST
-								 : DISPATCH_ROUND_ROBIN;
+	dispatch_configure(s->dispatch, balances[s->config.providers.balance], s->config.instances);
+	service_identify_clients(s);
 }
 
 static struct rendezvous_access access_of(const struct config_service *config)
@@ -66,7 +73,8 @@ int service_make(struct service **ret, sd_event *event, const struct config_serv
 		.userdata = userdata,
 	};
 	if (s->name)
-		r = dispatch_new(&s->dispatch, balance_of(config), config->instances);
+		r = dispatch_new(
+			&s->dispatch, balances[config->providers.balance], config->instances);
 	if (r >= 0)
 		r = account_new(&s->account, event, s->name);
 	if (r >= 0)
@@ -245,7 +253,7 @@ void service_configure(struct service *s, const struct config_service *config,
 	set_rendezvous(s);
 	rendezvous_store(s->rendezvous);
 	set_receiver(s);
-	dispatch_configure(s->dispatch, balance_of(config), config->instances);
+	configure_dispatch(s);
 	service_settle(s);
 }
 
@@ -264,6 +272,7 @@ void service_end(struct service *s)
 	s->config.log.type = (struct config_log_type){0};
 	s->config.admission = (struct config_admission){0};
 	service_admission_configure(s, NULL);
+	configure_dispatch(s);
 	s->rendezvous = rendezvous_free(s->rendezvous);
 	service_settle(s);
 }

@@ -41,6 +41,7 @@ static const char *const provider_names[] = {
 static const char *const balance_names[] = {
 	[CONFIG_BALANCE_LEAST] = "least",
 	[CONFIG_BALANCE_ROUND_ROBIN] = "round_robin",
+	[CONFIG_BALANCE_SOURCE] = "source",
 };
 
 json_t *status_text(const char *text)

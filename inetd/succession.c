@@ -95,6 +95,7 @@ static const struct table_member provider_members[] = {
 	{"weight", TABLE_UINT32, FIELD(saved_provider, weight), .max = WIRE_MAX_WEIGHT},
 	{"n_foreign", TABLE_UINT32, FIELD(saved_provider, n_foreign), .max = WIRE_MAX_CREDIT},
 	{"n_turns", TABLE_UINT32, FIELD(saved_provider, n_turns), .max = WIRE_MAX_WEIGHT},
+	{"place", TABLE_UINT32, FIELD(saved_provider, place), .since = 2, .may_lack = true},
 	{"credit", TABLE_INT64, FIELD(saved_provider, credit)},
 	{"last_sequence", TABLE_UINT64, FIELD(saved_provider, last_sequence)},
 	{"claimed_sequence", TABLE_UINT64, FIELD(saved_provider, claimed_sequence)},

@@ -86,7 +86,7 @@ struct saved_provider {
 	bool is_pass;	/* no process that has registered: one place of a receiver, and `fd` the
 			   channel over which the unclaimed connection was sent (pass.h) */
 	uint32_t state; /* enum provider_state */
-	uint32_t weight, n_foreign, n_turns;
+	uint32_t weight, n_foreign, n_turns, place;
 	int64_t credit;
 	uint64_t last_sequence, claimed_sequence, unclaimed_since, n_served;
 	struct saved_handoff *unclaimed;

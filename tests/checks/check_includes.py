@@ -39,7 +39,7 @@ NEIGHBOURS = {("provider", "rendezvous")}
 PURE_ROOMS = {"dispatch", "admission", "array", "bucket", "denied", "netmap", "packetfilter", "rules", "siphash",
               "sources"}
 PURE_HEADERS = {
-    "assert.h", "errno.h", "limits.h", "linux/filter.h", "linux/if_ether.h", "netinet/in.h", "stdbool.h",
+    "assert.h", "errno.h", "limits.h", "linux/filter.h", "linux/if_ether.h", "math.h", "netinet/in.h", "stdbool.h",
     "stddef.h", "stdint.h", "stdlib.h", "string.h", "sys/socket.h", "sys/types.h",
 }
 # What the daemon may know of the other side of a rendezvous: the protocol, and how descriptors travel.

@@ -10,6 +10,7 @@ static void copy_handoff(
 		dispatch_restore_handoff(to, p, saved->id, saved->sequence, saved->state);
 
 	assert_non_null(h);
+	h->client = saved->client;
 	h->fd = saved->fd;
 	h->listener = saved->listener;
 	h->source = saved->source;
@@ -62,7 +63,7 @@ static void end(struct dispatch *d, struct dispatch_provider *providers[], size_
 void replace_dispatch(struct dispatch **d, enum dispatch_balance balance, uint32_t instances,
 	struct dispatch_provider *providers[], size_t n)
 {
-	struct dispatch_provider *copies[64];
+	struct dispatch_provider *copies[128];
 	struct dispatch *to;
 
 	assert_true(n <= sizeof(copies) / sizeof(copies[0]));

@@ -68,17 +68,21 @@ static void note_new(struct world *w, struct handoff *h)
 	note(w, h, ++w->n_offered);
 }
 
+void offer_of(struct world *w, uint64_t client)
+{
+	assert_int_equal(dispatch_room(w->d, 1), 1);
+	note_new(w, dispatch_offer(w->d, client, w->now_usec));
+}
+
 void offer(struct world *w, int n)
 {
-	for (int i = 0; i < n; i++) {
-		assert_int_equal(dispatch_room(w->d, 1), 1);
-		note_new(w, dispatch_offer(w->d, w->now_usec));
-	}
+	for (int i = 0; i < n; i++)
+		offer_of(w, 0);
 }
 
 void take_over(struct world *w)
 {
-	note_new(w, dispatch_take_over(w->d, w->now_usec));
+	note_new(w, dispatch_take_over(w->d, 0, w->now_usec));
 }
 
 void find_parked(struct world *w, int n)
@@ -113,7 +117,7 @@ void unpark(struct world *w, int n)
 {
 	for (int i = 0; i < n; i++) {
 		assert_true(dispatch_can_unpark(w->d));
-		note(w, dispatch_unpark(w->d, w->now_usec), take_parked(w));
+		note(w, dispatch_unpark(w->d, 0, w->now_usec), take_parked(w));
 	}
 }
 

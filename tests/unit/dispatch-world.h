@@ -46,9 +46,12 @@ struct dispatch_provider *join_as(
 	struct world *w, const char *name, int32_t credit, uint32_t weight, uint32_t n_foreign);
 void leave(struct world *w, struct dispatch_provider *p);
 
-/* Offer `n` connections, or one that somebody has forwarded; their descriptors are their numbers.
+/*
+ * Offer `n` connections, one of that client, or one that somebody has forwarded; their descriptors
+ * are their numbers.
  */
 void offer(struct world *w, int n);
+void offer_of(struct world *w, uint64_t client);
 void take_over(struct world *w);
 
 /*

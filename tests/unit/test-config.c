@@ -230,6 +230,7 @@ static const struct {
 	{"providers", "groups = 8"},
 	{"providers", "max = 2"},
 	{"providers", "balance = round_robin"},
+	{"providers", "balance = source"},
 	{"providers", "takeover = newest"},
 	{"providers", "forward = a"},
 	{"providers", "forward = {a, a}"},

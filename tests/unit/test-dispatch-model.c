@@ -40,11 +40,11 @@ static void offer(struct model *m, struct member *member)
 	(void)member;
 	assert_int_equal(room, expected_room(m) < max ? expected_room(m) : max);
 	for (uint32_t i = 0; i < room; i++) {
-		enter(m, dispatch_offer(m->d, m->now_usec), ++m->last_number);
+		enter(m, dispatch_offer(m->d, random_below(m, 100), m->now_usec), ++m->last_number);
 		m->totals.n_accepted++;
 	}
 	if (room < max)
-		assert_null(dispatch_offer(m->d, m->now_usec));
+		assert_null(dispatch_offer(m->d, 0, m->now_usec));
 }
 
 static void park_oldest(struct model *m)
@@ -58,7 +58,7 @@ static void park_oldest(struct model *m)
 /* Behind parked ones it waits, whoever has credit. */
 static void take_over(struct model *m, struct member *member)
 {
-	struct handoff *h = dispatch_take_over(m->d, m->now_usec);
+	struct handoff *h = dispatch_take_over(m->d, random_below(m, 100), m->now_usec);
 
 	(void)member;
 	assert_int_equal(h != NULL, expected_instances_left(m) > 0);
@@ -91,10 +91,10 @@ static void unpark(struct model *m, struct member *member)
 
 		assert_int_equal(dispatch_can_unpark(m->d), can_unpark);
 		if (!can_unpark) {
-			assert_null(dispatch_unpark(m->d, m->now_usec));
+			assert_null(dispatch_unpark(m->d, 0, m->now_usec));
 			return;
 		}
-		enter(m, dispatch_unpark(m->d, m->now_usec), take(&m->parked, 0).number);
+		enter(m, dispatch_unpark(m->d, 0, m->now_usec), take(&m->parked, 0).number);
 	}
 }
 
@@ -354,8 +354,11 @@ static void leave(struct model *m, struct member *member)
 
 static void configure(struct model *m, struct member *member)
 {
+	static const enum dispatch_balance balances[] = {
+		DISPATCH_LEAST, DISPATCH_ROUND_ROBIN, DISPATCH_SOURCE};
+
 	(void)member;
-	m->balance = random_below(m, 2) ? DISPATCH_LEAST : DISPATCH_ROUND_ROBIN;
+	m->balance = balances[random_below(m, sizeof(balances) / sizeof(balances[0]))];
 	m->instances = 1 + (uint32_t)random_below(m, MAX_INSTANCES);
 	dispatch_configure(m->d, m->balance, m->instances);
 }

@@ -56,7 +56,7 @@ static void test_no_room_for_new_ones_while_one_is_parked(void **state)
 	join(&w, "a", 9);
 	happens(&w, "");
 	assert_int_equal(dispatch_room(w.d, 16), 0);
-	assert_null(dispatch_offer(w.d, 0));
+	assert_null(dispatch_offer(w.d, 0, 0));
 	unpark(&w, 1);
 	happens(&w, "1>a");
 	assert_true(dispatch_is_paused(w.d));
@@ -76,12 +76,12 @@ static void test_parked_ones_stay_while_nobody_has_credit(void **state)
 	assert_false(dispatch_can_unpark(w.d));
 	park(&w, 2);
 	assert_false(dispatch_can_unpark(w.d));
-	assert_null(dispatch_unpark(w.d, 0));
+	assert_null(dispatch_unpark(w.d, 0, 0));
 	a = join(&w, "a", 1);
 	unpark(&w, 1);
 	happens(&w, "1>a");
 	assert_false(dispatch_can_unpark(w.d));
-	assert_null(dispatch_unpark(w.d, 0));
+	assert_null(dispatch_unpark(w.d, 0, 0));
 	set_credit(&w, a, 1, 5);
 	happens(&w, "");
 	unpark(&w, 1);
@@ -97,11 +97,11 @@ static void test_parked_ones_count_against_instances(void **state)
 	begin_with_two_waiting(&w, 3);
 	park(&w, 2);
 	take_over(&w);
-	assert_null(dispatch_take_over(w.d, 0));
+	assert_null(dispatch_take_over(w.d, 0, 0));
 	happens(&w, "");
 	expire(&w);
 	take_over(&w);
-	assert_null(dispatch_take_over(w.d, 0));
+	assert_null(dispatch_take_over(w.d, 0, 0));
 	happens(&w, "");
 	finish(&w);
 }
@@ -169,10 +169,10 @@ static void test_parked_ones_beyond_all_slots_stay_parked(void **state)
 	p = dispatch_register(d, &hello, NULL, 0);
 	assert_non_null(p);
 	for (uint32_t i = 1; i < n; i++)
-		if (!dispatch_unpark(d, 0))
+		if (!dispatch_unpark(d, 0, 0))
 			fail_msg("only %u could be taken out", i);
 	assert_false(dispatch_can_unpark(d));
-	assert_null(dispatch_unpark(d, 0));
+	assert_null(dispatch_unpark(d, 0, 0));
 	assert_int_equal(dispatch_n_parked(d), 1);
 	while (dispatch_next(d, &action))
 		;

@@ -284,7 +284,7 @@ static void test_redispatched_connection_keeps_id_and_members(void **state)
 	begin(&w, DISPATCH_LEAST, 100);
 	a = join(&w, "a", 1);
 	assert_int_equal(dispatch_room(w.d, 16), 1);
-	h = dispatch_offer(w.d, 0);
+	h = dispatch_offer(w.d, 0, 0);
 	assert_non_null(h);
 	h->fd = w.n_offered = 1;
 	w.n_handoffs = 1;

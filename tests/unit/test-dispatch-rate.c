@@ -35,7 +35,7 @@ static void test_rate_is_told(void **state)
 
 		assert_int_equal(dispatch_room(d, batch), batch);
 		for (uint32_t i = 0; i < batch; i++) {
-			struct handoff *h = dispatch_offer(d, round);
+			struct handoff *h = dispatch_offer(d, 0, round);
 
 			ids[i] = h->id;
 			owners[i] = h->provider;

@@ -411,7 +411,7 @@ static void test_any_slot_can_be_restored(void **state)
 	while (dispatch_next(d, &action))
 		;
 	assert_int_equal(dispatch_room(d, 16), 2);
-	assert_true(dispatch_offer(d, 0)->id >= ID_LIMIT);
+	assert_true(dispatch_offer(d, 0, 0)->id >= ID_LIMIT);
 	while (dispatch_next(d, &action))
 		;
 	dispatch_check(d);

@@ -86,13 +86,13 @@ static void test_offer_beyond_room_returns_null(void **state)
 
 	(void)state;
 	begin(&w, DISPATCH_LEAST, 100);
-	assert_null(dispatch_offer(w.d, 0));
+	assert_null(dispatch_offer(w.d, 0, 0));
 	join(&w, "a", 2);
-	assert_null(dispatch_offer(w.d, 0)); /* dispatch_room() has not made any */
+	assert_null(dispatch_offer(w.d, 0, 0)); /* dispatch_room() has not made any */
 	offer(&w, 2);
-	assert_null(dispatch_offer(w.d, 0));
+	assert_null(dispatch_offer(w.d, 0, 0));
 	happens(&w, "1>a 2>a");
-	assert_null(dispatch_offer(w.d, 0));
+	assert_null(dispatch_offer(w.d, 0, 0));
 	happens(&w, "");
 	assert_int_equal(dispatch_totals(w.d)->n_accepted, 2);
 	finish(&w);
@@ -343,7 +343,7 @@ static void test_room_out_of_memory_is_no_room_then_goes_on(void **state)
 		n_allocations_left = n_successes;
 		assert_int_equal(dispatch_room(w.d, 16), 0);
 		assert_int_equal(n_allocations_left, -1);
-		assert_null(dispatch_offer(w.d, 0));
+		assert_null(dispatch_offer(w.d, 0, 0));
 		happens(&w, "");
 	}
 	assert_int_equal(dispatch_room(w.d, 16), 16);
