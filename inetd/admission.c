@@ -15,7 +15,7 @@ struct admission {
 	const struct config_admission *config; /* never NULL */
 	struct rules rules;
 	struct sources *sources;
-	bool is_counting;
+	bool is_counting, is_limited;
 	struct sources_limits limits;
 	uint32_t bits_v4, bits_v6; /* of `sources` */
 	struct bucket cps, rate;
@@ -91,6 +91,16 @@ static bool replace_sources(struct admission *admission)
 	return true;
 }
 
+static bool has_limits(const struct admission *admission)
+{
+	const struct config_admission *config = admission->config;
+
+	return config->has_only_from || config->n_rules > 0 || config->n_hours > 0 ||
+	       config->is_sensor || config->per_source > 0 || config->max_load_percent > 0 ||
+	       admission->limits.rate.interval_nsec > 0 || admission->cps_rate.interval_nsec > 0 ||
+	       admission->rate_rate.interval_nsec > 0;
+}
+
 bool admission_configure(struct admission *admission, const struct config_admission *config)
 {
 	uint64_t pause_usec;
@@ -107,7 +117,13 @@ bool admission_configure(struct admission *admission, const struct config_admiss
 		.max_connections = admission->config->per_source,
 		.rate = rate_of(&admission->config->per_source_rate),
 	};
+	admission->is_limited = has_limits(admission);
 	return replace_sources(admission);
+}
+
+bool admission_is_limited(const struct admission *admission)
+{
+	return admission->is_limited;
 }
 
 /* Where pauses were longer before a reload or an upgrade, this one ends earlier, too. */

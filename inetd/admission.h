@@ -66,6 +66,12 @@ struct admission *admission_free(struct admission *admission);
 bool admission_configure(struct admission *admission, const struct config_admission *config);
 
 /*
+ * Is anything configured that admission_ready(), or admission_ask() without `denied`, could refuse,
+ * or that counts? If not they need not be asked.
+ */
+bool admission_is_limited(const struct admission *admission);
+
+/*
  * May the connection of a client who is there be accepted now? `load_percent` is the load average,
  * in hundredths, and looked at only if admission_asks_load() says so.
  *

@@ -92,12 +92,17 @@ int denied_add(struct denied *denied, const struct network *network, uint64_t un
 	return r;
 }
 
+bool denied_is_empty(const struct denied *denied)
+{
+	return netmap_n(denied->map) == 0;
+}
+
 bool denied_has(const struct denied *denied, const struct wire_address *peer, uint64_t now_usec)
 {
 	const uint32_t *n_of_lengths = denied->n_of_length[peer->family == AF_INET6];
 	unsigned int n_bits = peer->family == AF_INET6 ? MAX_BITS : 32;
 
-	if (netmap_n(denied->map) == 0)
+	if (denied_is_empty(denied))
 		return false;
 	for (unsigned int i = 0; i <= n_bits; i++) {
 		struct network network;

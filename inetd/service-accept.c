@@ -78,7 +78,7 @@ static bool is_busy(const struct service *s)
 static bool accept_from(struct service *s, struct listener *l)
 {
 	struct wire_address peer;
-	uint32_t source = 0;
+	uint32_t source;
 	int fd;
 
 	if (!service_may_accept(s) || intake_accept(s->intake, l, &fd, &peer) < 0)
@@ -219,7 +219,6 @@ uint32_t service_accept_all(struct service *s, struct listener *l)
 		max = (uint32_t)s->config.socket.backlog + 1;
 	listener_forbid_blocking(l); /* it is not open */
 	for (int fd; n < max && intake_accept(s->intake, l, &fd, &peer) >= 0; n++) {
-		source = 0;
 		if (!service_admit(s, l, fd, &peer, &source) || take_over(s, fd, l, &peer, source))
 			continue;
 		admission_left(s->admission, source, service_now(s));
@@ -233,7 +232,7 @@ uint32_t service_accept_all(struct service *s, struct listener *l)
 static void sense(struct service *s, struct listener *l)
 {
 	struct wire_address peer;
-	uint32_t source = 0;
+	uint32_t source;
 
 	for (int i = 0, fd; i < AT_ONCE && intake_accept(s->intake, l, &fd, &peer) >= 0; i++)
 		if (service_admit(s, l, fd, &peer, &source))

@@ -167,6 +167,8 @@ bool service_may_accept(struct service *s)
 
 	if (s->limit.reason != ADMISSION_ADMITTED)
 		return false;
+	if (!admission_is_limited(s->admission))
+		return true;
 	reason = admission_ready(s->admission, load_percent(s), service_now(s), &until_usec);
 	if (reason != ADMISSION_ADMITTED)
 		begin_limit(s, reason, until_usec);
@@ -197,18 +199,29 @@ static struct denied *denied_of(const struct service *s)
 	return s->events->get_denied ? s->events->get_denied(s->userdata) : NULL;
 }
 
+/* Everybody is admitted: what is not configured costs nothing. */
+static bool is_open_to_all(const struct service *s)
+{
+	const struct denied *denied = denied_of(s);
+
+	return !admission_is_limited(s->admission) && (!denied || denied_is_empty(denied));
+}
+
 static enum admission_reason ask(
 	struct service *s, const struct wire_address *peer, uint32_t *ret_source)
 {
-	const struct admission_client client = {
-		.peer = peer,
-		.denied = denied_of(s),
-		.minute = minute_now(s),
-		.now_usec = service_now(s),
-	};
-	uint64_t n_before = admission_n_unremembered(s->admission);
-	enum admission_reason reason = admission_ask(s->admission, &client, ret_source);
+	struct admission_client client = {.peer = peer};
+	enum admission_reason reason;
+	uint64_t n_before;
 
+	*ret_source = 0;
+	if (is_open_to_all(s))
+		return ADMISSION_ADMITTED;
+	client.denied = denied_of(s);
+	client.minute = minute_now(s);
+	client.now_usec = service_now(s);
+	n_before = admission_n_unremembered(s->admission);
+	reason = admission_ask(s->admission, &client, ret_source);
 	if (admission_n_unremembered(s->admission) > n_before &&
 		may_tell(s, &s->told.unremembered_usec))
 		log_write(LOG_WARNING,
@@ -316,7 +329,8 @@ int service_admit_forwarded(struct service *s, struct handoff *h)
 
 void service_left(struct service *s, const struct handoff *h)
 {
-	admission_left(s->admission, h->source, service_now(s));
+	if (h->source > 0)
+		admission_left(s->admission, h->source, service_now(s));
 }
 
 enum admission_reason service_limit(const struct service *s, uint64_t *ret_until_usec)

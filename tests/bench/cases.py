@@ -278,7 +278,7 @@ def programs(bench):
         found = bench.compare("exec", both[0], both[1:], BUSY, bench.n_few_repetitions)
     ours = found[UsherExec.name]
     return {"exec": Found(ours.rate, f"{statistics.median(ours.cpu):.3g} of the processor time",
-                          {"servers": describe(found)})}
+                          {"to tcpserver": describe(found)})}
 
 
 # usher, to itself
