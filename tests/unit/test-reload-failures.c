@@ -192,7 +192,7 @@ static int occupy(unsigned int *ret_port)
 static void test_an_address_that_somebody_else_has(void **state)
 {
 	unsigned int port;
-	_cleanup_close_ int fd = occupy(&port);
+	int fd = occupy(&port);
 	struct place p;
 
 	(void)state;
@@ -203,6 +203,7 @@ static void test_an_address_that_somebody_else_has(void **state)
 		text("c.conf:2: cannot listen on tcp:127.0.0.1:%u: the address is in use by ",
 			port)));
 	end(&p);
+	close(fd);
 }
 
 /* Service b of xinetd, on a port of 127.0.0.1 or of all addresses, IPv4 and IPv6. */
@@ -247,7 +248,7 @@ static void test_a_foreign_service_without_its_address_is_left_out(void **state)
 static void test_a_foreign_service_that_runs_is_not_left_out(void **state)
 {
 	unsigned int taken;
-	_cleanup_close_ int fd = occupy(&taken);
+	int fd = occupy(&taken);
 	struct place p;
 
 	(void)state;
@@ -258,6 +259,7 @@ static void test_a_foreign_service_that_runs_is_not_left_out(void **state)
 	assert_non_null(strstr(p.errors.lines[0], "the address is in use by "));
 	check_names(&p, "b");
 	end(&p);
+	close(fd);
 }
 
 /* Of two sockets one would come from a service that is removed: it is closed, as nobody has it. */
