@@ -64,8 +64,8 @@ tlsmgr unix - - n 1000? 1 tlsmgr
 class Postfix:
     """master(8), with smtpd(8) as a "pass" service, in a folder of its own."""
 
-    def __init__(self, folder):
-        self.programs = fetch("postfix")
+    def __init__(self, folder, programs):
+        self.programs = programs
         self.folder = folder / "postfix"
         root = self.programs.root
         if not (root / "usr/lib/postfix/sbin/master").exists():
@@ -105,9 +105,10 @@ class Smtp(harness.UsherTest):
     @harness.needs_root
     def setUp(self):
         super().setUp()
+        programs = fetch("postfix")  # while there is a network
         network.enter_network_namespace()
         self.folder.chmod(0o755)
-        self.postfix = Postfix(self.folder)
+        self.postfix = Postfix(self.folder, programs)
         self.endings.callback(self.postfix.stop)
         self.usherd = self.start_usherd(
             f'service smtp {{ listen = {{"tcp:25"}} deliver = "pass"\n'
@@ -146,7 +147,7 @@ class Smtp(harness.UsherTest):
         wanted = (r"connect from unknown\[127\.0\.0\.77\]", r"disconnect from unknown\[127\.0\.0\.77\] ehlo=1 quit=1",
                   r"connect from unknown\[127\.0\.0\.78\]", r"connect from unknown\[::1\]")
         processes.wait_file(
-            self.folder / "log", lambda: all(re.search(pattern, self.postfix.log()) for pattern in wanted),
+            self.postfix.folder / "log", lambda: all(re.search(pattern, self.postfix.log()) for pattern in wanted),
             "what Postfix says of its clients")
         self.assertNotIn("warning", self.postfix.log())
 
