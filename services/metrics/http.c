@@ -69,7 +69,7 @@ static enum http_status take_request_line(struct http_request *r)
 	size_t method_length = token_length(r->line);
 	char *target = r->line + method_length, *version;
 
-	if (method_length == 0 || *target != ' ' || !is_text(r->line))
+	if (method_length == 0 || *target != ' ' || !is_text(r->line) || strchr(target, '\t'))
 		return HTTP_BAD_REQUEST;
 	take_method(r, r->line, method_length);
 	target++;
