@@ -143,6 +143,7 @@ static int carry_out(struct server *server, struct server_loaded *loaded, struct
 		server->reload.has_failed = true;
 		return r;
 	}
+	control_set_monitors(server->control, &loaded->config->monitors);
 	config_free(server->config);
 	server->config = loaded->config;
 	note_loaded(server);
