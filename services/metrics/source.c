@@ -15,9 +15,6 @@
 /* Room for an answer at first, and how much is read before others have their turn. */
 #define FIRST_ROOM (64u << 10)
 
-#define MONITORS                                                                                   \
-	"the user that usher-metrics runs as has to be named in monitors { users } of usher.conf"
-
 static void end_asking(struct source *source)
 {
 	source->timer.at_ms = NO_DEADLINE;
@@ -71,7 +68,7 @@ static void take_answer(struct source *source)
 	const json_t *text = json_object_get(json, "text");
 
 	if (error)
-		fail(source, error, MONITORS);
+		fail(source, "usherd does not tell", error);
 	else if (!is_type(type) || !json_is_string(text))
 		fail(source, "the answer of usherd is not understood",
 			"it was cut off, or is of an usherd without metrics");

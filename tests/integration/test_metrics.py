@@ -57,8 +57,8 @@ class MetricsTest(upgrades.UpgradeTest):
     def setUp(self):
         harness.UsherTest.setUp(self)
 
-    def begin(self, *arguments, more="", user=None):
-        self.usherd = self.make_usherd(SERVICES.format(more=more))
+    def begin(self, *arguments, more="", user=None, settings=""):
+        self.usherd = self.make_usherd(settings + SERVICES.format(more=more))
         self.usherd.program = self.copy_for_others(harness.USHERD)
         self.usherd.start()
         program = self.copy_for_others(harness.USHER_METRICS) if user else harness.USHER_METRICS
@@ -294,8 +294,15 @@ class Http(MetricsTest):
         self.begin(more=f'providers {{ users = {{"{user}"}} }}', user=user)
         status, _, body = self.get()
         self.assertEqual(status, 503)
-        self.assertRegex(body.decode(), "^permission denied: .*monitors")
-        self.assertRegex(self.program_logs[0].read_text(), "usher-metrics: permission denied: .*monitors")
+        self.assertRegex(body.decode(), "^usherd does not tell: permission denied: .*monitors")
+        self.assertRegex(self.program_logs[0].read_text(), "usher-metrics: usherd does not tell: permission denied")
+
+    @harness.needs_root
+    def test_monitor_of_its_own_user_may_ask(self):
+        user = harness.PROVIDER_USER
+        self.begin(more=f'providers {{ users = {{"{user}"}} }}', user=user,
+                   settings=f'monitors {{ users = {{"{user}"}} }}')
+        self.assertEqual(self.get()[0], 200)
 
     def test_restart_of_usherd(self):
         self.begin()
