@@ -4,7 +4,9 @@
  */
 #include "build-config.h"
 #include "commands.h"
+#include "complete.h"
 #include "convert.h"
+#include "top-sample.h"
 #include "top.h"
 
 #include <getopt.h>
@@ -15,15 +17,7 @@
 #include <string.h>
 #include <sysexits.h>
 
-static const struct command {
-	const char *name;
-	const char *arguments; /* for the help */
-	const char *help;
-	int min_arguments;
-	int max_arguments; /* -1: any number */
-	bool has_json;
-	int (*run)(const struct options *options, char **arguments);
-} commands[] = {
+static const struct command commands[] = {
 	{"status", "[SERVICE...]", "show what the running usherd is doing", 0, -1, true,
 		command_status},
 	{"top", "", "show it live: rates, credit, time of handing over", 0, 0, true, command_top},
@@ -47,6 +41,7 @@ static const struct command {
 enum {
 	OPTION_JSON = 256,
 	OPTION_TYPE,
+	OPTION_COMPLETE,
 };
 
 static const struct option long_options[] = {
@@ -55,6 +50,7 @@ static const struct option long_options[] = {
 	{"interval", required_argument, NULL, 'd'},
 	{"count", required_argument, NULL, 'n'},
 	{"type", required_argument, NULL, OPTION_TYPE},
+	{"complete", no_argument, NULL, OPTION_COMPLETE},
 	{"help", no_argument, NULL, 'h'},
 	{"version", no_argument, NULL, 'V'},
 	{0},
@@ -73,6 +69,7 @@ static int print_help(void)
 	       "  -d, --interval SECONDS  how often top looks (default: 1)\n"
 	       "  -n, --count N           how often top looks before it ends\n"
 	       "      --type TYPE         what to convert: inetd or xinetd\n"
+	       "      --complete -- WORD...   what the last word may become; for shells\n"
 	       "  -h, --help              this text\n"
 	       "  -V, --version           the version\n\n"
 	       "See usherctl(8).\n",
@@ -153,6 +150,7 @@ static bool read_count(const char *text, unsigned int *ret)
 int main(int argc, char **argv)
 {
 	struct options options = {.run_dir = default_run_dir()};
+	bool is_to_complete = false;
 	int option, r;
 
 	setlocale(LC_CTYPE, "");
@@ -179,6 +177,9 @@ int main(int argc, char **argv)
 				return fail_usage("expected --type inetd or xinetd, not ", optarg);
 			options.type = optarg;
 			break;
+		case OPTION_COMPLETE:
+			is_to_complete = true;
+			break;
 		case 'h':
 			return print_help();
 		case 'V':
@@ -188,7 +189,10 @@ int main(int argc, char **argv)
 			return EX_USAGE;
 		}
 	}
-	r = run_command(&options, argv + optind, argc - optind);
+	if (is_to_complete)
+		r = complete(commands, N_COMMANDS, long_options, options.run_dir, argv + optind);
+	else
+		r = run_command(&options, argv + optind, argc - optind);
 	if (fflush(stdout) != 0 || ferror(stdout)) {
 		perror("usherctl: standard output");
 		return EXIT_FAILURE;

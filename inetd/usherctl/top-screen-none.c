@@ -5,9 +5,9 @@
 #include <stdio.h>
 #include <sysexits.h>
 
-int top_screen_run(struct top *top)
+int top_screen_run(struct top_sample *sample)
 {
-	(void)top;
+	(void)sample;
 	fprintf(stderr, "usherctl: this usherctl was built without ncurses, and has no screen for "
 			"top; 'usherctl --json top' prints the same as lines of JSON\n");
 	return EX_UNAVAILABLE;

@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 struct screen {
-	struct top *top;
+	struct top_sample *sample;
 	struct top_view view;
 	uint64_t next_usec; /* when to ask usherd again */
 	unsigned int n_asked;
@@ -42,18 +42,18 @@ static bool begin(struct screen *screen)
 
 static void update(struct screen *screen)
 {
-	if (top_list_update(&screen->view.list, &screen->top->model) < 0)
-		(void)snprintf(
-			screen->top->problem, sizeof(screen->top->problem), "%s", strerror(ENOMEM));
+	if (top_list_update(&screen->view.list, &screen->sample->model) < 0)
+		(void)snprintf(screen->sample->problem, sizeof(screen->sample->problem), "%s",
+			strerror(ENOMEM));
 }
 
 static void ask(struct screen *screen)
 {
-	screen->next_usec = top_now() + (uint64_t)top_interval(screen->top) * 1000;
-	top_ask(screen->top);
+	screen->next_usec = top_sample_now() + (uint64_t)top_sample_interval(screen->sample) * 1000;
+	top_sample_ask(screen->sample);
 	update(screen);
 	screen->n_asked++;
-	screen->is_over = screen->n_asked == screen->top->options->count;
+	screen->is_over = screen->n_asked == screen->sample->options->count;
 }
 
 static void press(struct screen *screen, enum top_key key)
@@ -104,7 +104,7 @@ static void press(struct screen *screen, enum top_key key)
 static void wait_for_news(struct screen *screen)
 {
 	struct pollfd terminal = {.fd = STDIN_FILENO, .events = POLLIN};
-	uint64_t now_usec = top_now();
+	uint64_t now_usec = top_sample_now();
 	int msec = screen->next_usec > now_usec ? (int)((screen->next_usec - now_usec + 999) / 1000)
 						: 0;
 	enum top_key key;
@@ -118,18 +118,18 @@ static void wait_for_news(struct screen *screen)
 		press(screen, key);
 }
 
-int top_screen_run(struct top *top)
+int top_screen_run(struct top_sample *sample)
 {
-	struct screen screen = {.top = top};
+	struct screen screen = {.sample = sample};
 
 	if (!begin(&screen))
 		return EX_USAGE;
-	screen.next_usec = top_now() + (uint64_t)top_interval(top) * 1000;
+	screen.next_usec = top_sample_now() + (uint64_t)top_sample_interval(sample) * 1000;
 	update(&screen);
 	while (!screen.is_over) {
-		top_view_draw(&screen.view, top);
+		top_view_draw(&screen.view, sample);
 		wait_for_news(&screen);
-		if (!screen.view.is_held && !screen.is_over && top_now() >= screen.next_usec)
+		if (!screen.view.is_held && !screen.is_over && top_sample_now() >= screen.next_usec)
 			ask(&screen);
 	}
 	top_view_end(&screen.view);

@@ -6,8 +6,8 @@
  */
 #pragma once
 
-#include "top.h"
+#include "top-sample.h"
 
-/* Show `top` until the user has seen enough. Returns the exit status; errors were reported, and the
- * terminal is as it was. */
-int top_screen_run(struct top *top);
+/* Show `sample` until the user has seen enough. Returns the exit status; errors were reported, and
+ * the terminal is as it was. */
+int top_screen_run(struct top_sample *sample);

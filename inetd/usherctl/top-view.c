@@ -197,15 +197,15 @@ static void draw_sums(const struct top_model *model)
 }
 
 /* What the user should know about what is shown. */
-static void draw_notice(const struct top_view *view, const struct top *top)
+static void draw_notice(const struct top_view *view, const struct top_sample *sample)
 {
 	char text[TEXT_SIZE * 3];
 
 	if (view->is_held)
 		draw_text(2, 0, "held: space goes on", A_BOLD);
-	if (view->is_held || !*top->problem)
+	if (view->is_held || !*sample->problem)
 		return;
-	(void)snprintf(text, sizeof(text), "%s; asking again", top->problem);
+	(void)snprintf(text, sizeof(text), "%s; asking again", sample->problem);
 	draw_text(2, 0, text, A_BOLD | colour_attributes(view, COLOUR_RED));
 }
 
@@ -408,15 +408,15 @@ static void draw_foot(const struct top_view *view)
 	draw_text(LINES - 1, 0, view->is_help ? "any key: back" : text, A_NORMAL);
 }
 
-void top_view_draw(struct top_view *view, const struct top *top)
+void top_view_draw(struct top_view *view, const struct top_sample *sample)
 {
 	erase();
-	draw_head(top->status);
+	draw_head(sample->status);
 	if (view->is_help) {
 		draw_help();
 	} else {
-		draw_sums(&top->model);
-		draw_notice(view, top);
+		draw_sums(&sample->model);
+		draw_notice(view, sample);
 		draw_list(view);
 	}
 	draw_foot(view);

@@ -8,7 +8,7 @@
 #pragma once
 
 #include "top-list.h"
-#include "top.h"
+#include "top-sample.h"
 
 #include <stdbool.h>
 
@@ -47,4 +47,4 @@ enum top_key top_view_read_key(void);
 /* Lines of the list that fit now. */
 size_t top_view_height(const struct top_view *view);
 
-void top_view_draw(struct top_view *view, const struct top *top);
+void top_view_draw(struct top_view *view, const struct top_sample *sample);

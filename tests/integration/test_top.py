@@ -2,18 +2,16 @@
 """usherctl top, in a terminal that tmux(1) is: what stands on its screen, and what keys do."""
 
 import json
-import os
 import re
-import shlex
 import signal
 import subprocess
-import tempfile
 
 import harness
 import network
 import protocol
 import tap
-from processes import DEADLINE, Deadline
+from processes import DEADLINE
+from terminal import Terminal
 
 CONFIG = """
 service echo { listen = {"tcp:127.0.0.1:0"} instances = 20000 }
@@ -21,54 +19,6 @@ service web { listen = {"tcp:127.0.0.1:0"} unavailable = refuse }
 """
 TITLES = "SERVICE      STATE     ACC/S REF/S REL/S IN SERVICE CREDIT          MEDIAN   P99"
 COLOUR = re.compile(r"\x1b\[(?:\d+;)*3[0-7]m")
-
-
-class Terminal:
-    """One window of a tmux of its own, with a program in it."""
-
-    def __init__(self, folder, command, width, height, environment):
-        self.socket = tempfile.mktemp(prefix="tmux-", dir=folder)
-        # What the shell says afterwards shows that the terminal is again what it was.
-        script = (f"trap : INT; before=$(stty -g); {shlex.join(map(str, command))}; echo status $?; "
-                  'test "$before" = "$(stty -g)" && echo restored; exec cat')
-        variables = [f"{name}={value}" for name, value in environment.items()]
-        self.run("-f", "/dev/null", "new-session", "-d", "-x", width, "-y", height,
-                 "env", *variables, "sh", "-c", script)
-
-    def run(self, *arguments):
-        result = subprocess.run(["tmux", "-u", "-S", self.socket, *map(str, arguments)], capture_output=True,
-                                text=True, timeout=DEADLINE, check=False, env={**os.environ, "LC_ALL": "C.UTF-8"})
-        if result.returncode != 0:
-            raise AssertionError(f"tmux {arguments}: {result.stderr}")
-        return result.stdout
-
-    def press(self, *keys):
-        self.run("send-keys", *keys)
-
-    def resize(self, width, height):
-        self.run("resize-window", "-x", width, "-y", height)
-
-    def lines(self):
-        return self.run("capture-pane", "-p").splitlines()
-
-    def text_with_attributes(self):
-        return self.run("capture-pane", "-p", "-e")
-
-    def wait(self, pattern, meanwhile=lambda: None):
-        """Wait until the screen has a line that matches; there is no event for that. Returns its lines."""
-        deadline = Deadline()
-        while True:
-            lines = self.lines()
-            if any(re.search(pattern, line) for line in lines):
-                return lines
-            meanwhile()
-            try:
-                deadline.left(f"a line like {pattern!r}")
-            except AssertionError as error:
-                raise AssertionError("\n".join([str(error), *lines])) from None
-
-    def close(self):
-        self.run("kill-server")
 
 
 class Top(harness.UsherTest):
@@ -80,9 +30,8 @@ class Top(harness.UsherTest):
         return [harness.USHERCTL, "--run-dir", self.usherd.run_dir, "top", "--interval", "0.1", *options]
 
     def top(self, width=80, height=24, *, options=(), **environment):
-        terminal = Terminal(self.folder, self.command(*options), width, height,
-                            {"LC_ALL": "C.UTF-8", "TERM": "screen", "NO_COLOR": "", **environment})
-        return self.closing(terminal)
+        variables = {"LC_ALL": "C.UTF-8", "TERM": "screen", "NO_COLOR": "", **environment}
+        return self.closing(Terminal(self.folder, self.command(*options), width, height, **variables))
 
     def visit(self, service):
         with network.connect(self.usherd.addresses(service)[0]) as client:

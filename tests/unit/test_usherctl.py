@@ -584,6 +584,14 @@ class CommandLine(Usherctl):
                                  (("pause",), "no service was given for pause"),
                                  (("drain",), "no service was given for drain"),
                                  (("upgrade", "now"), "too many arguments for upgrade"),
+                                 (("top", "web"), "too many arguments for top"),
+                                 (("-d", "0.09", "top"), "0.1 to 3600 seconds, not 0.09"),
+                                 (("-d", "3601", "top"), "0.1 to 3600 seconds, not 3601"),
+                                 (("-d", "nan", "top"), "0.1 to 3600 seconds, not nan"),
+                                 (("-d", "1x", "top"), "0.1 to 3600 seconds, not 1x"),
+                                 (("-n", "0", "top"), "--count of 1"), (("-n", "x", "top"), "--count of 1"),
+                                 (("-n", "1", "status"), "do not go with status"),
+                                 (("-d", "1", "status"), "do not go with status"),
                                  (("--json", "reload"), "--json does not go with reload"),
                                  (("--frobnicate", "status"), "frobnicate")):
             with self.subTest(arguments):
