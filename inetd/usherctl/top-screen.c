@@ -59,7 +59,7 @@ static void ask(struct screen *screen)
 static void press(struct screen *screen, enum top_key key)
 {
 	struct top_view *view = &screen->view;
-	int page = (int)top_view_height(view);
+	int page = (int)top_view_height();
 
 	if (view->is_help && key != TOP_KEY_NONE && key != TOP_KEY_QUIT) {
 		view->is_help = false;

@@ -142,9 +142,8 @@ enum top_key top_view_read_key(void)
 	return TOP_KEY_NONE;
 }
 
-size_t top_view_height(const struct top_view *view)
+size_t top_view_height(void)
 {
-	(void)view;
 	return LINES > HEAD_LINES + FOOT_LINES ? (size_t)(LINES - HEAD_LINES - FOOT_LINES) : 0;
 }
 
@@ -379,7 +378,7 @@ static void draw_line(const struct top_view *view, int y, const struct top_line 
 static void draw_list(struct top_view *view)
 {
 	struct top_list *list = &view->list;
-	size_t height = top_view_height(view);
+	size_t height = top_view_height();
 	int widths[N_COLUMNS];
 
 	top_list_fit(list, height);

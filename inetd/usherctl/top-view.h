@@ -45,6 +45,6 @@ void top_view_end(struct top_view *view);
 enum top_key top_view_read_key(void);
 
 /* Lines of the list that fit now. */
-size_t top_view_height(const struct top_view *view);
+size_t top_view_height(void);
 
 void top_view_draw(struct top_view *view, const struct top_sample *sample);
