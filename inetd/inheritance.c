@@ -122,8 +122,8 @@ int inheritance_add(struct inheritance *inheritance, enum fdstore_kind kind, con
 static void refuse(int fd, const char *name)
 {
 	log_write(LOG_WARNING, &(struct log_about){.reason = "unknown-socket"},
-		"the service manager has passed a descriptor of the name '%s', which is no listening "
-		"or datagram socket, and none that usherd has stored: closed",
+		"the service manager has passed a descriptor of the name '%s', which is no "
+		"listening or datagram socket, and none that usherd has stored: closed",
 		name);
 	close_fd(fd);
 }
@@ -290,7 +290,7 @@ static void warn_of_unit(const struct entry *entry)
 {
 	char text[ADDRESS_TEXT_MAX];
 
-	log_write(LOG_WARNING, NULL,
+	log_write(LOG_WARNING, &(struct log_about){.reason = "unknown-socket"},
 		"the service manager has passed a socket bound to %s, where no service listens: closed; "
 		"configure it, or take it out of the socket unit",
 		address_format(&entry->address, text));
