@@ -59,7 +59,8 @@ class Top(harness.UsherTest):
     def test_rates(self):
         self.serving_child(self.usherd, "echo", "first")
         terminal = self.top()
-        terminal.wait(r"^echo +serving +([1-9]\S*|0\.[1-9]) ", lambda: self.visit("echo"))
+        latency = r"[\d.]+(?:µs|ms|s)"
+        terminal.wait(rf"^echo +serving +(0\.)?[1-9].* {latency} +{latency}$", lambda: self.visit("echo"))
         terminal.wait(r"^echo +serving +0 +0 +0 ")
 
     def test_credit_and_connections_in_service(self):
