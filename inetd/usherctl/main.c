@@ -20,9 +20,9 @@
 static const struct command commands[] = {
 	{"status", "[SERVICE...]", "show what the running usherd is doing", 0, -1, true,
 		command_status},
-	{"top", "", "show it live: rates, credit, time of handing over", 0, 0, true, command_top},
 	{"metrics", "", "print counters and histograms in Prometheus' text format", 0, 0, true,
 		command_metrics},
+	{"top", "", "show it live: rates, credit, time of handing over", 0, 0, true, command_top},
 	{"check", "[FILE]", "check a configuration; its disabled services are listed", 0, 1, false,
 		command_check},
 	{"convert", "FILE...", "print inetd.conf or xinetd.conf as usher.conf", 1, -1, false,
