@@ -31,7 +31,7 @@ static bool make_room(struct text *text, size_t size)
 
 static void add_bytes(struct text *text, const char *bytes, size_t size)
 {
-	if (!make_room(text, size))
+	if (size == 0 || !make_room(text, size))
 		return;
 	memcpy(text->bytes + text->size, bytes, size);
 	text->size += size;
