@@ -31,7 +31,7 @@ FLOORS = (
     {"rules"},
     {"config"},
     {"names", "netmap"},
-    {"address", "array", "bucket", "histogram", "network", "siphash", "text"},
+    {"address", "array", "bucket", "histogram", "network", "probe", "siphash", "text"},
 )
 # Neighbours of one floor of whom the first may know the second.
 NEIGHBOURS = {("provider", "rendezvous")}
