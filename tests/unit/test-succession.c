@@ -70,6 +70,10 @@ static void test_every_member_of_the_present_format(void **state)
 	assert_string_equal(service->name, "one");
 	assert_true(service->is_paused);
 	assert_int_equal(service->totals.n_expired, 1);
+	assert_int_equal(service->totals.waiting_time.sum_usec, 150);
+	assert_int_equal(service->totals.handoff_time.counts[1], 5);
+	assert_int_equal(unclaimed->entered_usec, 1900000);
+	assert_int_equal(unclaimed->given_usec, 2000000);
 	assert_int_equal(service->admission.cps.full_nsec, 3000000000);
 	assert_int_equal(service->admission.rate.full_nsec, 4000000000);
 	assert_int_equal(service->admission.paused_until_usec, 6000000);
