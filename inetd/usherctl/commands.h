@@ -9,6 +9,7 @@
  * ends with NULL. Returns the exit status: one of those that usherctl(8) lists.
  */
 int command_status(const struct options *options, char **arguments);
+int command_metrics(const struct options *options, char **arguments);
 int command_check(const struct options *options, char **arguments);
 int command_reload(const struct options *options, char **arguments);
 int command_drain(const struct options *options, char **arguments);

@@ -25,6 +25,8 @@ static const struct command {
 } commands[] = {
 	{"status", "[SERVICE...]", "show what the running usherd is doing", 0, -1, true,
 		command_status},
+	{"metrics", "", "print counters and histograms in Prometheus' text format", 0, 0, true,
+		command_metrics},
 	{"check", "[FILE]", "check a configuration; its disabled services are listed", 0, 1, false,
 		command_check},
 	{"convert", "FILE...", "print inetd.conf or xinetd.conf as usher.conf", 1, -1, false,
@@ -65,7 +67,7 @@ static int print_help(void)
 	printf("\nOptions:\n"
 	       "  -r, --run-dir RUN_DIR   where usherd's control socket is\n"
 	       "                          (default: $USHER_RUN_DIR, then %s)\n"
-	       "      --json              status as JSON\n"
+	       "      --json              what is shown as JSON\n"
 	       "      --type TYPE         what to convert: inetd or xinetd\n"
 	       "  -h, --help              this text\n"
 	       "  -V, --version           the version\n\n"
