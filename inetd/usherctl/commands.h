@@ -4,6 +4,19 @@
 
 #include "options.h"
 
+#include <stdbool.h>
+
+/* A row of the table in main.c. */
+struct command {
+	const char *name;
+	const char *arguments; /* for the help and for shells: words, each SERVICE, FILE ... */
+	const char *help;
+	int min_arguments;
+	int max_arguments; /* -1: any number */
+	bool has_json;
+	int (*run)(const struct options *options, char **arguments);
+};
+
 /*
  * Carry a command out: print what there is to say to stdout, what is wrong to stderr. `arguments`
  * ends with NULL. Returns the exit status: one of those that usherctl(8) lists.

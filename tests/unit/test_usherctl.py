@@ -179,6 +179,14 @@ class Status(Usherctl):
         self.assertEqual(json.loads(result.stdout), STATUS)
         self.assertEqual(result.returncode, 0)
 
+    def test_units_come_from_usherctl(self):
+        status = copy.deepcopy(STATUS)
+        del status["services"][0]["providers"][0]["unit"]
+        status["services"][0]["providers"][0]["pid"] = 0  # of no process, and so of no unit
+        self.usherd(status=status)
+        providers = json.loads(self.usherctl("status", "--json").stdout)["services"][0]["providers"]
+        self.assertEqual([provider["unit"] for provider in providers], [None, None])
+
     def test_as_json_of_one_service(self):
         self.usherd(status=STATUS)
         status = json.loads(self.usherctl("status", "--json", "web").stdout)
@@ -584,6 +592,14 @@ class CommandLine(Usherctl):
                                  (("pause",), "no service was given for pause"),
                                  (("drain",), "no service was given for drain"),
                                  (("upgrade", "now"), "too many arguments for upgrade"),
+                                 (("top", "web"), "too many arguments for top"),
+                                 (("-d", "0.09", "top"), "0.1 to 3600 seconds, not 0.09"),
+                                 (("-d", "3601", "top"), "0.1 to 3600 seconds, not 3601"),
+                                 (("-d", "nan", "top"), "0.1 to 3600 seconds, not nan"),
+                                 (("-d", "1x", "top"), "0.1 to 3600 seconds, not 1x"),
+                                 (("-n", "0", "top"), "--count of 1"), (("-n", "x", "top"), "--count of 1"),
+                                 (("-n", "1", "status"), "do not go with status"),
+                                 (("-d", "1", "status"), "do not go with status"),
                                  (("--json", "reload"), "--json does not go with reload"),
                                  (("--frobnicate", "status"), "frobnicate")):
             with self.subTest(arguments):
@@ -603,10 +619,10 @@ class CommandLine(Usherctl):
         page = (ROOT / "man/usherctl.8").read_text(encoding="utf-8")
         commands = re.findall(r"^  ([a-z]+) ", self.run_plainly("--help").stdout, re.MULTILINE)
         self.assertEqual(
-            commands, ["status", "check", "convert", "reload", "drain", "pause", "resume", "upgrade"])
+            commands, ["status", "top", "check", "convert", "reload", "drain", "pause", "resume", "upgrade"])
         for command in commands:
             self.assertRegex(page, rf"(?m)^\.It Cm {command}\b")
-        for status in (0, 1, 64, 77, 78):
+        for status in (0, 1, 64, 69, 77, 78):
             self.assertRegex(page, rf"(?m)^\.It {status}\b")
 
 
