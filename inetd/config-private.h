@@ -276,7 +276,8 @@ struct config_draft {
 	 */
 	bool is_foreign;
 	bool is_barred; /* it is disabled, whatever `disable` says */
-	/* What is wrong with users and groups: warnings if it is disabled, which is known in the end. */
+	/* What is wrong with users and groups: warnings if it is disabled, which is known in the
+	 * end. */
 	struct config_complaint {
 		struct config_place place;
 		char *why;
@@ -328,8 +329,8 @@ void config_foreign_add_file(struct config_foreign *foreign, enum config_foreign
 
 /*
  * Read the files, and make services of what they say and `defaults`. A service with something wrong
- * is left out, with a warning; an error is only a file that is there and cannot be read. Every file that
- * was read is among those of `config` then.
+ * is left out, with a warning; an error is only a file that is there and cannot be read. Every file
+ * that was read is among those of `config` then.
  */
 void config_foreign_read(struct config_foreign *foreign, struct config *config,
 	const struct config_draft *defaults, struct config_errors *errors);
