@@ -14,19 +14,23 @@ struct account {
 	sd_event *event;
 	struct account_policy policy;
 	struct log_destination *destination;
+	struct events *followers; /* NULL: nobody can follow */
 	struct account_limit limit;
 	sd_event_source *timer; /* for counts that are due; NULL until it is first needed */
 	uint64_t due_usec;	/* when it ends; UINT64_MAX: never */
 };
 
-int account_new(struct account **ret, sd_event *event, const char *service)
+int account_new(
+	struct account **ret, sd_event *event, const char *service, struct events *followers)
 {
 	struct account *account = calloc(1, sizeof(*account));
 
 	if (!account)
 		return -ENOMEM;
-	*account = (struct account){
-		.service = service, .event = sd_event_ref(event), .due_usec = UINT64_MAX};
+	*account = (struct account){.service = service,
+		.event = sd_event_ref(event),
+		.followers = followers,
+		.due_usec = UINT64_MAX};
 	*ret = account;
 	return 0;
 }
@@ -101,9 +105,14 @@ void account_set_destination(struct account *account, struct log_destination *de
 	account->destination = destination;
 }
 
+static bool is_followed(const struct account *account)
+{
+	return account->followers && events_are_followed(account->followers);
+}
+
 bool account_wants(const struct account *account, enum account_event event)
 {
-	return account_is_wanted(&account->policy, event);
+	return is_followed(account) || account_is_wanted(&account->policy, event);
 }
 
 static uint64_t now(const struct account *account)
@@ -153,13 +162,27 @@ static bool is_within_limit(struct account *account, const struct account_fact *
 	return false;
 }
 
+/* Everything, but of the address no more than may be written. */
+static void tell(const struct account *account, const struct account_fact *fact)
+{
+	struct account_policy policy = account->policy;
+	char peer[ACCOUNT_PEER_MAX];
+	struct log_about about;
+
+	policy.on_success = policy.on_failure = ACCOUNT_EVERYTHING;
+	about = account_describe(&policy, fact, peer);
+	events_tell(account->followers, &about);
+}
+
 void account_write(struct account *account, struct account_fact *fact)
 {
 	char peer[ACCOUNT_PEER_MAX];
 	struct log_about about;
 
 	fact->service = account->service;
-	if (!account_wants(account, fact->event) || !is_within_limit(account, fact))
+	if (is_followed(account))
+		tell(account, fact);
+	if (!account_is_wanted(&account->policy, fact->event) || !is_within_limit(account, fact))
 		return;
 	about = account_describe(&account->policy, fact, peer);
 	log_write_event(account->destination,

@@ -156,6 +156,7 @@ static void begin_limit(struct service *s, enum admission_reason reason, uint64_
 {
 	wait_until(s, reason, until_usec);
 	s->n_turned[reason]++;
+	service_tell(s, "delayed", admission_word(reason));
 	if (may_tell(s, &s->told.usec[reason]))
 		log_limit_begun(s, reason);
 }

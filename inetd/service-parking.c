@@ -54,6 +54,7 @@ static int park_oldest(struct service *s)
 
 	if (r < 0)
 		return r;
+	service_account_parked(s, &h);
 	dispatch_park(s->dispatch);
 	service_left(s, &h);
 	closer_close(h.fd);

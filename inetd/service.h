@@ -11,6 +11,7 @@
 #include "config.h"
 #include "denied.h"
 #include "dispatch.h"
+#include "events.h"
 #include "inheritance.h"
 #include "intake.h"
 #include "listener.h"
@@ -34,6 +35,8 @@ struct service_events {
 	int (*on_forward)(struct service *s, const char *to, struct handoff *h, void *userdata);
 	/* What sensors remember, which all services share. NULL: nothing. */
 	struct denied *(*get_denied)(void *userdata);
+	/* Who follow what happens to its connections and providers. NULL: nobody can. */
+	struct events *(*get_followers)(void *userdata);
 };
 
 /*

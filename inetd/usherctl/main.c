@@ -25,6 +25,8 @@ static const struct command {
 } commands[] = {
 	{"status", "[SERVICE...]", "show what the running usherd is doing", 0, -1, true,
 		command_status},
+	{"events", "[SERVICE...]", "show what happens, until it is interrupted", 0, -1, true,
+		command_events},
 	{"check", "[FILE]", "check a configuration; its disabled services are listed", 0, 1, false,
 		command_check},
 	{"convert", "FILE...", "print inetd.conf or xinetd.conf as usher.conf", 1, -1, false,

@@ -21,7 +21,7 @@ FLOORS = (
     {"service"},
     {"intake", "rendezvous", "rundir", "parking", "pass", "provider", "control", "dump"},
     {"account", "forwarded", "listener", "succession"},
-    {"inheritance"},
+    {"events", "inheritance"},
     {"acceptor", "closer", "connection", "fdstore", "log", "occupant", "peer", "privilege",
      "unixsocket"},
     {"notify"},

@@ -86,7 +86,7 @@ static struct account *open_account(const struct config_service_log *config)
 	timer = NULL;
 	n_written = 0;
 	last[0] = '\0';
-	assert_int_equal(account_new(&account, loop, "web"), 0);
+	assert_int_equal(account_new(&account, loop, "web", NULL), 0);
 	account_configure(account, config, 24, 56);
 	return account;
 }
