@@ -5,6 +5,7 @@
  */
 #include "server-private.h"
 
+#include "explain.h"
 #include "log.h"
 #include "status.h"
 #include <errno.h>
@@ -173,6 +174,29 @@ static json_t *answer_events(struct server *server, const char *services, int cl
 	return begin_to_follow(server, client_fd, &(struct events_wish){.services = services});
 }
 
+/* "ADDRESS SERVICE". */
+static json_t *answer_explain(struct server *server, const char *argument, int client_fd)
+{
+	char client[CONTROL_MAX_REQUEST + 1], *name;
+	const struct service *service;
+	struct wire_address peer;
+
+	(void)client_fd;
+	(void)snprintf(client, sizeof(client), "%s", argument);
+	name = strchr(client, ' ');
+	if (name)
+		*name++ = '\0';
+	if (!name || !explain_parse(client, &peer))
+		return answer(false,
+			"'%s' is no address of a client, expected one of IPv4 or IPv6, or unix, "
+			"and the name of a service after it",
+			client);
+	service = server_find_service(server, name);
+	if (!service)
+		return answer_no_service(name);
+	return explain_json(service, client, &peer, server_now(server));
+}
+
 static const struct {
 	const char *word;
 	enum { ARGUMENT_NONE, ARGUMENT_ANY, ARGUMENT_ONE } argument;
@@ -182,6 +206,7 @@ static const struct {
 	{"status", ARGUMENT_NONE, true, answer_status},
 	{"reload", ARGUMENT_NONE, false, answer_reload},
 	{"events", ARGUMENT_ANY, true, answer_events},
+	{"explain", ARGUMENT_ONE, true, answer_explain},
 	{"follow", ARGUMENT_NONE, true, answer_follow},
 	{"state", ARGUMENT_NONE, false, answer_state},
 	{"upgrade", ARGUMENT_NONE, false, answer_upgrade},
@@ -220,6 +245,6 @@ json_t *server_on_request(const char *request, int client_fd, void *userdata)
 		return requests[i].answer(server, argument, client_fd);
 	}
 	return answer(false,
-		"unknown request: this usherd knows 'status', 'events [SERVICE...]', 'reload', "
+		"unknown request: this usherd knows 'status', 'events [SERVICE...]', 'explain ADDRESS SERVICE', 'reload', "
 		"'follow', 'upgrade', 'state', 'drain SERVICE[/PROVIDER]', 'pause SERVICE' and 'resume SERVICE'");
 }

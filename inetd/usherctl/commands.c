@@ -71,15 +71,6 @@ static bool are_colours_wanted(void)
 	       strcmp(terminal, "dumb") != 0;
 }
 
-static int print_json(const json_t *object)
-{
-	/* Everything else than ASCII is escaped, C1 control characters too. */
-	if (json_dumpf(object, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII) < 0)
-		return EXIT_FAILURE;
-	putchar('\n');
-	return 0;
-}
-
 static int print_status(const struct options *options, json_t *status, char **names)
 {
 	json_t *services = json_object_get(status, "services");
@@ -91,7 +82,7 @@ static int print_status(const struct options *options, json_t *status, char **na
 		json_object_del(status, "disabled");
 	}
 	if (options->is_json)
-		return print_json(status);
+		return request_print_json(status);
 	status_print(status, are_colours_wanted());
 	return 0;
 }

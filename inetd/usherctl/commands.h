@@ -14,5 +14,6 @@ int command_reload(const struct options *options, char **arguments);
 int command_drain(const struct options *options, char **arguments);
 int command_pause(const struct options *options, char **arguments);
 int command_resume(const struct options *options, char **arguments);
+int command_explain(const struct options *options, char **arguments);
 int command_events(const struct options *options, char **arguments);
 int command_upgrade(const struct options *options, char **arguments);

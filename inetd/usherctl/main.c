@@ -27,6 +27,8 @@ static const struct command {
 		command_status},
 	{"events", "[SERVICE...]", "show what happens, until it is interrupted", 0, -1, true,
 		command_events},
+	{"explain", "ADDRESS SERVICE", "say whether this client would be admitted, and why", 2, 2,
+		true, command_explain},
 	{"check", "[FILE]", "check a configuration; its disabled services are listed", 0, 1, false,
 		command_check},
 	{"convert", "FILE...", "print inetd.conf or xinetd.conf as usher.conf", 1, -1, false,
@@ -116,7 +118,9 @@ static int run_command(const struct options *options, char **arguments, int n_ar
 		return fail_usage("--type does not go with ", arguments[0]);
 	if (n_arguments - 1 < command->min_arguments)
 		return fail_usage(command->run == command_convert ? "no file was given for "
-								  : "no service was given for ",
+				  : command->run == command_explain
+					  ? "an address and a service are needed for "
+					  : "no service was given for ",
 			arguments[0]);
 	return command->run(options, arguments + 1);
 }

@@ -17,6 +17,14 @@ void request_print(FILE *file, const char *before, const char *text)
 	fprintf(file, "%s%s\n", before, printable);
 }
 
+int request_print_json(const json_t *object)
+{
+	if (json_dumpf(object, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII) < 0)
+		return EXIT_FAILURE;
+	putchar('\n');
+	return 0;
+}
+
 /* Report an error object, { "error": "sentence" }, after the "lines" that explain it, if there are
  * any. Returns the exit status: its "exit_status", or what follows from the lines, which are about
  * a file. */

@@ -10,6 +10,10 @@
 #include <jansson.h>
 #include <stdio.h>
 
+/* Print an object as --json promises: all but ASCII escaped, which keeps C1 control characters from
+ * a terminal, too. Returns the exit status. */
+int request_print_json(const json_t *object);
+
 /* Print a line whose text came from somewhere else: it cannot disturb the terminal. */
 void request_print(FILE *file, const char *before, const char *text);
 

@@ -16,7 +16,8 @@ SYSTEM_INCLUDE = re.compile(r"^\s*#\s*include\s*<([^>]+)>", re.MULTILINE)
 FLOORS = (
     {"main"},
     {"server"},
-    {"programs", "status"},
+    {"explain", "programs"},
+    {"status"},
     {"reload"},
     {"service"},
     {"intake", "rendezvous", "rundir", "parking", "pass", "provider", "control", "dump"},
