@@ -20,27 +20,25 @@ static const struct command {
 	const char *help;
 	int min_arguments;
 	int max_arguments; /* -1: any number */
-	bool has_json;
 	int (*run)(const struct options *options, char **arguments);
 } commands[] = {
-	{"status", "[SERVICE...]", "show what the running usherd is doing", 0, -1, true,
-		command_status},
-	{"events", "[SERVICE...]", "show what happens, until it is interrupted", 0, -1, true,
+	{"status", "[SERVICE...]", "show what the running usherd is doing", 0, -1, command_status},
+	{"events", "[SERVICE...]", "show what happens, until it is interrupted", 0, -1,
 		command_events},
 	{"explain", "ADDRESS SERVICE", "say whether this client would be admitted, and why", 2, 2,
-		true, command_explain},
-	{"check", "[FILE]", "check a configuration; its disabled services are listed", 0, 1, false,
+		command_explain},
+	{"check", "[FILE]", "check a configuration; its disabled services are listed", 0, 1,
 		command_check},
-	{"convert", "FILE...", "print inetd.conf or xinetd.conf as usher.conf", 1, -1, false,
+	{"convert", "FILE...", "print inetd.conf or xinetd.conf as usher.conf", 1, -1,
 		command_convert},
-	{"reload", "", "check the configuration, then let usherd read it again", 0, 0, false,
+	{"reload", "", "check the configuration, then let usherd read it again", 0, 0,
 		command_reload},
 	{"drain", "SERVICE[/PROVIDER]...", "let providers finish what they have, and end", 1, -1,
-		false, command_drain},
-	{"pause", "SERVICE...", "let clients of a service wait in the backlog", 1, -1, false,
+		command_drain},
+	{"pause", "SERVICE...", "let clients of a service wait in the backlog", 1, -1,
 		command_pause},
-	{"resume", "SERVICE...", "serve them again", 1, -1, false, command_resume},
-	{"upgrade", "", "let usherd become the program that is installed now", 0, 0, false,
+	{"resume", "SERVICE...", "serve them again", 1, -1, command_resume},
+	{"upgrade", "", "let usherd become the program that is installed now", 0, 0,
 		command_upgrade},
 };
 
@@ -69,7 +67,7 @@ static int print_help(void)
 	printf("\nOptions:\n"
 	       "  -r, --run-dir RUN_DIR   where usherd's control socket is\n"
 	       "                          (default: $USHER_RUN_DIR, then %s)\n"
-	       "      --json              status as JSON\n"
+	       "      --json              what is printed, as JSON\n"
 	       "      --type TYPE         what to convert: inetd or xinetd\n"
 	       "  -h, --help              this text\n"
 	       "  -V, --version           the version\n\n"
@@ -110,8 +108,6 @@ static int run_command(const struct options *options, char **arguments, int n_ar
 	command = find_command(arguments[0]);
 	if (!command)
 		return fail_usage("unknown command: ", arguments[0]);
-	if (options->is_json && !command->has_json)
-		return fail_usage("--json does not go with ", arguments[0]);
 	if (command->max_arguments >= 0 && n_arguments - 1 > command->max_arguments)
 		return fail_usage("too many arguments for ", arguments[0]);
 	if (options->type && command->run != command_convert)

@@ -5,8 +5,10 @@
 #include "client.h"
 #include "table.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sysexits.h>
 
 void request_print(FILE *file, const char *before, const char *text)
@@ -23,6 +25,19 @@ int request_print_json(const json_t *object)
 		return EXIT_FAILURE;
 	putchar('\n');
 	return 0;
+}
+
+json_t *request_text(const char *text)
+{
+	json_t *json = json_string(text);
+	char *copy = json ? NULL : strdup(text);
+
+	for (char *c = copy; c && *c; c++)
+		if (!isascii(*c))
+			*c = '?';
+	json = copy ? json_string(copy) : json;
+	free(copy);
+	return json;
 }
 
 /* Report an error object, { "error": "sentence" }, after the "lines" that explain it, if there are
@@ -84,7 +99,7 @@ int request_ask(const struct options *options, const char *request, json_t **ret
 	return request_conclude(options, r, answer, ret);
 }
 
-void request_print_message(json_t *answer)
+static void print_message(const json_t *answer)
 {
 	const char *message = json_string_value(json_object_get(answer, "message"));
 	const json_t *warning;
@@ -94,6 +109,14 @@ void request_print_message(json_t *answer)
 		json_object_get(answer, "warnings"), i, warning) if (json_is_string(warning))
 		request_print(stderr, "", json_string_value(warning));
 	request_print(stdout, "", message ? message : "done");
+}
+
+void request_print_message(const struct options *options, json_t *answer)
+{
+	if (options->is_json)
+		(void)request_print_json(answer); /* main() finds out what went wrong with it */
+	else
+		print_message(answer);
 	json_decref(answer);
 }
 
@@ -103,6 +126,6 @@ int request_tell(const struct options *options, const char *request)
 	int r = request_ask(options, request, &answer);
 
 	if (r == 0)
-		request_print_message(answer);
+		request_print_message(options, answer);
 	return r;
 }
