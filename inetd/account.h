@@ -3,11 +3,10 @@
  * What is written about each connection of one service: log_on_success, log_on_failure,
  * log_address, log_type.
  *
- * It knows what is wanted, how often, and where it goes; what happened it is told. Writing is the
- * log's (log.h).
+ * It knows what is wanted and where it goes; what happened it is told. Writing, and how often the
+ * refusals are written that strangers cause, is the log's (log.h).
  *
- * Invariant: refusals, which strangers cause, are written at most ACCOUNT_LIMIT_BURST times a
- * minute for each reason, and none is missing from the counts.
+ * Invariant: nothing is written that is not wanted.
  */
 #pragma once
 
@@ -15,17 +14,15 @@
 #include "config.h"
 #include "events.h"
 #include "log-destination.h"
-#include <systemd/sd-event.h>
 
 struct account;
 
 /* Of `service`, whose name must live as long, as must `followers` (NULL: nobody can follow), who
  * are told whatever becomes of its connections, in the form that log_address allows. Writes nothing
  * yet. Returns 0 with *ret (free with account_free()) or -ENOMEM. */
-int account_new(
-	struct account **ret, sd_event *event, const char *service, struct events *followers);
+int account_new(struct account **ret, const char *service, struct events *followers);
 
-/* Says how many refusals were left out until now. NULL is allowed. Returns NULL. */
+/* NULL is allowed. Returns NULL. */
 struct account *account_free(struct account *account);
 
 /* Take what `config` says, and as much of it as a prefix is; nothing of it is kept. */
@@ -39,6 +36,6 @@ void account_set_destination(struct account *account, struct log_destination *de
  */
 bool account_wants(const struct account *account, enum account_event event);
 
-/* Write it, if it is wanted, and no refusal too much; tell it to who follows. The members event and
- * service of *fact are completed. `reason` of a refusal must be a constant. */
+/* Write it, if it is wanted; tell it to who follows. The members event and service of *fact are
+ * completed. `reason` of a refusal must be a constant. */
 void account_write(struct account *account, struct account_fact *fact);

@@ -9,7 +9,6 @@
 #include "log.h"
 #include "names.h"
 #include "privilege.h"
-#include "status.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -125,6 +124,13 @@ static int load(struct server *server, struct server_loaded *loaded, struct name
 	return config_add_names(loaded->config, names, &loaded->errors);
 }
 
+/* What is in force was loaded now. */
+static void note_loaded(struct server *server)
+{
+	server->reload = (struct status_reload){0};
+	(void)sd_event_now(server->event, CLOCK_REALTIME, &server->reload.loaded_usec);
+}
+
 /* Carry a configuration out, or change nothing and say why in its errors. */
 static int carry_out(struct server *server, struct server_loaded *loaded, struct reload_counts *ret)
 {
@@ -134,11 +140,13 @@ static int carry_out(struct server *server, struct server_loaded *loaded, struct
 		r = apply(server, loaded->config, &loaded->errors, ret);
 	if (r < 0) {
 		config_free(loaded->config);
+		server->reload.has_failed = true;
 		return r;
 	}
 	control_set_monitors(server->control, &loaded->config->monitors);
 	config_free(server->config);
 	server->config = loaded->config;
+	note_loaded(server);
 	return 0;
 }
 
@@ -165,7 +173,7 @@ static json_t *failure_json(const struct config_errors *errors, int error)
 static json_t *report_failure(const struct config_errors *errors, int error)
 {
 	log_errors(errors, error);
-	log_write(LOG_ERR, &(struct log_about){.reason = "config", .error = error},
+	log_write(LOG_ERR, &(struct log_about){.reason = "reload-failed", .error = error},
 		"reload failed, the configuration was not changed");
 	return failure_json(errors, error);
 }
@@ -179,7 +187,7 @@ static json_t *report_success(
 		"services: %zu added, %zu removed, %zu changed, %zu unchanged", counts->n_added,
 		counts->n_removed, counts->n_changed, counts->n_unchanged);
 	server_log_warnings(errors);
-	log_write(LOG_INFO, NULL, "reloaded: %s", message);
+	log_write(LOG_INFO, &(struct log_about){.reason = "reloaded"}, "reloaded: %s", message);
 	return json_pack("{s:b, s:s, s:o}", "ok", true, "message", message, "warnings",
 		lines_json(errors->warnings, errors->n_warnings));
 }
@@ -261,8 +269,8 @@ static int become_user(const struct server *server)
 	int r = privilege_drop(needed_rights(server->config));
 
 	if (r < 0)
-		log_write(LOG_ERR, NULL, "cannot become user '%s' alone: %s", server->config->user,
-			strerror(-r));
+		log_write(LOG_ERR, &(struct log_about){.reason = "start-failed"},
+			"cannot become user '%s' alone: %s", server->config->user, strerror(-r));
 	return r;
 }
 
@@ -285,6 +293,7 @@ int server_start_services(struct server *server)
 		return r;
 	}
 	reload_commit(reload, &server->services, &counts);
+	note_loaded(server);
 	server->inheritance = inheritance_free(server->inheritance);
 	return server->succession ? server_restore_services(server) : 0;
 }

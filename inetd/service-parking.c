@@ -11,6 +11,7 @@
 #include "closer.h"
 #include "forwarded.h"
 #include "log.h"
+#include "probe.h"
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
@@ -56,6 +57,7 @@ static int park_oldest(struct service *s)
 		return r;
 	service_account_parked(s, &h);
 	dispatch_park(s->dispatch);
+	probe_park(s->name, h.id, dispatch_n_parked(s->dispatch));
 	service_left(s, &h);
 	closer_close(h.fd);
 	service_forget_forwarded(s, &h);
@@ -201,7 +203,7 @@ static bool unpark(struct service *s)
 	h->accepted_ns = parked.accepted_ns;
 	h->peer = parked.peer;
 	h->forwarded = parked.forwarded;
-	h->parked_usec = parked.parked_usec;
+	h->parked_usec = h->entered_usec = parked.parked_usec;
 	h->source = admission_count(s->admission, &h->peer, service_now(s));
 	return true;
 }

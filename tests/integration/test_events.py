@@ -153,7 +153,7 @@ class Usherctl(harness.UsherTest):
     def events(self, usherd, *arguments, **options):
         process = subprocess.Popen(
             [str(harness.USHERCTL), "--run-dir", str(usherd.run_dir), *arguments], stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, text=True, **options)
+            stderr=subprocess.PIPE, bufsize=0, **options)  # what is buffered select(2) does not see
         self.addCleanup(self.end, process)
         return process
 
@@ -165,7 +165,7 @@ class Usherctl(harness.UsherTest):
 
     def line(self, process):
         self.assertTrue(select.select([process.stdout], [], [], processes.DEADLINE)[0], "no line came")
-        return process.stdout.readline()
+        return process.stdout.readline().decode()
 
     def wait_following(self, process):
         self.assertEqual(json.loads(self.line(process)), {"event": "following"})
@@ -201,7 +201,7 @@ class Usherctl(harness.UsherTest):
         usherd = self.start_usherd(CONFIG)
         unknown = self.events(usherd, "events", "three")
         self.assertEqual(unknown.communicate(timeout=processes.DEADLINE),
-                         ("", "usherctl: no service 'three' is running; 'usherctl status' lists those that are\n"))
+                         (b"", b"usherctl: no service 'three' is running; 'usherctl status' lists those that are\n"))
         self.assertEqual(unknown.returncode, 1)
 
 
