@@ -11,6 +11,7 @@
 
 #include "control.h"
 #include "dump.h"
+#include "events.h"
 #include "inheritance.h"
 #include "reload.h"
 #include "server.h"
@@ -27,8 +28,9 @@ struct server {
 	struct service_list services;
 	struct denied *denied;
 	struct control *control;
-	struct dump *dump; /* the state, for who sends SIGUSR1 */
-	int lock_fd;	   /* of run_dir: held while we run */
+	struct events *events; /* and who follows them */
+	struct dump *dump;     /* the state, for who sends SIGUSR1 */
+	int lock_fd;	       /* of run_dir: held while we run */
 	uint64_t started_usec;
 	uint32_t n_upgrades;
 	struct status_reload reload;
