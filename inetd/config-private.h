@@ -247,12 +247,14 @@ bool config_check_group(const struct config_key *key, const char *text, char *wh
 
 /* An attribute of the whole configuration. */
 struct config_global {
+	const char *section; /* NULL: it stands in none */
 	const char *name;
-	/* Understand and store the value. Returns false with a sentence in `why`. */
+	bool is_list; /* `parse` adds each value to those before */
+	/* Understand and store a value. Returns false with a sentence in `why`. */
 	bool (*parse)(struct config *config, const char *text, char *why);
 };
 
-#define CONFIG_N_GLOBALS 3
+#define CONFIG_N_GLOBALS 5
 extern const struct config_global config_globals[CONFIG_N_GLOBALS];
 
 /* What a draft knows of a key. */

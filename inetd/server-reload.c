@@ -136,6 +136,7 @@ static int carry_out(struct server *server, struct server_loaded *loaded, struct
 		config_free(loaded->config);
 		return r;
 	}
+	control_set_monitors(server->control, &loaded->config->monitors);
 	config_free(server->config);
 	server->config = loaded->config;
 	return 0;

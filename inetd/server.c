@@ -111,7 +111,9 @@ static int open_control(struct server *server)
 		return -ENOMEM;
 	r = control_new(
 		&server->control, server->event, path, inherited_fd, server_on_request, server);
-	if (r < 0)
+	if (r >= 0)
+		control_set_monitors(server->control, &server->config->monitors);
+	else
 		log_write(
 			LOG_ERR, NULL, "cannot make the control socket %s: %s", path, strerror(-r));
 	free(path);

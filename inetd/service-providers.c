@@ -204,12 +204,12 @@ static void refuse_peer(const struct service *s, int fd, const struct rendezvous
 {
 	log_write(LOG_WARNING,
 		&(struct log_about){.service = s->name,
-			.provider_pid = peer->pid,
-			.provider_uid = peer->uid,
+			.provider_pid = peer->process.pid,
+			.provider_uid = peer->process.uid,
 			.reason = "not-registered",
 			.error = error},
-		"%s: process %d of uid %u may not register: %s", s->name, peer->pid, peer->uid,
-		why);
+		"%s: process %d of uid %u may not register: %s", s->name, peer->process.pid,
+		peer->process.uid, why);
 	provider_refuse_channel(fd, error, why);
 	closer_close(fd); /* and with it the descriptors in what it has said already */
 }

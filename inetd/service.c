@@ -27,8 +27,8 @@ static struct rendezvous_access access_of(const struct config_service *config)
 {
 	return (struct rendezvous_access){
 		/* Only where the configuration names others need they be able to connect. */
-		.is_open_to_others =
-			config->providers.n_users > 0 || config->providers.n_groups > 0,
+		.is_open_to_others = config->providers.accounts.n_users > 0 ||
+				     config->providers.accounts.n_groups > 0,
 		.passes_descriptors = config->providers.n_forward > 0,
 	};
 }
