@@ -23,7 +23,7 @@ MENTIONED = {
 
 # Where each package may have files.
 FOLDERS = {
-    "usher": r"/etc/(usher|init\.d)/|/lib/systemd/|/usr/lib/(sysusers|tmpfiles)\.d/|/usr/sbin/|/usr/share/",
+    "usher": r"/etc/(usher|init\.d)/|/lib/systemd/|/usr/lib/(systemd/catalog|sysusers\.d|tmpfiles\.d)/|/usr/sbin/|/usr/share/",
     "libusher0": r"/usr/lib/[^/]+/libusher\.so\.0|/usr/share/(doc|lintian)/",
     "libusher-dev": r"/usr/include/|/usr/lib/[^/]+/(libusher\.so$|pkgconfig/)|/usr/share/(doc|lintian|man/man3)/",
 }
