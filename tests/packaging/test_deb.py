@@ -31,6 +31,10 @@ FOLDERS = {
 # The scripts of Debian's other super-servers: they stay when the package is removed, and not purged.
 INIT_SCRIPTS = ("inetutils-inetd", "openbsd-inetd", "rlinetd", "xinetd")
 
+# Who serves which example. Of tcpmux only the administrator knows which services it may lead to.
+EXAMPLES = {**dict.fromkeys(("chargen", "daytime", "discard", "echo", "time"), "usher-basic"),
+            "metrics": "usher-metrics"}
+
 
 def run(*command):
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -127,12 +131,12 @@ class Packages(unittest.TestCase):
         self.assertIn('inetd_conf("/etc/inetd.conf")',
                       (self.root / "usher/etc/usher/services.d/update-inetd.conf").read_text())
 
-    def test_usher_basic_may_serve_the_examples(self):
+    def test_services_may_register_for_the_examples(self):
         users = (self.root / "usher/usr/lib/sysusers.d/usher.conf").read_text()
-        self.assertRegex(users, r"\nu usher-basic ")
-        for name in ("chargen", "daytime", "discard", "echo", "time"):
+        for name, user in EXAMPLES.items():
             text = (self.root / f"usher/etc/usher/services.d/{name}.conf").read_text()
-            self.assertRegex(text, r'\n    providers \{ users = \{"usher-basic"\} \}\n')
+            self.assertRegex(text, rf'\n    providers \{{ users = \{{"{user}"\}} \}}\n')
+            self.assertRegex(users, rf"\nu {user} ")
 
     def test_library_can_be_installed_for_several_architectures(self):
         self.assertEqual([self.field(package, "Multi-Arch") for package in built.PACKAGES], ["foreign", "same", "same"])

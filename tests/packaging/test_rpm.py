@@ -14,6 +14,7 @@ SPEC = tree.ROOT / "packaging/rpm/usher.spec"
 
 # As Fedora defines them; what Debian has is Debian's.
 MACROS = {
+    "_datadir": "/usr/share",
     "_docdir": "/usr/share/doc",
     "_includedir": "/usr/include",
     "_journalcatalogdir": "/usr/lib/systemd/catalog",
@@ -30,6 +31,9 @@ MACROS = {
 # What only the packages of Debian have.
 DEBIAN = r"/etc/init\.d/|.*/(update-)?inetd\.(conf|service)$|/usr/share/lintian/|/usr/share/doc/(?!.*/examples/)"
 
+# What Debian calls otherwise.
+DEBIAN_FOLDERS = {"/doc/usher/": "/doc/libusher-dev/", "/zsh/site-functions/": "/zsh/vendor-completions/"}
+
 
 def list_installed():
     """What the packages of Debian have, under the names that it has on Fedora."""
@@ -43,7 +47,9 @@ def list_installed():
                 continue
             name = re.sub(r"^/lib/", "/usr/lib/", name)
             name = re.sub(r"^/usr/lib/[^/]+-linux-[^/]+/", "/usr/lib64/", name)
-            yield name.replace("/doc/libusher-dev/", "/doc/usher/")
+            for folder, of_debian in DEBIAN_FOLDERS.items():
+            name = name.replace(of_debian, folder)
+        yield name
 
 
 def read_patterns():
