@@ -43,13 +43,16 @@ def list_installed():
                                  capture_output=True, text=True, check=True).stdout
         for line in listing.splitlines():
             name = line.split()[5].removeprefix(".")
-            if line.startswith("d") or re.match(DEBIAN, name):
-                continue
-            name = re.sub(r"^/lib/", "/usr/lib/", name)
-            name = re.sub(r"^/usr/lib/[^/]+-linux-[^/]+/", "/usr/lib64/", name)
-            for folder, of_debian in DEBIAN_FOLDERS.items():
-            name = name.replace(of_debian, folder)
-        yield name
+            if not line.startswith("d") and not re.match(DEBIAN, name):
+                yield rename(name)
+
+
+def rename(name):
+    name = re.sub(r"^/lib/", "/usr/lib/", name)
+    name = re.sub(r"^/usr/lib/[^/]+-linux-[^/]+/", "/usr/lib64/", name)
+    for folder, of_debian in DEBIAN_FOLDERS.items():
+        name = name.replace(of_debian, folder)
+    return name
 
 
 def read_patterns():
