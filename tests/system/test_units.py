@@ -70,12 +70,13 @@ class Units(world.SystemTest):
         self.assertEqual([self.finish(client) for client in clients], ["hello\n"] * 8)
 
     def park(self, n):
-        """Clients whose provider has died before it had claimed them."""
+        """Clients whose provider has died before it had claimed the first of them, and is not started again."""
+        self.drop_in("usher-basic.service", "[Service]\nRestart=no\n")
         self.systemctl("kill", "--signal=STOP", "usher-basic")
         clients = [self.connect(7) for _ in range(n)]
         self.wait_until(lambda: self.service("echo")["unclaimed"] > 0, "a connection on its way")
-        self.systemctl("stop", "--no-block", "usher-basic")
         self.systemctl("kill", "--signal=KILL", "usher-basic")
+        self.drop_in("usher-basic.service", "")
         self.wait_until(lambda: self.service("echo")["parked"] > 0, "connections to be parked")
         return clients
 

@@ -129,5 +129,5 @@ class SystemTest(unittest.TestCase):
         end = time.monotonic() + DEADLINE
         while not (result := is_true()):
             if time.monotonic() > end:
-                raise AssertionError(f"waited too long for {what}\n{self.machine.run('journalctl', '-b', '-n50', '--no-pager')}")
+                raise AssertionError(f"waited too long for {what}\n{self.machine.run('journalctl', '-b', '-n20', '--no-pager')}")
         return result
