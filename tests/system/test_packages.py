@@ -93,12 +93,12 @@ class Packages(world.SystemTest):
         self.assertNotEqual(version, world.OLD_VERSION)
 
     def test_package_of_an_inetd_service_is_served(self):
-        self.install("ident2")
+        self.install("nullidentd")
         self.assertFalse(self.is_installed("openbsd-inetd"))
-        self.assertRegex(self.ask(113, "1, 2\r\n"), r"1 ?, ?2 ?: ?ERROR")
+        self.assertRegex(self.ask(113, "1, 2\r\n"), r"1 ?, ?2 ?: ?USERID")
 
     def test_and_not_after_it_was_removed(self):
-        self.machine.run("apt-get", "--yes", "purge", "ident2", seconds=80)
+        self.machine.run("apt-get", "--yes", "purge", "nullidentd", seconds=80)
         with self.assertRaises(ConnectionRefusedError):
             self.connect(113)
         self.assertEqual(self.ask(7), "hello\n")

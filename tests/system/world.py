@@ -18,7 +18,7 @@ from image import Image, Unavailable
 from machine import DEADLINE, Machine
 
 PACKAGES = ("usher", "libusher0", "libusher-dev")
-SERVERS = ("ident2",)  # a package of Debian that calls update-inetd(8)
+SERVERS = ("nullidentd",)  # a package of Debian that calls update-inetd(8)
 OLD_VERSION = "0.0.1-1"
 
 
