@@ -7,6 +7,7 @@
 #include "control.h"
 #include "request.h"
 #include "status.h"
+#include "units.h"
 #include "table.h"
 
 #include <errno.h>
@@ -90,6 +91,7 @@ static int print_status(const struct options *options, json_t *status, char **na
 		keep_named(services, names);
 		json_object_del(status, "disabled");
 	}
+	units_add(status);
 	if (options->is_json)
 		return print_json(status);
 	status_print(status, are_colours_wanted());

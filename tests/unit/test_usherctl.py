@@ -179,6 +179,14 @@ class Status(Usherctl):
         self.assertEqual(json.loads(result.stdout), STATUS)
         self.assertEqual(result.returncode, 0)
 
+    def test_units_come_from_usherctl(self):
+        status = copy.deepcopy(STATUS)
+        del status["services"][0]["providers"][0]["unit"]
+        status["services"][0]["providers"][0]["pid"] = 0  # of no process, and so of no unit
+        self.usherd(status=status)
+        providers = json.loads(self.usherctl("status", "--json").stdout)["services"][0]["providers"]
+        self.assertEqual([provider["unit"] for provider in providers], [None, None])
+
     def test_as_json_of_one_service(self):
         self.usherd(status=STATUS)
         status = json.loads(self.usherctl("status", "--json", "web").stdout)
