@@ -12,10 +12,11 @@ SOURCE_DIR = Path(__file__).resolve().parents[2]
 
 
 def _newest_change():
-    """When the sources were changed last: the time of the newest file."""
-    names = subprocess.run(["git", "ls-files", "-z"], cwd=SOURCE_DIR, capture_output=True, text=True, check=True)
-    times = [path.stat().st_mtime for name in names.stdout.split("\0") if name and (path := SOURCE_DIR / name).exists()]
-    return max(times)
+    """When that of which they are made was changed last: the time of the newest file."""
+    names = subprocess.run(["git", "ls-files", "-z", "--", ".", ":!tests"], cwd=SOURCE_DIR, capture_output=True,
+                           text=True, check=True).stdout
+    paths = [SOURCE_DIR / name for name in names.split("\0") if name]
+    return max(path.stat().st_mtime for path in paths if path.exists())
 
 
 def _build(folder):

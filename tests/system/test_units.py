@@ -2,30 +2,41 @@
 # SPDX-License-Identifier: MIT
 """usher as a system service: the packages on a machine with systemd, used as administrators use them."""
 
-import os
-import unittest
+import json
+import re
 
 import world
 import tap
 
-SERVICES = ("usherd.service", "usher-exec.service")
+# What root may do on such a machine, and must not be able to do as one of our services.
+ATTEMPTS = {
+    "write to /usr": "touch /usr/attempt && rm /usr/attempt",
+    "write to /etc": "touch /etc/attempt && rm /etc/attempt",
+    "see homes": "test -e /root/.profile",
+    "make a namespace": "unshare --user true",
+    "mount": "mount -t tmpfs tmpfs /mnt && umount /mnt",
+    "make a device": "mknod /tmp/attempt c 1 3 && rm /tmp/attempt",
+    "make a set-user-ID file": "touch /tmp/attempt && chmod 4755 /tmp/attempt && rm /tmp/attempt",
+    "become somebody else": "setpriv --reuid=1 --clear-groups true",
+    "set the name of the host": 'hostname "$(hostname)"',
+    "set its personality": "setarch --addr-no-randomize true",
+    "read all packets": "perl -e 'socket(S, 17, 3, 0) or exit 1'",
+}
+OPEN_NETWORK_SOCKET = {"open a network socket": "perl -e 'socket(S, 2, 1, 0) or exit 1'"}
+
+# Lines of a unit that say who runs when, which is another matter here. Its folders are in use.
+NOT_SANDBOX = re.compile(r"^(Type|ExecStart|ExecReload|Restart\w*|WatchdogSec|User|\w+Directory\w*|EnvironmentFile"
+                         r"|Condition\w+|FileDescriptorStoreMax)=.*\n", re.MULTILINE)
 
 
 class Units(world.SystemTest):
     """One machine, from the installation to the switch."""
 
-    def restart_basic(self):
-        self.systemctl("restart", "usher-basic")
-        self.wait_provider()
-
-    def wait_provider(self):
-        self.wait_until(lambda: len(self.service("echo")["providers"]) == 1, "usher-basic to be registered")
-
     # Begin
 
     def test_packages_are_installed(self):
         self.install_usher()
-        for unit in SERVICES:
+        for unit in ("usherd", "usher-exec"):
             self.assertEqual(self.systemctl("is-active", unit), "active\n")
             self.assertEqual(self.systemctl("is-enabled", unit), "enabled\n")
         self.assertEqual(self.systemctl("is-enabled", "usher-basic", check=False), "disabled\n")
@@ -112,6 +123,104 @@ class Units(world.SystemTest):
         self.assertNotEqual(self.main_pid("usherd"), pid)
         self.assertIn("watchdog", self.machine.run("journalctl", "-u", "usherd", "-b", "--no-pager", "-g", "atchdog").lower())
         self.drop_in("usherd.service", "")
+
+    # Rights
+
+    def attempt(self, attempts, sandbox=""):
+        """The names of those that succeed for root in a unit with these lines."""
+        script = "".join(f"if {command}; then echo '{name}'; fi\n" for name, command in attempts.items())
+        self.write("/usr/local/bin/attempt", f"#!/bin/sh\nexec 2>/dev/null\n{script}")
+        self.machine.run("chmod", "+x", "/usr/local/bin/attempt")
+        self.write("/run/systemd/system/attempt.service", f"""{sandbox or "[Service]"}
+[Service]
+Type=oneshot
+ExecStart=/usr/local/bin/attempt
+StandardOutput=truncate:/run/attempt
+""")
+        self.systemctl("daemon-reload")
+        self.systemctl("start", "attempt")
+        return set(self.machine.run("cat", "/run/attempt").splitlines())
+
+    def attempt_as(self, unit, attempts):
+        """The same with all that the unit takes from it, but still as root."""
+        return self.attempt(attempts, NOT_SANDBOX.sub("", self.machine.run("cat", f"/lib/systemd/system/{unit}.service")))
+
+    def test_attempts_succeed_for_root(self):
+        attempts = ATTEMPTS | OPEN_NETWORK_SOCKET
+        self.assertEqual(self.attempt(attempts), set(attempts))
+
+    def test_sandbox_forbids_them(self):
+        for unit in ("usherd", "usher-banner", "usher-basic", "usher-redirect", "usher-tcpmux"):
+            with self.subTest(unit):
+                self.assertEqual(self.attempt_as(unit, ATTEMPTS), set())
+
+    def test_only_who_needs_the_network_has_it(self):
+        for unit in ("usher-banner", "usher-basic", "usher-tcpmux"):
+            with self.subTest(unit):
+                self.assertEqual(self.attempt_as(unit, OPEN_NETWORK_SOCKET), set())
+        for unit in ("usherd", "usher-redirect"):
+            with self.subTest(unit):
+                self.assertEqual(self.attempt_as(unit, OPEN_NETWORK_SOCKET), set(OPEN_NETWORK_SOCKET))
+
+    def read_proc(self, unit):
+        """The lines of /proc/PID/status."""
+        text = self.machine.run("cat", f"/proc/{self.main_pid(unit)}/status")
+        return dict(re.findall(r"^(\w+):\s*(.*)$", text, re.MULTILINE))
+
+    def test_processes_have_no_rights(self):
+        capabilities = {"usherd": 1 << 10, "usher-basic": 0}  # CAP_NET_BIND_SERVICE
+        users = {"usherd": "usher", "usher-basic": "usher-basic"}
+        for unit, allowed in capabilities.items():
+            with self.subTest(unit):
+                status = self.read_proc(unit)
+                self.assertEqual(int(status["CapEff"], 16) & ~allowed, 0)
+                self.assertEqual(int(status["CapBnd"], 16) & ~allowed, 0)
+                self.assertEqual((status["NoNewPrivs"], status["Seccomp"]), ("1", "2"))
+                user = self.machine.run("id", "--user", users[unit]).strip()
+                self.assertEqual(set(status["Uid"].split()), {user})
+
+    def is_visible(self, unit, pid):
+        """Whether the user of the unit sees that process, where its own one is."""
+        user = self.property(unit, "User")
+        script = f"if test -d /proc/{pid}; then echo yes; else echo no; fi"
+        return self.machine.run("nsenter", "--mount", f"--target={self.main_pid(unit)}", "setpriv", f"--reuid={user}",
+                                f"--regid={user}", "--clear-groups", "sh", "-c", script) == "yes\n"
+
+    def test_processes_see_no_others(self):
+        for unit in ("usherd", "usher-basic"):
+            with self.subTest(unit):
+                self.assertTrue(self.is_visible(unit, self.main_pid(unit)))
+                self.assertFalse(self.is_visible(unit, 1))
+
+    def test_provider_without_network_serves_it(self):
+        networks = [self.machine.run("readlink", f"/proc/{self.main_pid(unit)}/ns/net") for unit in ("usherd", "usher-basic")]
+        self.assertNotEqual(*networks)
+        devices = self.machine.run("nsenter", "--net", f"--target={self.main_pid('usher-basic')}", "ip", "-oneline", "link")
+        self.assertRegex(devices, r"\A1: lo: [^\n]*\n\Z")
+        self.assertEqual(self.ask(7), "hello\n")
+
+    # Journal
+
+    def journal(self, *matches):
+        output = self.machine.run("journalctl", "--boot", "--output=json", *matches)
+        return [json.loads(line) for line in output.splitlines()]
+
+    def test_journal_has_fields(self):
+        self.write("/etc/usher/services.d/closed.conf", """service closed {
+    listen = {"tcp:127.0.0.1:2000"}
+    sensor = true                       # needs no provider
+    no_access = {"127.0.0.0/8"}
+}
+""")
+        self.machine.run("usherctl", "reload")
+        with self.assertRaises(ConnectionResetError), self.machine.connect(2000) as client:
+            client.recv(1)
+        (entry,) = self.wait_until(lambda: self.journal("USHER_SERVICE=closed", "USHER_REASON=no_access"), "the refusal")
+        self.assertRegex(entry["USHER_PEER"], r"^127\.0\.0\.1\b")
+        self.assertEqual(entry["_SYSTEMD_UNIT"], "usherd.service")
+        pid = str(self.main_pid("usher-basic"))
+        entries = self.journal("USHER_SERVICE=echo", f"USHER_PROVIDER_PID={pid}")
+        self.assertTrue(any("has registered" in entry["MESSAGE"] for entry in entries), entries)
 
     # End
 
