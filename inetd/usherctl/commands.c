@@ -9,6 +9,7 @@
 #include "status.h"
 #include "units.h"
 #include "table.h"
+#include "units.h"
 
 #include <errno.h>
 #include <jansson.h>

@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* See process.h. */
 #include "process.h"
+#include "say.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 /* Descriptors that are no connections: those of the loop, and what each registration needs. */
@@ -11,6 +16,8 @@
 
 /* As many as usherd lets into a service that says nothing else (instances, usher.conf(5)). */
 #define DEFAULT_CREDIT 1024
+
+static int notify_fd = -1;
 
 void process_open_streams(void)
 {
@@ -21,6 +28,30 @@ void process_open_streams(void)
 	while (fd >= 0 && fd <= STDERR_FILENO);
 	if (fd >= 0)
 		(void)close(fd);
+}
+
+bool process_take_notify_fd(const char *text)
+{
+	char *end;
+	long fd = strtol(text, &end, 10);
+
+	if (*text && *end == '\0' && fd > STDERR_FILENO && fd <= INT_MAX &&
+		fcntl((int)fd, F_SETFD, FD_CLOEXEC) == 0) {
+		notify_fd = (int)fd;
+		return true;
+	}
+	say("expected the number of an open descriptor above 2 for --notify-fd, not '%s'", text);
+	return false;
+}
+
+void process_tell_ready(void)
+{
+	if (notify_fd < 0)
+		return;
+	if (write(notify_fd, "\n", 1) < 0)
+		say("cannot say on descriptor %d that it is ready: %s", notify_fd, strerror(errno));
+	(void)close(notify_fd);
+	notify_fd = -1;
 }
 
 rlim_t process_raise_descriptors(void)
