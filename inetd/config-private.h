@@ -321,8 +321,8 @@ void config_foreign_add_file(struct config_foreign *foreign, enum config_foreign
 
 /*
  * Read the files, and make services of what they say and `defaults`. A service with something wrong
- * is left out, with a warning; an error is only a file that is there and cannot be read. Every file that
- * was read is among those of `config` then.
+ * is left out, with a warning; an error is only a file that is there and cannot be read. Every file
+ * that was read is among those of `config` then.
  */
 void config_foreign_read(struct config_foreign *foreign, struct config *config,
 	const struct config_draft *defaults, struct config_errors *errors);
