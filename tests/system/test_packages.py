@@ -50,7 +50,7 @@ class Packages(world.SystemTest):
     def _start_machine(cls):
         old = cls.packages / "old"
         old.mkdir(mode=0o755)
-        for name in world.PACKAGES:
+        for name in world.built.PACKAGES:
             world.repack(cls.packages / f"{name}.deb", world.OLD_VERSION, old / f"{name}.deb")
         super()._start_machine()
 
@@ -67,7 +67,7 @@ class Packages(world.SystemTest):
         # What they depend on stays, and is not ours.
         self.install("update-inetd", "libconfuse2", "libjansson4")
         type(self).files_before = self.list_files()
-        self.install(*(f"/packages/old/{name}.deb" for name in world.PACKAGES))
+        self.install(*(f"/packages/old/{name}.deb" for name in world.built.PACKAGES))
         self.offer("echo")
         self.machine.run("usherctl", "reload")
         self.systemctl("enable", "--now", "usher-basic")
@@ -116,7 +116,7 @@ class Packages(world.SystemTest):
         self.assertEqual(self.ask(7), "hello\n")
 
     def test_purge_leaves_nothing(self):
-        self.machine.run("apt-get", "--yes", "purge", *world.PACKAGES, seconds=80)
+        self.machine.run("apt-get", "--yes", "purge", *world.built.PACKAGES, seconds=80)
         self.assertEqual(self.list_files() - self.files_before, set())
         self.assertEqual(self.files_before - self.list_files(), set())
         self.assertEqual(self.systemctl("is-system-running", check=False), "running\n")

@@ -36,10 +36,12 @@ class Units(world.SystemTest):
 
     def test_packages_are_installed(self):
         self.install_usher()
-        for unit in ("usherd", "usher-exec"):
-            self.assertEqual(self.systemctl("is-active", unit), "active\n")
-            self.assertEqual(self.systemctl("is-enabled", unit), "enabled\n")
-        self.assertEqual(self.systemctl("is-enabled", "usher-basic", check=False), "disabled\n")
+        preset = self.machine.run("cat", "/lib/systemd/system-preset/90-usher.preset")
+        wanted = {unit: f"{word}d\n" for word, unit in re.findall(r"^(enable|disable) (\S+)$", preset, re.MULTILINE)}
+        self.assertEqual(wanted, {unit: self.systemctl("is-enabled", unit, check=False) for unit in wanted})
+        running = {unit for unit in wanted if self.systemctl("is-active", unit, check=False) == "active\n"}
+        self.assertEqual(running, {unit for unit, state in wanted.items() if state == "enabled\n"})
+        self.assertIn("usherd.service", running)
         self.assertEqual(self.systemctl("is-system-running", "--wait"), "running\n")
 
     def test_nothing_listens_before_somebody_says_so(self):
@@ -124,6 +126,24 @@ class Units(world.SystemTest):
         self.assertIn("watchdog", self.machine.run("journalctl", "-u", "usherd", "-b", "--no-pager", "-g", "atchdog").lower())
         self.drop_in("usherd.service", "")
 
+    # Socket units
+
+    def test_listener_of_a_socket_unit_is_adopted(self):
+        self.offer("daytime")
+        self.systemctl("stop", "usherd")
+        self.write("/run/systemd/system/usherd.socket", "[Socket]\nListenStream=127.0.0.1:13\n")
+        self.systemctl("daemon-reload")
+        self.systemctl("start", "usherd.socket")
+        self.assertRegex(self.ask(13), r"\d\d:\d\d:\d\d")  # it starts usherd
+        self.assertEqual(self.ask(7), "hello\n")
+
+    def test_and_left_to_the_unit_by_a_stop(self):
+        self.systemctl("stop", "usherd")
+        with self.assertRaises(ConnectionRefusedError):
+            self.connect(7)
+        self.assertRegex(self.ask(13), r"\d\d:\d\d:\d\d")
+        self.assertEqual(self.systemctl("is-active", "usherd.socket", "usherd.service"), "active\nactive\n")
+
     # Rights
 
     def attempt(self, attempts, sandbox=""):
@@ -189,7 +209,7 @@ StandardOutput=truncate:/run/attempt
     def test_processes_see_no_others(self):
         for unit in ("usherd", "usher-basic"):
             with self.subTest(unit):
-                self.assertTrue(self.is_visible(unit, self.main_pid(unit)))
+                self.assertTrue(self.is_visible(unit, "self"))
                 self.assertFalse(self.is_visible(unit, 1))
 
     def test_provider_without_network_serves_it(self):

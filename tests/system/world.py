@@ -11,14 +11,13 @@ import time
 import unittest
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / folder) for folder in ("lib", "packaging")]
 
-import debs
+import built
 from image import Image, Unavailable
 from machine import DEADLINE, Machine
 
-PACKAGES = ("usher", "libusher0", "libusher-dev")
-SERVERS = ("nullidentd",)  # a package of Debian that calls update-inetd(8)
+SERVERS = ("nullidentd",)  # packages of Debian that call update-inetd(8)
 OLD_VERSION = "0.0.1-1"
 
 
@@ -45,13 +44,13 @@ class SystemTest(unittest.TestCase):
         if os.geteuid() != 0:
             cls.reason = "only root can start containers"
             return
-        folder = debs.provide(os.environ["BUILD_DIR"])
+        folder = built.build()
         packages = tempfile.TemporaryDirectory(prefix="usher-packages-")
         cls.addClassCleanup(packages.cleanup)
         cls.packages = Path(packages.name)
         cls.packages.chmod(0o755)
-        for name in PACKAGES:
-            os.link(debs.find(folder, name), cls.packages / f"{name}.deb")
+        for name in built.PACKAGES:
+            os.link(built.find(folder, name), cls.packages / f"{name}.deb")
         try:
             cls._start_machine()
         except Unavailable as error:
@@ -59,7 +58,7 @@ class SystemTest(unittest.TestCase):
 
     @classmethod
     def _start_machine(cls):
-        image = Image([cls.packages / f"{name}.deb" for name in PACKAGES], SERVERS)
+        image = Image([cls.packages / f"{name}.deb" for name in built.PACKAGES], SERVERS)
         cls.addClassCleanup(image.close)
         cls.machine = Machine(image, cls.packages)
         cls.addClassCleanup(cls.machine.close)
@@ -74,7 +73,7 @@ class SystemTest(unittest.TestCase):
         return self.machine.run("apt-get", "--quiet", "--yes", "--no-install-recommends", "--no-remove", "install", *what, seconds=80)
 
     def install_usher(self):
-        return self.install(*(f"/packages/{name}.deb" for name in PACKAGES))
+        return self.install(*(f"/packages/{name}.deb" for name in built.PACKAGES))
 
     def systemctl(self, *arguments, **options):
         return self.machine.run("systemctl", *arguments, **options)
