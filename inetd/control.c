@@ -158,7 +158,7 @@ static bool client_answer_or_log(struct client *client)
 	}
 	if (client_answer(client, answer))
 		return true;
-	log_write(LOG_ERR, &(struct log_about){.error = ENOMEM},
+	log_write(LOG_ERR, &(struct log_about){.reason = "no-memory", .error = ENOMEM},
 		"cannot answer usherctl: out of memory");
 	return false;
 }

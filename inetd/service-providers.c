@@ -7,6 +7,7 @@
 #include "closer.h"
 #include "fd.h"
 #include "log.h"
+#include "probe.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -119,6 +120,7 @@ static void add_registered(struct service *s, struct provider *p, const struct w
 			"holds %u connections from earlier, more than instances: clients "
 			"wait until enough of them have ended",
 			hello->holding);
+	probe_register(s->name, p->pid, hello->credit);
 	provider_log(p, LOG_INFO, "registered", "has registered with credit %d%s", hello->credit,
 		p->record->is_standby ? ", as a standby" : "");
 	replace_older(s, p);

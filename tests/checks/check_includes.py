@@ -30,7 +30,7 @@ FLOORS = (
     {"rules"},
     {"config"},
     {"names", "netmap"},
-    {"address", "array", "bucket", "network", "siphash"},
+    {"address", "array", "bucket", "network", "probe", "siphash"},
 )
 # Neighbours of one floor of whom the first may know the second.
 NEIGHBOURS = {("provider", "rendezvous")}

@@ -16,6 +16,7 @@ SPEC = tree.ROOT / "packaging/rpm/usher.spec"
 MACROS = {
     "_docdir": "/usr/share/doc",
     "_includedir": "/usr/include",
+    "_journalcatalogdir": "/usr/lib/systemd/catalog",
     "_libdir": "/usr/lib64",
     "_mandir": "/usr/share/man",
     "_presetdir": "/usr/lib/systemd/system-preset",
