@@ -7,7 +7,6 @@
 #include "control.h"
 #include "request.h"
 #include "status.h"
-#include "units.h"
 #include "table.h"
 #include "units.h"
 

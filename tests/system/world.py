@@ -70,7 +70,10 @@ class SystemTest(unittest.TestCase):
     # Administrators
 
     def install(self, *what):
-        return self.machine.run("apt-get", "--quiet", "--yes", "--no-install-recommends", "--no-remove", "install", *what, seconds=80)
+        return self.apt("--no-install-recommends", "--no-remove", "install", *what)
+
+    def apt(self, *arguments):
+        return self.machine.run("apt-get", "--quiet", "--yes", *arguments, seconds=80)
 
     def install_usher(self):
         return self.install(*(f"/packages/{name}.deb" for name in built.PACKAGES))
@@ -101,7 +104,7 @@ class SystemTest(unittest.TestCase):
     def offer(self, *names):
         """Enable examples as their comments say."""
         files = [f"/etc/usher/services.d/{name}.conf" for name in names]
-        self.machine.run("sed", "-i", "-e", "s/disable = true/disable = false/", "-e", "s/# providers/providers/", *files)
+        self.machine.run("sed", "-i", "s/disable = true/disable = false/", *files)
 
     # Clients
 
@@ -128,5 +131,6 @@ class SystemTest(unittest.TestCase):
         end = time.monotonic() + DEADLINE
         while not (result := is_true()):
             if time.monotonic() > end:
-                raise AssertionError(f"waited too long for {what}\n{self.machine.run('journalctl', '-b', '-n20', '--no-pager')}")
+                journal = self.machine.run("journalctl", "--boot", "--lines=20")
+                raise AssertionError(f"waited too long for {what}; the journal is:\n{journal}")
         return result
