@@ -76,7 +76,7 @@ static void install_shipped_files(bool is_enabled)
 static void check_shipped_files(bool is_enabled)
 {
 	static const char *const names[] = {
-		"chargen", "daytime", "discard", "echo", "tcpmux", "time"};
+		"chargen", "daytime", "discard", "echo", "metrics", "tcpmux", "time"};
 	struct config *config;
 
 	install_shipped_files(is_enabled);
