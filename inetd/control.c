@@ -52,6 +52,8 @@ struct client {
 	char *answer;			       /* NULL until the request is complete */
 	size_t answer_length;
 	size_t n_sent;
+	const struct control_parts *parts; /* of which `answer` is one, or NULL */
+	void *parts_userdata;
 };
 
 struct control {
@@ -106,6 +108,8 @@ static struct client *client_free(struct client *client)
 	sd_event_source_disable_unref(client->io);
 	closer_close(client->fd);
 	free(client->answer);
+	if (client->parts)
+		client->parts->done(client->parts_userdata);
 	free(client);
 	return NULL;
 }
@@ -148,13 +152,23 @@ static bool client_answer(struct client *client, json_t *answer)
 	return true;
 }
 
+/* Begin to send the next part. Returns false if there is none. */
+static bool client_next_part(struct client *client)
+{
+	free(client->answer);
+	client->n_sent = 0;
+	client->answer = client->parts->next(client->parts_userdata, &client->answer_length);
+	set_events(client->io, EPOLLOUT);
+	return client->answer;
+}
+
 static bool client_answer_or_log(struct client *client)
 {
 	json_t *answer = client_ask(client);
 
-	if (client->fd < 0) { /* control_give_away() */
+	if (client->fd < 0 || client->parts) { /* control_give_away(), or what comes in parts */
 		json_decref(answer);
-		return false;
+		return client->parts && client_next_part(client);
 	}
 	if (client_answer(client, answer))
 		return true;
@@ -189,6 +203,8 @@ static bool client_receive(struct client *client)
 /* All is sent. Returns false if the client is done with: all but followers are. */
 static bool client_finish(struct client *client)
 {
+	if (client->parts)
+		return client_next_part(client);
 	if (!client->is_follower)
 		return false;
 	free(client->answer);
@@ -424,6 +440,15 @@ void control_give_away(struct control *control, int client_fd)
 	/* epoll must forget it now: it stays open */
 	client->io = sd_event_source_disable_unref(client->io);
 	client->fd = -EBADF;
+}
+
+void control_answer_in_parts(
+	struct control *control, int client_fd, const struct control_parts *parts, void *userdata)
+{
+	struct client *client = find_client(control, client_fd);
+
+	client->parts = parts;
+	client->parts_userdata = userdata;
 }
 
 int control_follow(struct control *control, int client_fd)

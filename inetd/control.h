@@ -63,6 +63,23 @@ int control_answer(struct control *control, int client_fd, json_t *answer);
  */
 void control_give_away(struct control *control, int client_fd);
 
+/* An answer that is so long that it is made part by part, as the client takes it. */
+struct control_parts {
+	/*
+	 * Returns the next part (from malloc(3), given away) and its bytes in *ret_size; NULL ends
+	 * the answer, and the connection: it is complete, or there is no memory for the rest.
+	 */
+	char *(*next)(void *userdata, size_t *ret_size);
+	void (*done)(void *userdata); /* no more will be asked for: free it */
+};
+
+/*
+ * For control_on_request: the client that asks gets `parts`, which are static, and what on_request
+ * returns is dropped. Between parts others have their turn.
+ */
+void control_answer_in_parts(
+	struct control *control, int client_fd, const struct control_parts *parts, void *userdata);
+
 /*
  * For control_on_request: the client that asks is to stay as a follower after its answer, until it
  * closes, says anything more, or the control is freed. Returns 0, or -EUSERS: as many follow as

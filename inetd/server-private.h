@@ -4,8 +4,8 @@
  *
  * server.c starts, turns and stops, server-reload.c carries out configurations, server-lookup.c
  * waits for the names in them, server-denied.c keeps what sensors remember, server-requests.c
- * answers usherctl, server-signals.c does as signals say, server-upgrade.c leaves everything to the
- * next usherd and takes it from the one before.
+ * answers usherctl, server-metrics.c with what Prometheus reads, server-signals.c does as signals
+ * say, server-upgrade.c leaves everything to the next usherd and takes it from the one before.
  */
 #pragma once
 
@@ -32,6 +32,7 @@ struct server {
 	uint64_t started_usec;
 	uint32_t n_upgrades;
 	struct status_reload reload;
+	uint64_t n_changes; /* how often services have come or gone */
 	sd_event_source *watchdog;
 	uint64_t watchdog_usec; /* how often the service manager hears that the loop turns */
 
@@ -132,6 +133,12 @@ int server_restore_services(struct server *server);
 
 /* The end of an upgrade: answer who has asked for it, and forget the state. */
 void server_finish_upgrade(struct server *server);
+
+/* For status and metrics: what is so now. */
+struct status_source server_status_source(const struct server *server);
+
+/* The request "metrics", which is answered in parts. */
+json_t *server_answer_metrics(struct server *server, const char *unused, int client_fd);
 
 /* What `usherctl status` shows: a new reference, or NULL when out of memory. */
 json_t *server_status(const struct server *server);

@@ -6,11 +6,9 @@
 #include "server-private.h"
 
 #include "log.h"
-#include "metrics.h"
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
 
@@ -29,7 +27,7 @@ __attribute__((format(printf, 2, 3))) static json_t *answer(bool is_ok, const ch
 		     : json_pack("{s:o}", "error", text);
 }
 
-static struct status_source source_of(const struct server *server)
+struct status_source server_status_source(const struct server *server)
 {
 	return (struct status_source){
 		.config = server->config,
@@ -45,7 +43,7 @@ static struct status_source source_of(const struct server *server)
 
 json_t *server_status(const struct server *server)
 {
-	const struct status_source source = source_of(server);
+	const struct status_source source = server_status_source(server);
 
 	return status_json(&source);
 }
@@ -54,21 +52,6 @@ static json_t *answer_status(struct server *server, const char *unused, int clie
 {
 	(void)unused, (void)client_fd;
 	return server_status(server);
-}
-
-static json_t *answer_metrics(struct server *server, const char *unused, int client_fd)
-{
-	const struct status_source source = source_of(server);
-	size_t size;
-	char *text = metrics_text(&source, &size);
-	json_t *json;
-
-	(void)unused, (void)client_fd;
-	if (!text)
-		return NULL;
-	json = json_stringn_nocheck(text, size); /* it is ASCII */
-	free(text);
-	return json_pack("{s:s, s:o}", "content_type", METRICS_CONTENT_TYPE, "text", json);
 }
 
 static json_t *answer_reload(struct server *server, const char *unused, int client_fd)
@@ -181,7 +164,7 @@ static const struct {
 	json_t *(*answer)(struct server *server, const char *argument, int client_fd);
 } requests[] = {
 	{"status", false, true, answer_status},
-	{"metrics", false, true, answer_metrics},
+	{"metrics", false, true, server_answer_metrics},
 	{"reload", false, false, answer_reload},
 	{"follow", false, true, answer_follow},
 	{"state", false, false, answer_state},

@@ -619,7 +619,8 @@ class CommandLine(Usherctl):
         page = (ROOT / "man/usherctl.8").read_text(encoding="utf-8")
         commands = re.findall(r"^  ([a-z]+) ", self.run_plainly("--help").stdout, re.MULTILINE)
         self.assertEqual(
-            commands, ["status", "top", "check", "convert", "reload", "drain", "pause", "resume", "upgrade"])
+            commands,
+            ["status", "metrics", "top", "check", "convert", "reload", "drain", "pause", "resume", "upgrade"])
         for command in commands:
             self.assertRegex(page, rf"(?m)^\.It Cm {command}\b")
         for status in (0, 1, 64, 69, 77, 78):
