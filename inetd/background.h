@@ -47,6 +47,13 @@ int background_new(struct background **ret, const struct background_task *task, 
  */
 bool background_push(struct background *b, const void *items, size_t n);
 
+/*
+ * For all queues of this process: until they are let, pushes start no thread, and what is pushed
+ * waits for the first push after that, or for background_wait() or background_free(). So a thread
+ * begins with what the process is by then (privilege.h, sandbox.h).
+ */
+void background_let_start(bool may_start);
+
 /* How many items wait. Those being worked on are not among them. */
 size_t background_n_queued(struct background *b);
 

@@ -293,8 +293,20 @@ static bool parse_log(struct config *config, const char *text, char *why)
 	return set_text(&config->log_file, text, why);
 }
 
+static bool parse_sandbox(struct config *config, const char *text, char *why)
+{
+	static const struct config_key key = {.name = "sandbox"};
+	uint64_t value;
+
+	if (!config_value_boolean(&key, text, &value, why))
+		return false;
+	config->has_sandbox = value;
+	return true;
+}
+
 const struct config_global config_globals[CONFIG_N_GLOBALS] = {
 	{"run_dir", parse_run_dir},
 	{"user", parse_user},
 	{"log", parse_log},
+	{"sandbox", parse_sandbox},
 };

@@ -252,7 +252,7 @@ struct config_global {
 	bool (*parse)(struct config *config, const char *text, char *why);
 };
 
-#define CONFIG_N_GLOBALS 3
+#define CONFIG_N_GLOBALS 4
 extern const struct config_global config_globals[CONFIG_N_GLOBALS];
 
 /* What a draft knows of a key. */
