@@ -14,6 +14,7 @@
 static const struct option shared[] = {
 	{"credit", required_argument, NULL, 'c'},
 	{"run-dir", required_argument, NULL, 'd'},
+	{"user", required_argument, NULL, 'u'},
 	{"help", no_argument, NULL, 'h'},
 	{"version", no_argument, NULL, 'V'},
 };
@@ -100,6 +101,9 @@ static bool take(struct arguments *a, int *ret_status, int letter)
 	case 'd':
 		*ret_status = EX_OSERR;
 		return setenv("USHER_RUN_DIR", optarg, 1) == 0;
+	case 'u':
+		a->user = optarg;
+		return true;
 	case 'h':
 		*ret_status = print(a->help, "");
 		return false;

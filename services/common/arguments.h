@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The arguments that all services share: -c credit, -d run_dir, -h, -V; a program may add its own.
+ * The arguments that all services share: -c credit, -d run_dir, -u user, -h, -V; a program may add
+ * its own.
  *
  * A wrong argument is told on standard error.
  */
@@ -18,6 +19,7 @@
 #define ARGUMENTS_HELP_RUN_DIR                                                                     \
 	"  -d, --run-dir=RUN_DIR  where usherd's sockets are (" USHER_RUN_DIR ")\n"
 #define ARGUMENTS_HELP_REST                                                                        \
+	"  -u, --user=USER        become USER, when started by root\n"                             \
 	"  -h, --help             show this and exit\n"                                            \
 	"  -V, --version          show the version and exit\n"
 
@@ -34,8 +36,9 @@ struct arguments {
 	void *userdata;
 
 	/* The result: */
-	uint32_t credit; /* 0: not said */
-	char **words;	 /* what is no option, NULL at the end */
+	uint32_t credit;  /* 0: not said */
+	const char *user; /* NULL: not said */
+	char **words;	  /* what is no option, NULL at the end */
 };
 
 /*

@@ -9,6 +9,20 @@
 /* Standard streams that are closed would lend their numbers to connections: /dev/null instead. */
 void process_open_streams(void);
 
+/*
+ * Nobody of the same user can look into this process, or take its descriptors; it costs core dumps.
+ * Not in a sanitizer build, whose leak checker must look into it.
+ */
+void process_close_to_others(void);
+
+/*
+ * Be `user`, with its groups, if root has started this (NULL: stay who it is), have no capability,
+ * and gain nothing by execve(2); and process_close_to_others(). For services that need no rights at
+ * all; to be called while there is one thread. Returns 0, or an exit status after telling what is
+ * wrong.
+ */
+int process_give_up_rights(const char *user);
+
 /* Raise the soft limit of descriptors to the hard one. Returns how many there may be. */
 rlim_t process_raise_descriptors(void);
 

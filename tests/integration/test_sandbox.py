@@ -13,6 +13,7 @@ import tap
 import upgrades
 
 ONE = 'service one { listen = {"tcp:127.0.0.1:0"} }\n'
+USHER_EXEC = harness.BUILD_DIR / "services/exec/usher-exec"
 FILTERED = "2"  # SECCOMP_MODE_FILTER, proc(5)
 
 HAS_FILTER = not harness.IS_SANITIZED and '#define HAVE_SECCOMP' in (harness.BUILD_DIR / "build-config.h").read_text()
@@ -132,6 +133,89 @@ class Files(upgrades.UpgradeTest):
             self.upgrade()
         self.assertEqual(count_filters(self.usherd.pid), n_filters)
         self.check_refused(self.service("two", address=f"unix:{self.make_folder('new')}/socket"))
+
+
+class Services(harness.UsherTest):
+    """The programs that usher ships, started by root or with more rights than they need."""
+
+    SERVICES = "".join(f"""service {name} {{
+        listen = {{"tcp:127.0.0.1:0"}}
+        providers {{ users = {{"{harness.PROVIDER_USER}"}} forward = {{"{name}"}} }}
+    }}
+    """ for name in ("echo", "mux", "hello", "far"))
+
+    def setUp(self):
+        super().setUp()
+        text = self.folder / "text"
+        text.write_text("Hello!")
+        self.commands = {
+            "echo": (harness.USHER_BASIC, "echo"),
+            "mux": (harness.USHER_TCPMUX, "--service=mux", "+echo"),
+            "hello": (harness.USHER_BANNER, f"hello={text}"),
+            "far": (harness.USHER_REDIRECT, "far=127.0.0.1:9"),
+        }
+
+    def check_has_no_rights(self, process):
+        for capabilities in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
+            self.assertEqual(int(read_status(process.pid, capabilities), 16), 0)
+        self.assertEqual(read_status(process.pid, "NoNewPrivs"), "1")
+        if not harness.IS_SANITIZED:
+            self.assertEqual(os.stat(f"/proc/{process.pid}/maps").st_uid, 0)  # not dumpable
+
+    @harness.needs_root
+    def test_each_becomes_the_user(self):
+        usherd = self.start_usherd(self.SERVICES)
+        user = harness.PROVIDER_USER
+        for service, (program, *arguments) in self.commands.items():
+            process = self.start_program(usherd, program, f"--user={user}", *arguments)
+            usherd.wait_service(service, n_providers=1)
+            self.assertEqual(usherd.service(service)["providers"][0]["uid"], processes.user_id(user))
+            self.assertEqual(set(read_status(process.pid, "Uid").split()), {str(processes.user_id(user))})
+            self.assertEqual(set(read_status(process.pid, "Gid").split()), {str(processes.group_id(user))})
+            self.check_has_no_rights(process)
+
+    @harness.needs_root
+    def test_root_is_told_and_has_no_rights_either(self):
+        usherd = self.start_usherd(self.SERVICES)
+        process = self.start_program(usherd, harness.USHER_BASIC, "echo")
+        usherd.wait_service("echo", n_providers=1)
+        self.check_has_no_rights(process)
+        self.assertIn("--user=USER", self.program_logs[-1].read_text())
+
+    @harness.needs_root
+    def test_what_a_unit_gives_too_much_is_given_up(self):
+        usherd = self.start_usherd(self.SERVICES)
+        program = self.copy_for_others(harness.USHER_BASIC)
+        process = self.start_program(
+            usherd, "setpriv", f"--reuid={harness.PROVIDER_USER}", "--clear-groups",
+            "--inh-caps=+chown,+net_admin", "--ambient-caps=+chown,+net_admin", program, "echo")
+        usherd.wait_service("echo", n_providers=1)
+        self.check_has_no_rights(process)
+        self.assertNotIn("--user=USER", self.program_logs[-1].read_text())
+
+    def test_user_who_is_not_there(self):
+        usherd = self.start_usherd(self.SERVICES)
+        for program, *arguments in self.commands.values():
+            process = self.start_program(usherd, program, "--user=nobody-at-all", *arguments)
+            self.assertEqual(process.wait(processes.DEADLINE), os.EX_NOUSER)
+            self.assertIn("there is no user 'nobody-at-all'", self.program_logs[-1].read_text())
+
+    @harness.needs_root
+    def test_only_root_can_become_another_user(self):
+        usherd = self.start_usherd(self.SERVICES)
+        process = self.start_program(usherd, self.copy_for_others(harness.USHER_BASIC), "-u", harness.STRANGER_USER,
+                                     user=harness.PROVIDER_USER)
+        self.assertEqual(process.wait(processes.DEADLINE), os.EX_NOPERM)
+
+    @harness.needs_root
+    @unittest.skipIf(harness.IS_SANITIZED, "the leak checker must look into it")
+    def test_nobody_looks_into_usher_exec(self):
+        usherd = self.start_usherd(self.SERVICES)
+        process = self.start_program(
+            usherd, self.copy_for_others(USHER_EXEC), "-c", usherd.config, "-u", self.copy_for_others(harness.USHERD),
+            user=harness.PROVIDER_USER)
+        usherd.wait_until(lambda: read_status(process.pid, "Name") == "usher-exec"
+                          and os.stat(f"/proc/{process.pid}/maps").st_uid == 0, "usher-exec to close itself")
 
 
 if __name__ == "__main__":
