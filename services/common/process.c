@@ -74,7 +74,7 @@ int process_give_up_rights(const char *user)
 
 	if (status != 0)
 		return status;
-	r = drop_capabilities();
+	r = geteuid() != 0 ? drop_capabilities() : 0;
 	if (r < 0) {
 		say("cannot give up capabilities: %s", strerror(-r));
 		return EX_OSERR;

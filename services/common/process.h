@@ -17,9 +17,10 @@ void process_close_to_others(void);
 
 /*
  * Be `user`, with its groups, if root has started this (NULL: stay who it is), have no capability,
- * and gain nothing by execve(2); and process_close_to_others(). For services that need no rights at
- * all; to be called while there is one thread. Returns 0, or an exit status after telling what is
- * wrong.
+ * and gain nothing by execve(2); and process_close_to_others(). Who stays root keeps what root has:
+ * without it even a rendezvous that is for root is closed to it. For services that need no rights
+ * at all; to be called while there is one thread. Returns 0, or an exit status after telling what
+ * is wrong.
  */
 int process_give_up_rights(const char *user);
 

@@ -175,11 +175,11 @@ class Services(harness.UsherTest):
             self.check_has_no_rights(process)
 
     @harness.needs_root
-    def test_root_is_told_and_has_no_rights_either(self):
-        usherd = self.start_usherd(self.SERVICES)
-        process = self.start_program(usherd, harness.USHER_BASIC, "echo")
-        usherd.wait_service("echo", n_providers=1)
-        self.check_has_no_rights(process)
+    def test_root_is_told_that_it_need_not_be_root(self):
+        usherd = self.start_usherd(ONE)
+        process = self.start_program(usherd, harness.USHER_BASIC, "echo=one")
+        usherd.wait_service("one", n_providers=1)
+        self.assertEqual(read_status(process.pid, "NoNewPrivs"), "1")
         self.assertIn("--user=USER", self.program_logs[-1].read_text())
 
     @harness.needs_root
