@@ -2,62 +2,33 @@
 /* What is written about the connections of a service: see account.h. */
 #include "account.h"
 
-#include "account-limit.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <time.h>
 
 struct account {
 	const char *service;
-	sd_event *event;
 	struct account_policy policy;
 	struct log_destination *destination;
-	struct account_limit limit;
-	sd_event_source *timer; /* for counts that are due; NULL until it is first needed */
-	uint64_t due_usec;	/* when it ends; UINT64_MAX: never */
 };
 
-int account_new(struct account **ret, sd_event *event, const char *service)
+int account_new(struct account **ret, const char *service)
 {
 	struct account *account = calloc(1, sizeof(*account));
 
 	if (!account)
 		return -ENOMEM;
-	*account = (struct account){
-		.service = service, .event = sd_event_ref(event), .due_usec = UINT64_MAX};
+	account->service = service;
 	*ret = account;
 	return 0;
-}
-
-static void write_count(struct account *account, const char *reason, uint64_t n_more)
-{
-	log_write_event(account->destination, LOG_NOTICE,
-		&(struct log_about){.event = "refused",
-			.service = account->service,
-			.reason = reason,
-			.n_more = n_more});
-}
-
-/* Those that are due at `now_usec`. */
-static void write_counts(struct account *account, uint64_t now_usec)
-{
-	const char *reason;
-	uint64_t n_more;
-
-	while (account_limit_take(&account->limit, now_usec, &reason, &n_more))
-		write_count(account, reason, n_more);
 }
 
 struct account *account_free(struct account *account)
 {
 	if (!account)
 		return NULL;
-	write_counts(account, UINT64_MAX);
 	log_destination_unref(account->destination);
-	sd_event_source_disable_unref(account->timer);
-	sd_event_unref(account->event);
 	free(account);
 	return NULL;
 }
@@ -90,7 +61,9 @@ void account_configure(struct account *account, const struct config_service_log 
 	if (config->address != CONFIG_LOG_ADDRESS_HASH || copy_hash_key(account->policy.hash_key))
 		return;
 	account->policy.address = CONFIG_LOG_ADDRESS_NONE;
-	log_write(LOG_ERR, &(struct log_about){.service = account->service, .error = errno},
+	log_write(LOG_ERR,
+		&(struct log_about){
+			.service = account->service, .reason = "no-key", .error = errno},
 		"%s: cannot draw a key for log_address = hash: %s; no addresses are logged",
 		account->service, strerror(errno));
 }
@@ -106,60 +79,13 @@ bool account_wants(const struct account *account, enum account_event event)
 	return account_is_wanted(&account->policy, event);
 }
 
-static uint64_t now(const struct account *account)
-{
-	uint64_t usec = 0;
-
-	(void)sd_event_now(account->event, CLOCK_MONOTONIC, &usec);
-	return usec;
-}
-
-static int on_timer(sd_event_source *source, uint64_t usec, void *userdata);
-
-/* Be called when the next count is due. Without memory for that the next refusal tries again. */
-static void watch_counts(struct account *account)
-{
-	uint64_t next = account_limit_next(&account->limit);
-
-	if (next == account->due_usec)
-		return;
-	if (!account->timer && sd_event_add_time(account->event, &account->timer, CLOCK_MONOTONIC,
-				       next, 0, on_timer, account) < 0)
-		return;
-	account->due_usec = next;
-	(void)sd_event_source_set_time(account->timer, next);
-	(void)sd_event_source_set_enabled(
-		account->timer, next == UINT64_MAX ? SD_EVENT_OFF : SD_EVENT_ONESHOT);
-}
-
-static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
-{
-	struct account *account = userdata;
-
-	(void)source, (void)usec;
-	account->due_usec = UINT64_MAX;
-	write_counts(account, now(account));
-	watch_counts(account);
-	return 0;
-}
-
-/* Returns false if this one is counted instead. */
-static bool is_within_limit(struct account *account, const struct account_fact *fact)
-{
-	if (fact->event != ACCOUNT_REFUSED ||
-		account_limit_allows(&account->limit, fact->reason, now(account)))
-		return true;
-	watch_counts(account);
-	return false;
-}
-
 void account_write(struct account *account, struct account_fact *fact)
 {
 	char peer[ACCOUNT_PEER_MAX];
 	struct log_about about;
 
 	fact->service = account->service;
-	if (!account_wants(account, fact->event) || !is_within_limit(account, fact))
+	if (!account_wants(account, fact->event))
 		return;
 	about = account_describe(&account->policy, fact, peer);
 	log_write_event(account->destination,

@@ -3,26 +3,24 @@
  * What is written about each connection of one service: log_on_success, log_on_failure,
  * log_address, log_type.
  *
- * It knows what is wanted, how often, and where it goes; what happened it is told. Writing is the
- * log's (log.h).
+ * It knows what is wanted and where it goes; what happened it is told. Writing, and how often the
+ * refusals are written that strangers cause, is the log's (log.h).
  *
- * Invariant: refusals, which strangers cause, are written at most ACCOUNT_LIMIT_BURST times a
- * minute for each reason, and none is missing from the counts.
+ * Invariant: nothing is written that is not wanted.
  */
 #pragma once
 
 #include "account-record.h"
 #include "config.h"
 #include "log-destination.h"
-#include <systemd/sd-event.h>
 
 struct account;
 
 /* Of `service`, whose name must live as long. Writes nothing yet. Returns 0 with *ret (free with
  * account_free()) or -ENOMEM. */
-int account_new(struct account **ret, sd_event *event, const char *service);
+int account_new(struct account **ret, const char *service);
 
-/* Says how many refusals were left out until now. NULL is allowed. Returns NULL. */
+/* NULL is allowed. Returns NULL. */
 struct account *account_free(struct account *account);
 
 /* Take what `config` says, and as much of it as a prefix is; nothing of it is kept. */
@@ -35,6 +33,6 @@ void account_set_destination(struct account *account, struct log_destination *de
 /* Is anything to be written about such an event? Else nothing need be found out about it. */
 bool account_wants(const struct account *account, enum account_event event);
 
-/* Write it, if it is wanted, and no refusal too much. The members event and service of *fact are
+/* Write it, if it is wanted. The members event and service of *fact are
  * completed. `reason` of a refusal must be a constant. */
 void account_write(struct account *account, struct account_fact *fact);

@@ -35,8 +35,9 @@ struct background {
 	pthread_cond_t has_work, is_done; /* all work is, or the thread has ended */
 	pthread_t thread;
 	enum thread_state state;
-	bool is_closing;  /* the thread ends once the queue is empty */
-	size_t n_waiting; /* calls of background_wait() */
+	bool is_closing;     /* the thread ends once the queue is empty */
+	uint64_t alarm_usec; /* UINT64_MAX: none */
+	size_t n_waiting;    /* calls of background_wait() */
 	char *ring;
 	size_t first, n_queued; /* in items */
 	char *current;		/* the items being worked on: the thread's own */
@@ -77,6 +78,12 @@ static bool end_rest(struct background *b)
 	return is_over;
 }
 
+static struct timespec timespec_of(uint64_t usec)
+{
+	return (struct timespec){
+		.tv_sec = (time_t)(usec / 1000000), .tv_nsec = (long)(usec % 1000000) * 1000};
+}
+
 static struct timespec monotonic_after(uint64_t usec)
 {
 	struct timespec when;
@@ -103,25 +110,42 @@ static void linger(struct background *b)
 	b->state = THREAD_WORKING;
 }
 
-/* Under the lock. Wait for items. Returns 0 when there are no more and will be none. */
-static size_t next_items(struct background *b)
+/* Under the lock. Wait until there is something to do, or the alarm comes. */
+static void sleep_until_woken(struct background *b)
 {
-	if (b->n_queued == 0 && !b->is_closing) {
-		b->state = THREAD_ASLEEP;
-		pthread_cond_signal(&b->is_done);
-		while (b->state == THREAD_ASLEEP)
+	b->state = THREAD_ASLEEP;
+	pthread_cond_signal(&b->is_done);
+	while (b->state == THREAD_ASLEEP) {
+		uint64_t alarm_usec = b->alarm_usec;
+		struct timespec end = timespec_of(alarm_usec);
+
+		if (alarm_usec == UINT64_MAX) {
 			pthread_cond_wait(&b->has_work, &b->lock);
+		} else if (pthread_cond_timedwait(&b->has_work, &b->lock, &end) == ETIMEDOUT &&
+			   b->alarm_usec == alarm_usec) {
+			b->alarm_usec = UINT64_MAX;
+			b->state = THREAD_WORKING;
+		}
 	}
-	return take_items(b);
+}
+
+/* Under the lock. Wait for items or the alarm. Returns false when there will be no more. */
+static bool next_items(struct background *b, size_t *ret_n)
+{
+	if (b->n_queued == 0 && !b->is_closing)
+		sleep_until_woken(b);
+	*ret_n = take_items(b);
+	return *ret_n > 0 || !b->is_closing;
 }
 
 static void *run(void *userdata)
 {
 	struct background *b = userdata;
+	size_t n;
 
 	(void)pthread_setname_np(pthread_self(), b->task.name);
 	pthread_mutex_lock(&b->lock);
-	for (size_t n; (n = next_items(b)) > 0; linger(b)) {
+	for (; next_items(b, &n); linger(b)) {
 		pthread_mutex_unlock(&b->lock);
 		b->task.work(b->current, n, b->userdata);
 		pthread_mutex_lock(&b->lock);
@@ -170,6 +194,7 @@ int background_new(struct background **ret, const struct background_task *task, 
 	if (!b)
 		return -ENOMEM;
 	b->task = *task;
+	b->alarm_usec = UINT64_MAX;
 	b->userdata = userdata;
 	b->ring = calloc(task->capacity, task->item_size);
 	b->current = calloc(task->n_at_once, task->item_size);
@@ -206,6 +231,17 @@ bool background_push(struct background *b, const void *items, size_t n)
 	if (must_wake) /* not under the lock, which the thread wants first of all */
 		pthread_cond_signal(&b->has_work);
 	return has_room;
+}
+
+void background_set_alarm(struct background *b, uint64_t at_usec)
+{
+	pthread_mutex_lock(&b->lock);
+	if (b->alarm_usec != at_usec) {
+		b->alarm_usec = at_usec;
+		if (b->state == THREAD_ASLEEP)
+			pthread_cond_signal(&b->has_work);
+	}
+	pthread_mutex_unlock(&b->lock);
 }
 
 size_t background_n_queued(struct background *b)

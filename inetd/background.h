@@ -28,6 +28,7 @@ struct background_task {
 	 * short.
 	 */
 	uint64_t linger_usec;
+	/* `n` is 0 when the alarm has come and nothing is queued. */
 	void (*work)(const void *items, size_t n, void *userdata);
 };
 
@@ -53,6 +54,13 @@ bool background_push(struct background *b, const void *items, size_t n);
  * begins with what the process is by then (privilege.h, sandbox.h).
  */
 void background_let_start(bool may_start);
+
+/*
+ * Call `work` when CLOCK_MONOTONIC is at `at_usec`, even if nothing is queued then; UINT64_MAX: not
+ * at all. There is one alarm, and it comes once. Without a thread, which the first push makes, and
+ * once background_free() was called, there is none. Any thread may call it, `work` too.
+ */
+void background_set_alarm(struct background *b, uint64_t at_usec);
 
 /* How many items wait. Those being worked on are not among them. */
 size_t background_n_queued(struct background *b);

@@ -13,9 +13,11 @@
 #include "compat/xinetd-conf.h"
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 void config_foreign_add_file(struct config_foreign *foreign, enum config_foreign_type type,
 	const char *path, struct config_place place, struct config_errors *errors)
@@ -62,6 +64,13 @@ static char *read_included(const char *file, char *why, size_t why_size)
 	return NULL;
 }
 
+/* Packages make inetd.conf and remove it, as that of the super-server that was there before does
+ * when it is purged: with no service in it, it is no reason not to start. */
+static bool is_missing(const char *path)
+{
+	return faccessat(AT_FDCWD, path, F_OK, AT_EACCESS) < 0 && errno == ENOENT;
+}
+
 /* Returns whether the file could be read. */
 static bool translate_file(struct translation *translation, const struct config_foreign_file *file,
 	const struct translation_facts *facts, struct config_errors *errors)
@@ -77,6 +86,12 @@ static bool translate_file(struct translation *translation, const struct config_
 				"that can",
 				file->path, strerror(-r));
 		return r == 0;
+	}
+	if (is_missing(file->path)) {
+		config_warnings_add(errors, file->place,
+			"%s is not there, and offers nothing: make it, or remove this line",
+			file->path);
+		return false;
 	}
 	if (!config_source_read_plain(file->path, &source, errors))
 		return false;

@@ -7,6 +7,7 @@
  */
 #include "config-private.h"
 
+#include "array.h"
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -136,9 +137,9 @@ const struct config_key config_keys[CONFIG_N_KEYS] = {
 	{ NULL, "log_type", VALUE(log, log.type) },
 
 	{ "providers", "users", .needs = CONFIG_NEEDS_PROVIDERS,
-	  .number = config_value_user, LIST(ids, providers.users, providers.n_users) },
+	  .number = config_value_user, LIST(ids, providers.accounts.users, providers.accounts.n_users) },
 	{ "providers", "groups", .needs = CONFIG_NEEDS_PROVIDERS, .number = config_value_group,
-	  LIST(ids, providers.groups, providers.n_groups) },
+	  LIST(ids, providers.accounts.groups, providers.accounts.n_groups) },
 	{ "providers", "max", .needs = CONFIG_NEEDS_PROVIDERS,
 	  .least = 1, .most = 4096, .initial = 16, NUMBER(number, providers.max) },
 	{ "providers", "balance", .needs = CONFIG_NEEDS_PROVIDERS,
@@ -293,6 +294,36 @@ static bool parse_log(struct config *config, const char *text, char *why)
 	return set_text(&config->log_file, text, why);
 }
 
+/* Append a number to an array. Returns false with a sentence in `why`, also if it is bad. */
+static bool add_id(uint32_t **ids, size_t *n, bool is_good, uint64_t id, char *why)
+{
+	uint32_t *added = is_good ? array_add(ids, n, sizeof(*added)) : NULL;
+
+	if (added)
+		*added = (uint32_t)id;
+	else if (is_good)
+		(void)snprintf(why, CONFIG_WHY_SIZE, "out of memory");
+	return added;
+}
+
+static bool parse_monitor_user(struct config *config, const char *text, char *why)
+{
+	struct config_accounts *monitors = &config->monitors;
+	uint64_t id = 0;
+	bool is_good = config_value_user(NULL, text, &id, why);
+
+	return add_id(&monitors->users, &monitors->n_users, is_good, id, why);
+}
+
+static bool parse_monitor_group(struct config *config, const char *text, char *why)
+{
+	struct config_accounts *monitors = &config->monitors;
+	uint64_t id = 0;
+	bool is_good = config_value_group(NULL, text, &id, why);
+
+	return add_id(&monitors->groups, &monitors->n_groups, is_good, id, why);
+}
+
 static bool parse_sandbox(struct config *config, const char *text, char *why)
 {
 	static const struct config_key key = {.name = "sandbox"};
@@ -305,8 +336,10 @@ static bool parse_sandbox(struct config *config, const char *text, char *why)
 }
 
 const struct config_global config_globals[CONFIG_N_GLOBALS] = {
-	{"run_dir", parse_run_dir},
-	{"user", parse_user},
-	{"log", parse_log},
-	{"sandbox", parse_sandbox},
+	{NULL, "run_dir", false, parse_run_dir},
+	{NULL, "user", false, parse_user},
+	{NULL, "log", false, parse_log},
+	{NULL, "sandbox", false, parse_sandbox},
+	{"monitors", "users", true, parse_monitor_user},
+	{"monitors", "groups", true, parse_monitor_group},
 };

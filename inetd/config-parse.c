@@ -41,6 +41,7 @@ struct parser {
 	struct config_draft *drafts;
 	size_t n_drafts;
 	struct config_place globals[CONFIG_N_GLOBALS]; /* where each was given */
+	struct config_place monitors_place;	       /* no file: not given yet */
 };
 
 /* The parser at work: libconfuse's callbacks have no other way to it. */
@@ -62,19 +63,29 @@ static int on_value(cfg_t *cfg, cfg_opt_t *option, const char *text, void *resul
 	return 0;
 }
 
-/* The same for a value that is in no section: def.number is its place in config_globals. */
+/* What may be given once is given here. Returns whether it was before, which is an error. */
+static bool is_second_time(struct config_place *first, struct config_place place, const char *name)
+{
+	if (!first->file) {
+		*first = place;
+		return false;
+	}
+	config_errors_add(
+		parsing->errors, place, "%s" CONFIG_SECOND_TIME, name, first->file, first->line);
+	return true;
+}
+
+/* The same for a value that is in no service: def.number is its place in config_globals. */
 static int on_global(cfg_t *cfg, cfg_opt_t *option, const char *text, void *result)
 {
 	const struct config_global *global = &config_globals[option->def.number];
 	struct config_place *first = &parsing->globals[option->def.number];
+	bool is_continued = option->nvalues > 1, is_empty = *text == CONFIG_EMPTY_LIST;
 	char why[CONFIG_WHY_SIZE];
 
-	if (first->file)
-		config_errors_add(parsing->errors, place_of(cfg), "%s" CONFIG_SECOND_TIME,
-			global->name, first->file, first->line);
-	else
-		*first = place_of(cfg);
-	if (!global->parse(parsing->config, text, why))
+	if (!is_continued)
+		(void)is_second_time(first, place_of(cfg), global->name);
+	if (!is_empty && !global->parse(parsing->config, text, why))
 		config_errors_add(parsing->errors, place_of(cfg), "%s", why);
 	*(const char **)result = text;
 	return 0;
@@ -107,20 +118,23 @@ static int on_service_end(cfg_t *cfg, cfg_opt_t *option)
 
 static int on_defaults_end(cfg_t *cfg, cfg_opt_t *option)
 {
-	struct config_place place = close_section(), *first = &parsing->defaults_place;
-
 	(void)cfg;
 	(void)option;
-	if (first->file) {
-		config_errors_add(parsing->errors, place, "%s" CONFIG_SECOND_TIME, "defaults",
-			first->file, first->line);
+	if (is_second_time(&parsing->defaults_place, close_section(), "defaults")) {
 		config_draft_clear(&parsing->draft);
 		return 0;
 	}
-	*first = place;
 	config_draft_finish(&parsing->draft, parsing->errors);
 	parsing->defaults = parsing->draft;
 	parsing->draft = (struct config_draft){0};
+	return 0;
+}
+
+static int on_monitors_end(cfg_t *cfg, cfg_opt_t *option)
+{
+	(void)cfg;
+	(void)option;
+	(void)is_second_time(&parsing->monitors_place, close_section(), "monitors");
 	return 0;
 }
 
@@ -324,13 +338,29 @@ static void section_options(
 	ret->of[n] = (cfg_opt_t)CFG_END();
 }
 
+/* Those of the whole configuration that stand in `section`. Returns how many. */
+static size_t global_options(const char *section, cfg_opt_t *ret)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < CONFIG_N_GLOBALS; i++) {
+		const struct config_global *global = &config_globals[i];
+
+		if (strcmp(global->section ? global->section : "", section) == 0)
+			ret[n++] = value_option(global->name, global->is_list, on_global, i);
+	}
+	ret[n] = (cfg_opt_t)CFG_END();
+	return n;
+}
+
 /* libconfuse copies the tables. NULL: out of memory. */
 static cfg_t *new_cfg(const char *file)
 {
 	struct options inner[CONFIG_N_SECTIONS], service, defaults;
-	cfg_opt_t top[CONFIG_N_GLOBALS + 7],
+	cfg_opt_t monitors[CONFIG_N_GLOBALS + 1], top[CONFIG_N_GLOBALS + 8],
 		sections[] = {CFG_FUNC("include", on_include), CFG_FUNC("inetd_conf", on_foreign),
 			CFG_FUNC("xinetd_conf", on_foreign), CFG_FUNC("xinetd_d", on_foreign),
+			CFG_SEC("monitors", monitors, CFGF_NONE),
 			CFG_SEC("defaults", defaults.of, CFGF_NONE),
 			CFG_SEC("service", service.of, CFGF_MULTI | CFGF_TITLE), CFG_END()};
 	cfg_t *cfg;
@@ -339,9 +369,8 @@ static cfg_t *new_cfg(const char *file)
 		section_options(config_sections[i], false, inner, &inner[i]);
 	section_options("", false, inner, &service);
 	section_options("", true, inner, &defaults);
-	for (size_t i = 0; i < CONFIG_N_GLOBALS; i++)
-		top[i] = value_option(config_globals[i].name, false, on_global, i);
-	memcpy(top + CONFIG_N_GLOBALS, sections, sizeof(sections));
+	(void)global_options("monitors", monitors);
+	memcpy(top + global_options("", top), sections, sizeof(sections));
 	cfg = cfg_init(top, CFGF_NONE);
 	if (!cfg)
 		return NULL;
@@ -349,6 +378,7 @@ static cfg_t *new_cfg(const char *file)
 	cfg_set_error_function(cfg, on_syntax_error);
 	cfg_set_validate_func(cfg, "service", on_service_end);
 	cfg_set_validate_func(cfg, "defaults", on_defaults_end);
+	cfg_set_validate_func(cfg, "monitors", on_monitors_end);
 	return cfg;
 }
 

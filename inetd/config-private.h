@@ -247,12 +247,14 @@ bool config_check_group(const struct config_key *key, const char *text, char *wh
 
 /* An attribute of the whole configuration. */
 struct config_global {
+	const char *section; /* NULL: it stands in none */
 	const char *name;
-	/* Understand and store the value. Returns false with a sentence in `why`. */
+	bool is_list; /* `parse` adds each value to those before */
+	/* Understand and store a value. Returns false with a sentence in `why`. */
 	bool (*parse)(struct config *config, const char *text, char *why);
 };
 
-#define CONFIG_N_GLOBALS 4
+#define CONFIG_N_GLOBALS 6
 extern const struct config_global config_globals[CONFIG_N_GLOBALS];
 
 /* What a draft knows of a key. */
@@ -319,8 +321,8 @@ void config_foreign_add_file(struct config_foreign *foreign, enum config_foreign
 
 /*
  * Read the files, and make services of what they say and `defaults`. A service with something wrong
- * is left out, with a warning; an error is only a file that cannot be read at all. Every file that
- * was read is among those of `config` then.
+ * is left out, with a warning; an error is only a file that is there and cannot be read. Every file
+ * that was read is among those of `config` then.
  */
 void config_foreign_read(struct config_foreign *foreign, struct config *config,
 	const struct config_draft *defaults, struct config_errors *errors);

@@ -137,6 +137,8 @@ struct config *config_free(struct config *config)
 	free(config->run_dir);
 	free(config->user);
 	free(config->log_file);
+	free(config->monitors.users);
+	free(config->monitors.groups);
 	free(config);
 	return NULL;
 }

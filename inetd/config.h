@@ -80,12 +80,17 @@ struct config_place {
 	int line;
 };
 
-struct config_providers {
-	uid_t *users; /* who may register, besides root and usherd's own user */
+/* Users, and members of groups. */
+struct config_accounts {
+	uid_t *users;
 	size_t n_users;
 	gid_t *groups;
 	size_t n_groups;
-	uint32_t max; /* registered at once, 1 to 4096; default 16 */
+};
+
+struct config_providers {
+	struct config_accounts accounts; /* who may register, besides root and usherd's own user */
+	uint32_t max;			 /* registered at once, 1 to 4096; default 16 */
 	enum config_balance balance;
 	enum config_takeover takeover;
 	char **forward; /* names of services that these providers may forward connections to; the
@@ -260,6 +265,7 @@ struct config {
 	bool has_sandbox;   /* default true */
 	enum config_log log;
 	char *log_file;			  /* CONFIG_LOG_FILE: absolute path; else NULL */
+	struct config_accounts monitors;  /* who may look, besides root and usherd's own user */
 	struct config_service **services; /* sorted by name */
 	size_t n_services;
 	char **files; /* every file read, the first one first */

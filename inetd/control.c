@@ -10,6 +10,7 @@
 #include "fd.h"
 #include "fdpass.h"
 #include "log.h"
+#include "peer.h"
 #include "unixsocket.h"
 
 #include <errno.h>
@@ -25,12 +26,26 @@
 
 #define BUDGET 8 /* clients accepted in one turn */
 
+/* Monitors get no more of the places than this. */
+#define MAX_MONITORS	      (CONTROL_MAX_CLIENTS / 2)
+#define MAX_MONITOR_FOLLOWERS (CONTROL_MAX_FOLLOWERS / 2)
+
+static const struct config_accounts nobody;
+
+/* What somebody who connects may do. */
+enum rank {
+	RANK_STRANGER, /* nothing */
+	RANK_MONITOR,  /* look */
+	RANK_OWNER,    /* everything */
+};
+
 struct client {
 	struct control *control;
 	struct client *next, *previous;
 	int fd;
 	sd_event_source *io;
 	sd_event_source *deadline; /* NULL of a follower */
+	bool is_monitor;
 	bool is_follower;
 	size_t n_read;
 	char request[CONTROL_MAX_REQUEST + 1]; /* and a NUL */
@@ -48,9 +63,11 @@ struct control {
 	control_on_request on_request;
 	void *userdata;
 	uint64_t timeout_usec;
+	const struct config_accounts *monitors;
 	struct client *clients;
-	size_t n_clients; /* that are no followers */
-	size_t n_followers;
+	struct places {
+		size_t n, n_monitors;
+	} asking, following;
 };
 
 /* Changing the events of a source that epoll already has needs no memory: it cannot fail. */
@@ -59,11 +76,18 @@ static void set_events(sd_event_source *io, uint32_t events)
 	(void)sd_event_source_set_io_events(io, events);
 }
 
-/* A place among those who ask is free again. */
-static void client_leave_queue(struct control *control)
+static void client_enter(const struct client *client, struct places *places)
 {
-	control->n_clients--;
-	(void)acceptor_set_paused(control->acceptor, false);
+	places->n++;
+	places->n_monitors += client->is_monitor;
+}
+
+static void client_leave(const struct client *client, struct places *places)
+{
+	places->n--;
+	places->n_monitors -= client->is_monitor;
+	if (places == &client->control->asking) /* a place is free again */
+		(void)acceptor_set_paused(client->control->acceptor, false);
 }
 
 static struct client *client_free(struct client *client)
@@ -76,10 +100,7 @@ static struct client *client_free(struct client *client)
 		control->clients = client->next;
 	if (client->next)
 		client->next->previous = client->previous;
-	if (client->is_follower)
-		control->n_followers--;
-	else
-		client_leave_queue(control);
+	client_leave(client, client->is_follower ? &control->following : &control->asking);
 
 	sd_event_source_disable_unref(client->deadline);
 	sd_event_source_disable_unref(client->io);
@@ -137,7 +158,7 @@ static bool client_answer_or_log(struct client *client)
 	}
 	if (client_answer(client, answer))
 		return true;
-	log_write(LOG_ERR, &(struct log_about){.error = ENOMEM},
+	log_write(LOG_ERR, &(struct log_about){.reason = "no-memory", .error = ENOMEM},
 		"cannot answer usherctl: out of memory");
 	return false;
 }
@@ -214,7 +235,7 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata)
 }
 
 /* Takes `fd`, also on failure. */
-static int client_new(struct control *control, int fd, struct client **ret)
+static int client_new(struct control *control, int fd, bool is_monitor, struct client **ret)
 {
 	struct client *client = malloc(sizeof(*client));
 	int r;
@@ -223,11 +244,13 @@ static int client_new(struct control *control, int fd, struct client **ret)
 		close_fd(fd);
 		return -ENOMEM;
 	}
-	*client = (struct client){.control = control, .fd = fd, .next = control->clients};
+	*client = (struct client){
+		.control = control, .fd = fd, .is_monitor = is_monitor, .next = control->clients};
 	if (client->next)
 		client->next->previous = client;
 	control->clients = client;
-	if (++control->n_clients == CONTROL_MAX_CLIENTS)
+	client_enter(client, &control->asking);
+	if (control->asking.n == CONTROL_MAX_CLIENTS)
 		(void)acceptor_set_paused(control->acceptor, true);
 
 	r = sd_event_add_io(control->event, &client->io, fd, EPOLLIN, on_client, client);
@@ -242,22 +265,26 @@ static int client_new(struct control *control, int fd, struct client **ret)
 	return 0;
 }
 
-static bool is_authorised(int fd)
+static enum rank rank_of(const struct control *control, int fd)
 {
-	struct ucred peer;
-	socklen_t length = sizeof(peer);
+	enum rank rank = RANK_STRANGER;
+	struct peer_process peer;
 
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0)
-		return false;
-	return peer.uid == 0 || peer.uid == geteuid();
+	if (peer_read(&peer, fd) < 0)
+		return RANK_STRANGER;
+	if (peer_is_own(&peer))
+		rank = RANK_OWNER;
+	else if (peer_is_among(&peer, control->monitors))
+		rank = RANK_MONITOR;
+	peer_done(&peer);
+	return rank;
 }
 
-/* Say at once why there is no answer: a stranger takes no place away from those who get one. Takes
+/* Say at once why there is no answer: who gets none takes no place away from those who do. Takes
  * `fd`. */
-static void turn_away(int fd)
+static void turn_away(int fd, const char *sentence, int exit_status)
 {
-	json_t *answer = error_object(
-		"permission denied: only root and the user of usherd are answered", EX_NOPERM);
+	json_t *answer = error_object(sentence, exit_status);
 	char *text = answer ? json_dumps(answer, JSON_COMPACT) : NULL;
 
 	json_decref(answer);
@@ -267,20 +294,35 @@ static void turn_away(int fd)
 	closer_close(fd); /* and with it the descriptors in what it has said already */
 }
 
+/* Takes `fd`. Returns 0 or a negative errno: there is not enough of something. */
+static int receive_client(struct control *control, int fd)
+{
+	enum rank rank = rank_of(control, fd);
+	struct client *client;
+
+	if (rank == RANK_STRANGER)
+		turn_away(fd,
+			"permission denied: only root, the user of usherd and monitors are "
+			"answered, see monitors in usher.conf(5)",
+			EX_NOPERM);
+	else if (rank == RANK_MONITOR && control->asking.n_monitors == MAX_MONITORS)
+		turn_away(fd, "too many monitors ask at the same time; try again", EX_TEMPFAIL);
+	else
+		return client_new(control, fd, rank == RANK_MONITOR, &client);
+	return 0;
+}
+
 static void on_connections(void *userdata)
 {
 	struct control *control = userdata;
 	struct sockaddr_storage unused;
-	struct client *client;
 
-	for (int i = 0; i < BUDGET && control->n_clients < CONTROL_MAX_CLIENTS; i++) {
+	for (int i = 0; i < BUDGET && control->asking.n < CONTROL_MAX_CLIENTS; i++) {
 		_cleanup_close_ int fd = -EBADF;
 
 		if (acceptor_accept(control->acceptor, &fd, &unused) < 0)
 			return;
-		if (!is_authorised(fd))
-			turn_away(take_fd(&fd));
-		else if (client_new(control, take_fd(&fd), &client) < 0)
+		if (receive_client(control, take_fd(&fd)) < 0)
 			acceptor_retry_later(control->acceptor);
 	}
 }
@@ -312,6 +354,7 @@ int control_new(struct control **ret, sd_event *event, const char *path, int inh
 		.on_request = on_request,
 		.userdata = userdata,
 		.timeout_usec = CONTROL_TIMEOUT_USEC,
+		.monitors = &nobody,
 	};
 	r = open_socket(control);
 	if (r >= 0) {
@@ -333,6 +376,11 @@ void control_set_timeout(struct control *control, uint64_t timeout_usec)
 	control->timeout_usec = timeout_usec;
 }
 
+void control_set_monitors(struct control *control, const struct config_accounts *monitors)
+{
+	control->monitors = monitors;
+}
+
 int control_fd(const struct control *control)
 {
 	return control->fd;
@@ -344,7 +392,7 @@ int control_answer(struct control *control, int client_fd, json_t *answer)
 	int r;
 
 	(void)fcntl(client_fd, F_SETFD, FD_CLOEXEC); /* of a bad one epoll complains, too */
-	r = client_new(control, client_fd, &client);
+	r = client_new(control, client_fd, false, &client);
 	if (r < 0) {
 		json_decref(answer);
 		return r;
@@ -364,6 +412,11 @@ static struct client *find_client(const struct control *control, int fd)
 	return client;
 }
 
+bool control_may_change(const struct control *control, int client_fd)
+{
+	return !find_client(control, client_fd)->is_monitor;
+}
+
 void control_give_away(struct control *control, int client_fd)
 {
 	struct client *client = find_client(control, client_fd);
@@ -377,12 +430,13 @@ int control_follow(struct control *control, int client_fd)
 {
 	struct client *client = find_client(control, client_fd);
 
-	if (control->n_followers == CONTROL_MAX_FOLLOWERS)
+	if (control->following.n == CONTROL_MAX_FOLLOWERS ||
+		(client->is_monitor && control->following.n_monitors == MAX_MONITOR_FOLLOWERS))
 		return -EUSERS;
 	client->is_follower = true;
 	client->deadline = sd_event_source_disable_unref(client->deadline);
-	control->n_followers++;
-	client_leave_queue(control);
+	client_leave(client, &control->asking);
+	client_enter(client, &control->following);
 	return 0;
 }
 

@@ -4,17 +4,20 @@
  *
  * One request a connection: the client sends one line ("status\n"), gets one JSON object and the
  * end of the file; or, as a follower, one more object on a line of its own for each event. Only
- * root and usherd's own user are answered (SO_PEERCRED); others get an error object. Knows nothing
- * of what requests mean.
+ * root, usherd's own user, and monitors, whom the configuration names, are answered (peer.h);
+ * others get an error object. Knows nothing of what requests mean, but tells who may only look.
  *
  * Invariant: no client can make usherd wait, nor hold more than its share: at most
  * CONTROL_MAX_CLIENTS, each gone after CONTROL_TIMEOUT_USEC; the next ones wait in the socket's
  * backlog. Followers have no such end and are CONTROL_MAX_FOLLOWERS at most, each with at most one
- * line that it has not taken.
+ * line that it has not taken. Of either, half of the places are for those who may do everything:
+ * monitors cannot take them.
  */
 #pragma once
 
+#include "config.h"
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <systemd/sd-event.h>
 
@@ -63,7 +66,7 @@ void control_give_away(struct control *control, int client_fd);
 /*
  * For control_on_request: the client that asks is to stay as a follower after its answer, until it
  * closes, says anything more, or the control is freed. Returns 0, or -EUSERS: as many follow as
- * may.
+ * may; of monitors only half as many.
  */
 int control_follow(struct control *control, int client_fd);
 
@@ -73,6 +76,15 @@ int control_follow(struct control *control, int client_fd);
  * line yet is ended, too. Never waits.
  */
 void control_announce(struct control *control, json_t *event);
+
+/*
+ * Monitors, from now on: they are answered, and control_may_change() is false for them. They must
+ * live until the next call. Until the first there are none.
+ */
+void control_set_monitors(struct control *control, const struct config_accounts *monitors);
+
+/* For control_on_request: may the client that asks change anything, or only look? */
+bool control_may_change(const struct control *control, int client_fd);
 
 /* How long clients that connect from now on may take. Default CONTROL_TIMEOUT_USEC. */
 void control_set_timeout(struct control *control, uint64_t timeout_usec);

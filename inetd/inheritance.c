@@ -120,7 +120,7 @@ int inheritance_add(struct inheritance *inheritance, enum fdstore_kind kind, con
 /* What has no name of ours was meant for somebody else, or by a mistake for us. */
 static void refuse(int fd, const char *name)
 {
-	log_write(LOG_WARNING, NULL,
+	log_write(LOG_WARNING, &(struct log_about){.reason = "unknown-socket"},
 		"the service manager has passed a socket of the name '%s', which is none of "
 		"usherd's: closed (no socket unit is needed, usherd opens its listeners itself)",
 		name);
@@ -149,7 +149,7 @@ int inheritance_from_manager(struct inheritance **ret)
 		return r;
 	n = sd_listen_fds_with_names(true, &names);
 	if (n < 0)
-		log_write(LOG_WARNING, &(struct log_about){.error = n},
+		log_write(LOG_WARNING, &(struct log_about){.reason = "unknown-socket", .error = n},
 			"cannot tell what the service manager has passed: %s", strerror(-n));
 	for (int i = 0; i < n; i++) {
 		if (r >= 0)

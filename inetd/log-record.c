@@ -2,6 +2,7 @@
 /* Making and formatting the records of the log: see log-record.h. */
 #include "log-record.h"
 
+#include "log-messages.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,7 @@ static const struct {
 } field_names[LOG_N_FIELDS] = {
 	[LOG_FIELD_MESSAGE] = {"MESSAGE", NULL},
 	[LOG_FIELD_PRIORITY] = {"PRIORITY", NULL},
+	[LOG_FIELD_MESSAGE_ID] = {"MESSAGE_ID", NULL},
 	[LOG_FIELD_EVENT] = {"USHER_EVENT", "event"},
 	[LOG_FIELD_SERVICE] = {"USHER_SERVICE", "service"},
 	[LOG_FIELD_LISTENER] = {"USHER_LISTENER", "listener"},
@@ -113,6 +115,7 @@ static void add_number(struct log_record *record, enum log_field field, int64_t 
 
 static void add_about(struct log_record *record, const struct log_about *about)
 {
+	add(record, LOG_FIELD_MESSAGE_ID, log_messages_id(about));
 	add(record, LOG_FIELD_EVENT, about->event);
 	add(record, LOG_FIELD_SERVICE, about->service);
 	add(record, LOG_FIELD_LISTENER, about->listener);

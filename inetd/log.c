@@ -12,6 +12,7 @@
 #include "background.h"
 #include "log-destination.h"
 #include "log-limit.h"
+#include "log-messages.h"
 #include "log-record.h"
 #include "log-sink.h"
 
@@ -67,13 +68,13 @@ static bool queue_push(const struct log_record *record, struct log_destination *
 	return false;
 }
 
-__attribute__((format(printf, 4, 5))) static void make_record(
-	struct log_record *record, char *text, int priority, const char *format, ...)
+__attribute__((format(printf, 5, 6))) static void make_record(struct log_record *record, char *text,
+	int priority, const struct log_about *about, const char *format, ...)
 {
 	va_list arguments;
 
 	va_start(arguments, format);
-	log_record_init(record, text, priority, NULL, format, arguments);
+	log_record_init(record, text, priority, about, format, arguments);
 	va_end(arguments);
 }
 
@@ -85,7 +86,7 @@ static void queue_push_report(void)
 
 	if (state.n_unreported == 0)
 		return;
-	make_record(&report, text, LOG_WARNING,
+	make_record(&report, text, LOG_WARNING, &(struct log_about){.reason = "messages-dropped"},
 		"messages dropped: %" PRIu64
 		" (the log was not being read, or could not be written)",
 		state.n_unreported);
@@ -121,11 +122,23 @@ static void note_result(const struct log_record *record, bool is_written)
 	pthread_mutex_unlock(&state.lock);
 }
 
+static void tell_left_out(uint64_t now_usec);
+
+static uint64_t monotonic_usec(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
 static void write_queued(const void *items, size_t n, void *unused)
 {
 	const struct queued *queued = items;
 
 	(void)unused;
+	if (n == 0)
+		tell_left_out(monotonic_usec());
 	for (size_t i = 0; i < n; i++) {
 		take_new_sink();
 		note_result(queued[i].record,
@@ -152,6 +165,13 @@ static int make_writer(void)
 	return background_new(&state.writer, &task, NULL);
 }
 
+/* Under the lock. Have the writer look when the next count is due. */
+static void watch_counts(void)
+{
+	if (state.writer)
+		background_set_alarm(state.writer, log_limit_next(&state.limit));
+}
+
 int log_open(enum log_target target, const char *path)
 {
 	struct log_sink sink, unused;
@@ -172,6 +192,7 @@ int log_open(enum log_target target, const char *path)
 		state.new_sink = sink;
 		state.has_new_sink = true;
 		state.is_stderr = log_sink_is_stderr(&sink);
+		watch_counts();
 	}
 	pthread_mutex_unlock(&state.lock);
 	log_sink_done(&unused);
@@ -180,8 +201,10 @@ int log_open(enum log_target target, const char *path)
 
 void log_wait(uint64_t timeout_usec)
 {
-	if (state.writer) /* by the one thread that opens and closes */
-		(void)background_wait(state.writer, timeout_usec);
+	if (!state.writer) /* by the one thread that opens and closes */
+		return;
+	tell_left_out(UINT64_MAX);
+	(void)background_wait(state.writer, timeout_usec);
 }
 
 /* A writer that does not end in time is left: log_open() looks after it. */
@@ -189,6 +212,8 @@ void log_close(uint64_t timeout_usec)
 {
 	struct background *writer;
 
+	if (!state.is_closing)
+		tell_left_out(UINT64_MAX);
 	pthread_mutex_lock(&state.lock);
 	writer = state.writer;
 	state.is_closing = writer != NULL;
@@ -251,22 +276,74 @@ static void write_record(const struct log_record *record, struct log_destination
 		write_to_stderr(record);
 }
 
-/*
- * What processes at a rendezvous can cause is limited; *ret_n_left_out is how many messages of the
- * kind were left out since the last one.
- */
-static bool is_allowed(const struct log_about *about, uint32_t *ret_n_left_out)
+static bool take_count(uint64_t now_usec, struct log_limit_cause *ret)
 {
-	struct timespec now;
+	bool is_due;
+
+	pthread_mutex_lock(&state.lock);
+	is_due = log_limit_take(&state.limit, now_usec, ret);
+	if (!is_due)
+		watch_counts();
+	pthread_mutex_unlock(&state.lock);
+	return is_due;
+}
+
+static void write_count(const struct log_limit_cause *cause)
+{
+	const char *service = cause->service[0] == '\0' ? NULL : cause->service;
+	const struct log_about about = {.service = service,
+		.event = cause->event,
+		.reason = cause->reason,
+		.n_more = cause->n_left_out};
+	char text[LOG_RECORD_TEXT_MAX];
+	struct log_record record;
+
+	if (about.event)
+		log_record_init_event(&record, text, cause->priority, &about);
+	else
+		make_record(&record, text, cause->priority, &about,
+			"%s%s%" PRIu64 " more messages with the reason %s were left out",
+			service ? service : "", service ? ": " : "", about.n_more, about.reason);
+	write_record(&record, cause->to);
+}
+
+/* What is due at `now_usec`; UINT64_MAX: all. */
+static void tell_left_out(uint64_t now_usec)
+{
+	struct log_limit_cause cause;
+
+	while (take_count(now_usec, &cause)) {
+		write_count(&cause);
+		log_destination_unref(cause.to);
+	}
+}
+
+/* Under the lock. Returns false if it is only counted. */
+static bool is_within_limit(
+	const struct log_about *about, int priority, struct log_destination *to, uint64_t now_usec)
+{
+	struct log_limit_cause *cause;
+
+	if (log_limit_allows(&state.limit, about, now_usec, &cause))
+		return true;
+	cause->priority = priority;
+	if (!cause->to)
+		cause->to = log_destination_ref(to);
+	watch_counts();
+	return false;
+}
+
+/* What others can cause is limited. */
+static bool is_allowed(const struct log_about *about, int priority, struct log_destination *to)
+{
+	uint64_t now_usec;
 	bool is_allowed;
 
-	*ret_n_left_out = 0;
-	if (!about || !about->reason || about->provider_pid == 0)
+	if (!about || !log_messages_is_limited(about))
 		return true;
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	now_usec = monotonic_usec();
 	pthread_mutex_lock(&state.lock);
-	is_allowed = log_limit_allows(&state.limit, about->service, about->reason,
-		(uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000, ret_n_left_out);
+	is_allowed = is_within_limit(about, priority, to, now_usec);
 	pthread_mutex_unlock(&state.lock);
 	return is_allowed;
 }
@@ -276,20 +353,15 @@ void log_write(int priority, const struct log_about *about, const char *format, 
 	char text[LOG_RECORD_TEXT_MAX];
 	struct log_record record;
 	int saved_errno = errno;
-	uint32_t n_left_out;
 	va_list arguments;
 
 	assert(priority >= LOG_EMERG && priority <= LOG_DEBUG);
-	if (!is_allowed(about, &n_left_out))
-		return;
-	if (n_left_out > 0)
-		log_write(priority, &(struct log_about){.service = about->service},
-			"%s: %u more messages with the reason %s were left out", about->service,
-			n_left_out, about->reason);
-	va_start(arguments, format);
-	log_record_init(&record, text, priority, about, format, arguments);
-	va_end(arguments);
-	write_record(&record, NULL);
+	if (is_allowed(about, priority, NULL)) {
+		va_start(arguments, format);
+		log_record_init(&record, text, priority, about, format, arguments);
+		va_end(arguments);
+		write_record(&record, NULL);
+	}
 	errno = saved_errno;
 }
 
@@ -300,8 +372,10 @@ void log_write_event(struct log_destination *to, int priority, const struct log_
 	int saved_errno = errno;
 
 	assert(about->event);
-	log_record_init_event(&record, text, priority, about);
-	write_record(&record, to);
+	if (is_allowed(about, priority, to)) {
+		log_record_init_event(&record, text, priority, about);
+		write_record(&record, to);
+	}
 	errno = saved_errno;
 }
 

@@ -35,7 +35,8 @@ struct log_destination;
  */
 int log_open(enum log_target target, const char *path);
 
-/* Wait until what is queued is written, at most `timeout_usec`. */
+/* Wait until what is queued, and what was left out until now, is written, at most `timeout_usec`.
+ */
 void log_wait(uint64_t timeout_usec);
 
 /*
@@ -54,8 +55,8 @@ void log_set_echo(bool is_echoing);
  * Queue one message: `priority` as in syslog(3), `about` may be NULL, one sentence without a final
  * newline. Longer than 1 KiB is cut, never within a character. Keeps errno. Any thread may call it.
  *
- * Messages with a reason about a process (provider_pid) are limited, see log-limit.h: strangers can
- * cause them.
+ * What others can cause (log-messages.h) is limited for each service and reason, see log-limit.h:
+ * what is beyond that is counted, and told as a number. about->reason must be a constant.
  */
 void log_write(int priority, const struct log_about *about, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
@@ -66,7 +67,8 @@ void log_write(int priority, const struct log_about *about, const char *format, 
  * thread may call it.
  *
  * Strangers cause events: so that there is room for messages these are dropped first, when the
- * queue is filled to three quarters. How often the same thing is said is the caller's business.
+ * queue is filled to three quarters; and those of refusals are limited like messages. about->event
+ * and reason must be constants.
  */
 void log_write_event(struct log_destination *to, int priority, const struct log_about *about);
 

@@ -9,6 +9,7 @@
 #include "provider-private.h"
 
 #include "forwarded.h"
+#include "probe.h"
 #include <errno.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -216,8 +217,10 @@ static int send_outbox(const struct provider *p)
 	size_t size = first->forwarded ? fill_forwarded(first, &message.forwarded)
 				       : fill_connections(p, &message.connections);
 
-	for (uint32_t i = 0; i < p->n_outbox; i++)
+	for (uint32_t i = 0; i < p->n_outbox; i++) {
 		fds[i] = p->outbox[i]->fd;
+		probe_handoff(p->service, p->outbox[i]->id, p->pid);
+	}
 	return fdpass_send(p->fd, &message, size, fds, p->n_outbox);
 }
 

@@ -52,8 +52,7 @@ int provider_restore(struct provider **ret, sd_event *event, struct saved_provid
 	void *userdata)
 {
 	const struct rendezvous_peer peer = {
-		.pid = (pid_t)saved->pid,
-		.uid = saved->uid,
+		.process = {.pid = (pid_t)saved->pid, .uid = saved->uid},
 		.passes_descriptors = saved->may_forward,
 	};
 	const struct dispatch_provider record = provider_record_of(saved);

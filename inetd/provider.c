@@ -88,8 +88,8 @@ int provider_new(struct provider **ret, sd_event *event, int fd, const struct re
 		return -ENOMEM;
 	*p = (struct provider){
 		.service = service,
-		.pid = peer->pid,
-		.uid = peer->uid,
+		.pid = peer->process.pid,
+		.uid = peer->process.uid,
 		.may_forward = peer->passes_descriptors,
 		.dispatch = dispatch,
 		.fd = -EBADF,

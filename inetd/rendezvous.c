@@ -21,9 +21,8 @@
 #define SO_PASSRIGHTS 83
 #endif
 
-#define BACKLOG	   128
-#define BUDGET	   8	  /* channels accepted in one turn */
-#define MAX_GROUPS 65536u /* NGROUPS_MAX of the kernel */
+#define BACKLOG 128
+#define BUDGET	8 /* channels accepted in one turn */
 
 struct rendezvous {
 	const char *service;
@@ -40,44 +39,6 @@ struct rendezvous {
 static mode_t mode_of(const struct rendezvous_access *access)
 {
 	return access->is_open_to_others ? 0666 : 0600;
-}
-
-/* The supplementary groups of the peer: *ret is to be freed, NULL if there are none. */
-static int get_groups(int fd, gid_t **ret, size_t *ret_n)
-{
-	gid_t *groups = NULL;
-	socklen_t size = 0;
-
-	/* With no room the kernel says how much is needed; the answer cannot change, it is frozen.
-	 */
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, NULL, &size) < 0 && errno != ERANGE)
-		return -errno;
-	if (size > MAX_GROUPS * sizeof(*groups))
-		return -E2BIG;
-	if (size > 0) {
-		groups = malloc(size);
-		if (!groups)
-			return -ENOMEM;
-		if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &size) < 0) {
-			free(groups);
-			return -errno;
-		}
-	}
-	*ret = groups;
-	*ret_n = size / sizeof(*groups);
-	return 0;
-}
-
-static int get_peer(int fd, struct rendezvous_peer *ret)
-{
-	struct ucred credentials;
-	socklen_t size = sizeof(credentials);
-
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0)
-		return -errno;
-	*ret = (struct rendezvous_peer){
-		.pid = credentials.pid, .uid = credentials.uid, .gid = credentials.gid};
-	return get_groups(fd, &ret->groups, &ret->n_groups);
 }
 
 /*
@@ -102,13 +63,13 @@ static void on_connections(void *userdata)
 
 		if (acceptor_accept(r->acceptor, &fd, &unused) < 0)
 			return;
-		if (get_peer(fd, &peer) < 0)
+		if (peer_read(&peer.process, fd) < 0)
 			continue; /* nobody known: closed */
 		/* It connected before a reload, perhaps. */
 		set_passes_descriptors(fd, r->passes_descriptors);
 		peer.passes_descriptors = r->passes_descriptors;
 		r->on_peer(take_fd(&fd), &peer, r->userdata);
-		free(peer.groups);
+		peer_done(&peer.process);
 	}
 }
 
@@ -220,25 +181,7 @@ uint32_t rendezvous_store_number(const struct rendezvous *r)
 	return r->number;
 }
 
-static bool has_group(const struct rendezvous_peer *peer, gid_t group)
-{
-	if (peer->gid == group)
-		return true;
-	for (size_t i = 0; i < peer->n_groups; i++)
-		if (peer->groups[i] == group)
-			return true;
-	return false;
-}
-
 bool rendezvous_allows(const struct config_providers *providers, const struct rendezvous_peer *peer)
 {
-	if (peer->uid == 0 || peer->uid == geteuid())
-		return true;
-	for (size_t i = 0; i < providers->n_users; i++)
-		if (providers->users[i] == peer->uid)
-			return true;
-	for (size_t i = 0; i < providers->n_groups; i++)
-		if (has_group(peer, providers->groups[i]))
-			return true;
-	return false;
+	return peer_is_own(&peer->process) || peer_is_among(&peer->process, &providers->accounts);
 }

@@ -10,6 +10,7 @@
 
 #include "config.h"
 #include "inheritance.h"
+#include "peer.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
@@ -19,12 +20,8 @@ struct rendezvous;
 
 /* The process at the other end of a new channel. */
 struct rendezvous_peer {
-	pid_t pid; /* for people: may be another process's by now */
-	uid_t uid;
-	gid_t gid;
-	gid_t *groups; /* supplementary, valid during the callback */
-	size_t n_groups;
-	bool passes_descriptors; /* its messages may carry them */
+	struct peer_process process; /* its groups are valid during the callback */
+	bool passes_descriptors;     /* its messages may carry them */
 };
 
 /* What the configuration decides about the socket. */

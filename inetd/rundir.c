@@ -41,19 +41,19 @@ static int check(const char *path)
 	struct stat st;
 
 	if (lstat(path, &st) < 0 || !S_ISDIR(st.st_mode)) {
-		log_write(LOG_ERR, NULL,
+		log_write(LOG_ERR, &(struct log_about){.reason = "start-failed"},
 			"run_dir %s is not a folder: remove it, or configure another", path);
 		return -ENOTDIR;
 	}
 	if (st.st_uid != geteuid()) {
-		log_write(LOG_ERR, NULL,
+		log_write(LOG_ERR, &(struct log_about){.reason = "start-failed"},
 			"run_dir %s belongs to uid %u, and usherd runs as uid %u: 'chown %u %s', "
 			"or configure another",
 			path, st.st_uid, geteuid(), geteuid(), path);
 		return -EPERM;
 	}
 	if (st.st_mode & (S_IWGRP | S_IWOTH)) {
-		log_write(LOG_ERR, NULL,
+		log_write(LOG_ERR, &(struct log_about){.reason = "start-failed"},
 			"run_dir %s can be written by others, who could replace its sockets: "
 			"'chmod go-w %s', or configure another",
 			path, path);
@@ -67,7 +67,8 @@ int rundir_make(const char *path)
 	int r = make(path);
 
 	if (r < 0) {
-		log_write(LOG_ERR, NULL, "cannot make run_dir %s: %s", path, strerror(-r));
+		log_write(LOG_ERR, &(struct log_about){.reason = "start-failed"},
+			"cannot make run_dir %s: %s", path, strerror(-r));
 		return r;
 	}
 	return check(path);
@@ -85,11 +86,12 @@ int rundir_lock(const char *path, int *ret_fd)
 	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0)
 		r = -errno;
 	if (r == -EWOULDBLOCK)
-		log_write(LOG_ERR, NULL,
+		log_write(LOG_ERR, &(struct log_about){.reason = "start-failed"},
 			"another usherd is running with run_dir %s: stop it, or configure another",
 			path);
 	else if (r < 0)
-		log_write(LOG_ERR, NULL, "cannot lock %s: %s", file, strerror(-r));
+		log_write(LOG_ERR, &(struct log_about){.reason = "start-failed"},
+			"cannot lock %s: %s", file, strerror(-r));
 	else
 		*ret_fd = take_fd(&fd);
 	free(file);

@@ -15,7 +15,7 @@
 #include <errno.h>
 
 /* A sanitizer makes system calls of its own. */
-#if defined HAVE_SECCOMP && !defined USHER_SANITIZED
+#if defined USHER_HAS_SECCOMP && !defined USHER_SANITIZED
 
 #include <sched.h>
 #include <seccomp.h>

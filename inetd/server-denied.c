@@ -16,7 +16,7 @@ int server_make_denied(struct server *server)
 			: -errno;
 
 	if (r < 0)
-		log_write(LOG_CRIT, &(struct log_about){.error = r},
+		log_write(LOG_CRIT, &(struct log_about){.reason = "start-failed", .error = r},
 			"cannot make the memory of sensors: %s", strerror(-r));
 	return r;
 }

@@ -140,6 +140,7 @@ static int carry_out(struct server *server, struct server_loaded *loaded, struct
 		config_free(loaded->config);
 		return r;
 	}
+	control_set_monitors(server->control, &loaded->config->monitors);
 	config_free(server->config);
 	server->config = loaded->config;
 	return 0;
@@ -168,7 +169,7 @@ static json_t *failure_json(const struct config_errors *errors, int error)
 static json_t *report_failure(const struct config_errors *errors, int error)
 {
 	log_errors(errors, error);
-	log_write(LOG_ERR, &(struct log_about){.reason = "config", .error = error},
+	log_write(LOG_ERR, &(struct log_about){.reason = "reload-failed", .error = error},
 		"reload failed, the configuration was not changed");
 	return failure_json(errors, error);
 }
@@ -182,7 +183,7 @@ static json_t *report_success(
 		"services: %zu added, %zu removed, %zu changed, %zu unchanged", counts->n_added,
 		counts->n_removed, counts->n_changed, counts->n_unchanged);
 	server_log_warnings(errors);
-	log_write(LOG_INFO, NULL, "reloaded: %s", message);
+	log_write(LOG_INFO, &(struct log_about){.reason = "reloaded"}, "reloaded: %s", message);
 	return json_pack("{s:b, s:s, s:o}", "ok", true, "message", message, "warnings",
 		lines_json(errors->warnings, errors->n_warnings));
 }
@@ -264,8 +265,8 @@ static int become_user(const struct server *server)
 	int r = privilege_drop(needed_rights(server->config));
 
 	if (r < 0)
-		log_write(LOG_ERR, NULL, "cannot become user '%s' alone: %s", server->config->user,
-			strerror(-r));
+		log_write(LOG_ERR, &(struct log_about){.reason = "start-failed"},
+			"cannot become user '%s' alone: %s", server->config->user, strerror(-r));
 	return r;
 }
 

@@ -11,6 +11,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sysexits.h>
 
 /* {"ok": true, "message": ...} or {"error": ...}, with a sentence. */
 __attribute__((format(printf, 2, 3))) static json_t *answer(bool is_ok, const char *format, ...)
@@ -152,27 +153,43 @@ static json_t *answer_follow(struct server *server, const char *unused, int clie
 static const struct {
 	const char *word;
 	bool has_argument;
+	bool only_looks; /* for monitors, too */
 	json_t *(*answer)(struct server *server, const char *argument, int client_fd);
 } requests[] = {
-	{"status", false, answer_status},
-	{"reload", false, answer_reload},
-	{"follow", false, answer_follow},
-	{"state", false, answer_state},
-	{"upgrade", false, answer_upgrade},
-	{"drain", true, answer_drain},
-	{"pause", true, answer_pause},
-	{"resume", true, answer_resume},
+	{"status", false, true, answer_status},
+	{"reload", false, false, answer_reload},
+	{"follow", false, true, answer_follow},
+	{"state", false, false, answer_state},
+	{"upgrade", false, false, answer_upgrade},
+	{"drain", true, false, answer_drain},
+	{"pause", true, false, answer_pause},
+	{"resume", true, false, answer_resume},
 };
+
+static json_t *answer_monitor(const char *word)
+{
+	char sentence[128];
+
+	(void)snprintf(sentence, sizeof(sentence),
+		"permission denied: monitors may look, and '%s' is for root and the user of usherd",
+		word);
+	return json_pack("{s:s, s:i}", "error", sentence, "exit_status", EX_NOPERM);
+}
 
 json_t *server_on_request(const char *request, int client_fd, void *userdata)
 {
 	const char *space = strchr(request, ' '), *argument = space ? space + 1 : NULL;
 	size_t length = space ? (size_t)(space - request) : strlen(request);
+	struct server *server = userdata;
 
-	for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++)
-		if (strncmp(request, requests[i].word, length) == 0 &&
-			requests[i].word[length] == '\0' && requests[i].has_argument == !!argument)
-			return requests[i].answer(userdata, argument, client_fd);
+	for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++) {
+		if (strncmp(request, requests[i].word, length) != 0 ||
+			requests[i].word[length] != '\0' || requests[i].has_argument != !!argument)
+			continue;
+		if (!requests[i].only_looks && !control_may_change(server->control, client_fd))
+			return answer_monitor(requests[i].word);
+		return requests[i].answer(server, argument, client_fd);
+	}
 	return answer(false,
 		"unknown request: this usherd knows 'status', 'reload', 'follow', 'upgrade', "
 		"'state', 'drain SERVICE[/PROVIDER]', 'pause SERVICE' and 'resume SERVICE'");

@@ -95,7 +95,8 @@ static json_t *report_refusal(const char *why)
 {
 	char sentence[512];
 
-	log_write(LOG_ERR, NULL, "not upgraded: %s", why);
+	log_write(
+		LOG_ERR, &(struct log_about){.reason = "upgrade-failed"}, "not upgraded: %s", why);
 	(void)snprintf(sentence, sizeof(sentence), "not upgraded: %s", why);
 	return json_pack("{s:o}", "error", status_text(sentence));
 }
@@ -109,8 +110,8 @@ json_t *server_upgrade(struct server *server, int client_fd)
 	server_notify_reloading(server);
 	obstacle = find_obstacle(server);
 	if (!obstacle) {
-		log_write(LOG_INFO, NULL, "usherd " USHER_VERSION " is upgrading: executing %s",
-			server->program);
+		log_write(LOG_INFO, &(struct log_about){.reason = "upgrading"},
+			"usherd " USHER_VERSION " is upgrading: executing %s", server->program);
 		r = execute(server, client_fd);
 		(void)snprintf(why, sizeof(why), "cannot execute %.128s: %s", server->program,
 			strerror(-r));
@@ -126,7 +127,7 @@ int server_receive_state(struct server *server)
 	int r = succession_receive(&server->succession, why, sizeof(why));
 
 	if (r < 0)
-		log_write(LOG_CRIT, &(struct log_about){.error = r},
+		log_write(LOG_CRIT, &(struct log_about){.reason = "upgrade-failed", .error = r},
 			"cannot go on from the state of the earlier usherd: %s", why);
 	return r;
 }
@@ -180,7 +181,8 @@ int server_inherit(struct server *server)
 	int r = server->succession ? inherit_from_state(server) : inherit_from_manager(server);
 
 	if (r == -ENOMEM)
-		log_write(LOG_CRIT, NULL, "cannot take what an earlier usherd has left: no memory");
+		log_write(LOG_CRIT, &(struct log_about){.reason = "start-failed"},
+			"cannot take what an earlier usherd has left: no memory");
 	return r;
 }
 
@@ -227,7 +229,8 @@ int server_restore_services(struct server *server)
 	for (size_t i = 0; i < succession->n_services && r >= 0; i++) {
 		r = restore_service(server, &succession->services[i]);
 		if (r < 0)
-			log_write(LOG_CRIT, &(struct log_about){.error = r},
+			log_write(LOG_CRIT,
+				&(struct log_about){.reason = "upgrade-failed", .error = r},
 				"cannot restore service %s: %s", succession->services[i].name,
 				strerror(-r));
 	}
@@ -243,7 +246,7 @@ void server_finish_upgrade(struct server *server)
 
 	(void)snprintf(message, sizeof(message), "upgraded from %.32s to " USHER_VERSION,
 		succession->version);
-	log_write(LOG_INFO, NULL, "usherd was %s", message);
+	log_write(LOG_INFO, &(struct log_about){.reason = "upgraded"}, "usherd was %s", message);
 	if (succession->client_fd >= 0)
 		(void)control_answer(server->control, take_fd(&succession->client_fd),
 			json_pack("{s:b, s:s}", "ok", true, "message", message));

@@ -55,7 +55,8 @@ static void on_service_ended(struct service *s, void *userdata)
 	server->services.n_services--;
 	memmove(&server->services.services[i], &server->services.services[i + 1],
 		(server->services.n_services - i) * sizeof(struct service *));
-	log_write(LOG_INFO, &(struct log_about){.service = service_name(s)},
+	log_write(LOG_INFO,
+		&(struct log_about){.service = service_name(s), .reason = "service-removed"},
 		"%s: the removed service has drained", service_name(s));
 	service_free(s);
 }
@@ -112,9 +113,11 @@ static int open_control(struct server *server)
 		return -ENOMEM;
 	r = control_new(
 		&server->control, server->event, path, inherited_fd, server_on_request, server);
-	if (r < 0)
-		log_write(
-			LOG_ERR, NULL, "cannot make the control socket %s: %s", path, strerror(-r));
+	if (r >= 0)
+		control_set_monitors(server->control, &server->config->monitors);
+	else
+		log_write(LOG_ERR, &(struct log_about){.reason = "start-failed"},
+			"cannot make the control socket %s: %s", path, strerror(-r));
 	free(path);
 	return r;
 }
@@ -131,7 +134,7 @@ static int act_as_user(const struct server *server)
 	if (geteuid() != 0 || (config->is_user_known && config->uid == 0))
 		return 0;
 	if (!config->is_user_known) {
-		log_write(LOG_ERR, NULL,
+		log_write(LOG_ERR, &(struct log_about){.reason = "start-failed"},
 			"user '%s' does not exist: create it ('useradd --system --no-create-home "
 			"%s'), or set user in %s",
 			config->user, config->user, config->files[0]);
@@ -139,7 +142,8 @@ static int act_as_user(const struct server *server)
 	}
 	r = privilege_begin(config->user, config->uid, config->gid);
 	if (r < 0)
-		log_write(LOG_ERR, NULL, "cannot become user '%s': %s", config->user, strerror(-r));
+		log_write(LOG_ERR, &(struct log_about){.reason = "start-failed"},
+			"cannot become user '%s': %s", config->user, strerror(-r));
 	return r;
 }
 
@@ -150,7 +154,8 @@ static int start_loop(struct server *server)
 	if (r >= 0)
 		r = server_watch_signals(server);
 	if (r < 0)
-		log_write(LOG_ERR, NULL, "cannot make an event loop: %s", strerror(-r));
+		log_write(LOG_ERR, &(struct log_about){.reason = "start-failed"},
+			"cannot make an event loop: %s", strerror(-r));
 	else
 		server->started_usec = server_now(server);
 	return r;
@@ -162,7 +167,8 @@ static int make_dump(struct server *server)
 	int r = dump_new(&server->dump, server->config->run_dir, "usherd.dump");
 
 	if (r < 0)
-		log_write(LOG_ERR, NULL, "cannot start: %s", strerror(-r));
+		log_write(LOG_ERR, &(struct log_about){.reason = "start-failed"},
+			"cannot start: %s", strerror(-r));
 	return r;
 }
 
@@ -171,7 +177,8 @@ static int start_closer(void)
 	int r = closer_start();
 
 	if (r < 0)
-		log_write(LOG_ERR, NULL, "cannot start a thread: %s", strerror(-r));
+		log_write(LOG_ERR, &(struct log_about){.reason = "start-failed"},
+			"cannot start a thread: %s", strerror(-r));
 	return r;
 }
 
@@ -198,7 +205,8 @@ static int start_watchdog(struct server *server)
 	r = sd_event_add_time_relative(server->event, &server->watchdog, CLOCK_MONOTONIC, 0,
 		server->watchdog_usec / 10, on_watchdog, server);
 	if (r < 0)
-		log_write(LOG_ERR, NULL, "cannot make the watchdog's timer: %s", strerror(-r));
+		log_write(LOG_ERR, &(struct log_about){.reason = "start-failed"},
+			"cannot make the watchdog's timer: %s", strerror(-r));
 	return r;
 }
 
@@ -263,8 +271,8 @@ static int loop(const struct server *server)
 		closer_flush();
 	}
 	if (r < 0)
-		log_write(LOG_CRIT, &(struct log_about){.error = r}, "the event loop failed: %s",
-			strerror(-r));
+		log_write(LOG_CRIT, &(struct log_about){.reason = "loop-failed", .error = r},
+			"the event loop failed: %s", strerror(-r));
 	return r < 0 ? r : 0;
 }
 
@@ -276,8 +284,9 @@ static void finish_start(struct server *server)
 	if (server->succession)
 		server_finish_upgrade(server);
 	else
-		log_write(LOG_INFO, NULL, "started from %s (services: %zu)",
-			server->setting->config_path, server->services.n_services);
+		log_write(LOG_INFO, &(struct log_about){.reason = "started"},
+			"started from %s (services: %zu)", server->setting->config_path,
+			server->services.n_services);
 	server_notify_ready(server);
 }
 
@@ -288,7 +297,7 @@ static int serve(struct server *server)
 	finish_start(server);
 	r = loop(server);
 	(void)notify_send("STOPPING=1\nSTATUS=stopping");
-	log_write(LOG_INFO, NULL, "stopping");
+	log_write(LOG_INFO, &(struct log_about){.reason = "stopping"}, "stopping");
 	return r;
 }
 

@@ -17,6 +17,8 @@
  */
 #include "service-private.h"
 
+#include "probe.h"
+
 #include <assert.h>
 #include <time.h>
 
@@ -33,7 +35,7 @@ uint64_t service_realtime_ns(void)
 	return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
 }
 
-static void fill(struct handoff *h, int fd, const struct listener *l,
+static void fill(const struct service *s, struct handoff *h, int fd, const struct listener *l,
 	const struct wire_address *peer, uint32_t source)
 {
 	h->source = source;
@@ -41,6 +43,7 @@ static void fill(struct handoff *h, int fd, const struct listener *l,
 	h->listener = listener_index(l);
 	h->accepted_ns = service_realtime_ns();
 	h->peer = *peer;
+	probe_accept(s->name, h->id, h->listener, fd);
 }
 
 static void offer(struct service *s, int fd, const struct listener *l,
@@ -50,7 +53,7 @@ static void offer(struct service *s, int fd, const struct listener *l,
 		dispatch_offer(s->dispatch, service_client(s, fd, peer), service_now(s));
 
 	assert(h);
-	fill(h, fd, l, peer, source);
+	fill(s, h, fd, l, peer, source);
 }
 
 /* Without credit for it, it will be parked. Returns whether there is a place for it. */
@@ -61,7 +64,7 @@ static bool take_over(struct service *s, int fd, const struct listener *l,
 		dispatch_take_over(s->dispatch, service_client(s, fd, peer), service_now(s));
 
 	if (h)
-		fill(h, fd, l, peer, source);
+		fill(s, h, fd, l, peer, source);
 	return h;
 }
 

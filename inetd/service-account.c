@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a service says to the log about its connections: see account.h.
+ * What a service says to the log (account.h) and to tracers (probe.h) about its connections.
  *
  * A connection has started when a provider has claimed it: before that it may go to another one.
  */
 #include "service-private.h"
+
+#include "probe.h"
 
 static const char *const reasons[] = {
 	[HANDOFF_RELEASED] = "released",
@@ -41,6 +43,7 @@ void service_account_start(const struct service *s, const struct handoff *h)
 	char listener[ADDRESS_TEXT_MAX];
 	struct account_fact fact;
 
+	probe_claim(s->name, h->id);
 	if (!account_wants(s->account, ACCOUNT_START))
 		return;
 	fact = fact_of(h, ACCOUNT_START);
@@ -60,8 +63,11 @@ void service_account_end(const struct service *s, const struct handoff *h)
 {
 	struct account_fact fact;
 
-	if (h->end == HANDOFF_GIVEN_UP || !account_wants(s->account, ACCOUNT_END))
-		return; /* it never started, or nobody asks */
+	if (h->end == HANDOFF_GIVEN_UP)
+		return; /* it never started */
+	probe_release(s->name, h->id, reasons[h->end]);
+	if (!account_wants(s->account, ACCOUNT_END))
+		return;
 	fact = fact_of(h, ACCOUNT_END);
 	fact.reason = reasons[h->end];
 	fact.duration_usec = duration_usec(h);
@@ -74,6 +80,7 @@ void service_account_refused(const struct service *s, uint32_t listener,
 	char text[ADDRESS_TEXT_MAX];
 	struct account_fact fact = {.event = ACCOUNT_REFUSED, .peer = peer, .reason = reason};
 
+	probe_refuse(s->name, listener, reason);
 	if (!account_wants(s->account, ACCOUNT_REFUSED))
 		return;
 	fact.listener = format_listener(s, listener, text);

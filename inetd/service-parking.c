@@ -11,6 +11,7 @@
 #include "closer.h"
 #include "forwarded.h"
 #include "log.h"
+#include "probe.h"
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
@@ -55,6 +56,7 @@ static int park_oldest(struct service *s)
 	if (r < 0)
 		return r;
 	dispatch_park(s->dispatch);
+	probe_park(s->name, h.id, dispatch_n_parked(s->dispatch));
 	service_left(s, &h);
 	closer_close(h.fd);
 	service_forget_forwarded(s, &h);

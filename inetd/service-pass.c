@@ -17,6 +17,7 @@
 #include "connection.h"
 #include "fd.h"
 #include "forwarded.h"
+#include "probe.h"
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -265,6 +266,7 @@ void service_pass_give(struct service *s, struct handoff *h)
 	place->handoff = h;
 	place->begun_usec = service_now(s);
 	place->order = ++sp->n_given;
+	probe_pass(s->name, h->id);
 	if (sp->state == RECEIVER_READY) /* else one before it in this turn has failed */
 		r = send_one(sp, place);
 	if (r < 0)

@@ -7,6 +7,7 @@
 #include "closer.h"
 #include "fd.h"
 #include "log.h"
+#include "probe.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -119,6 +120,7 @@ static void add_registered(struct service *s, struct provider *p, const struct w
 			"holds %u connections from earlier, more than instances: clients "
 			"wait until enough of them have ended",
 			hello->holding);
+	probe_register(s->name, p->pid, hello->credit);
 	provider_log(p, LOG_INFO, "registered", "has registered with credit %d%s", hello->credit,
 		p->record->is_standby ? ", as a standby" : "");
 	replace_older(s, p);
@@ -204,12 +206,12 @@ static void refuse_peer(const struct service *s, int fd, const struct rendezvous
 {
 	log_write(LOG_WARNING,
 		&(struct log_about){.service = s->name,
-			.provider_pid = peer->pid,
-			.provider_uid = peer->uid,
+			.provider_pid = peer->process.pid,
+			.provider_uid = peer->process.uid,
 			.reason = "not-registered",
 			.error = error},
-		"%s: process %d of uid %u may not register: %s", s->name, peer->pid, peer->uid,
-		why);
+		"%s: process %d of uid %u may not register: %s", s->name, peer->process.pid,
+		peer->process.uid, why);
 	provider_refuse_channel(fd, error, why);
 	closer_close(fd); /* and with it the descriptors in what it has said already */
 }

@@ -158,8 +158,7 @@ static int restore_provider(struct service *s, struct saved_provider *saved)
 static int restore_stranger(struct service *s, struct saved_stranger *saved)
 {
 	const struct rendezvous_peer peer = {
-		.pid = (pid_t)saved->pid,
-		.uid = saved->uid,
+		.process = {.pid = (pid_t)saved->pid, .uid = saved->uid},
 		.passes_descriptors = saved->may_forward,
 	};
 	struct provider *p;

@@ -27,8 +27,8 @@ static struct rendezvous_access access_of(const struct config_service *config)
 {
 	return (struct rendezvous_access){
 		/* Only where the configuration names others need they be able to connect. */
-		.is_open_to_others =
-			config->providers.n_users > 0 || config->providers.n_groups > 0,
+		.is_open_to_others = config->providers.accounts.n_users > 0 ||
+				     config->providers.accounts.n_groups > 0,
 		.passes_descriptors = config->providers.n_forward > 0,
 	};
 }
@@ -76,7 +76,7 @@ int service_make(struct service **ret, sd_event *event, const struct config_serv
 		r = dispatch_new(
 			&s->dispatch, balances[config->providers.balance], config->instances);
 	if (r >= 0)
-		r = account_new(&s->account, event, s->name);
+		r = account_new(&s->account, s->name);
 	if (r >= 0)
 		r = service_admission_init(s);
 	if (r >= 0)
@@ -177,7 +177,9 @@ static void set_rendezvous(struct service *s)
 	int r = rendezvous_set_access(s->rendezvous, &access);
 
 	if (r < 0)
-		log_write(LOG_ERR, &(struct log_about){.service = s->name, .error = r},
+		log_write(LOG_ERR,
+			&(struct log_about){
+				.service = s->name, .reason = "rendezvous-failed", .error = r},
 			"%s: cannot change who may connect to %s: %s", s->name,
 			rendezvous_path(s->rendezvous), strerror(-r));
 }
@@ -225,7 +227,8 @@ static void set_receiver(struct service *s)
 	int r = service_pass_configure(s);
 
 	if (r < 0)
-		log_write(LOG_ERR, &(struct log_about){.service = s->name, .error = r},
+		log_write(LOG_ERR,
+			&(struct log_about){.service = s->name, .reason = "no-memory", .error = r},
 			"%s: cannot pass connections to %s: %s", s->name, s->config.pass.path,
 			strerror(-r));
 	if (s->config.deliver != CONFIG_DELIVER_PASS)

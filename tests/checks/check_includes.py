@@ -22,14 +22,15 @@ FLOORS = (
     {"intake", "rendezvous", "rundir", "parking", "pass", "provider", "control", "dump"},
     {"account", "forwarded", "listener", "succession"},
     {"inheritance"},
-    {"acceptor", "closer", "connection", "fdstore", "log", "occupant", "privilege", "sandbox", "unixsocket"},
+    {"acceptor", "closer", "connection", "fdstore", "log", "occupant", "peer", "privilege", "sandbox",
+     "unixsocket"},
     {"notify"},
     {"admission", "background", "dispatch"},
     {"denied", "packetfilter", "sources"},
     {"rules"},
     {"config"},
     {"names", "netmap"},
-    {"address", "array", "bucket", "environment", "network", "siphash"},
+    {"address", "array", "bucket", "environment", "network", "probe", "siphash"},
 )
 # Neighbours of one floor of whom the first may know the second.
 NEIGHBOURS = {("provider", "rendezvous")}

@@ -11,6 +11,7 @@ from pathlib import Path
 import check_documents
 import check_includes
 import check_manuals
+import check_messages
 import check_sources
 import tree
 import tap
@@ -131,6 +132,56 @@ class Manuals(SmallTree):
         self.write("services/libusher/usher.sym", "LIBUSHER_0 {\n\tusher_new;\n\tusher_fd;\n};\n")
         self.write("man/libusher.3", ".Fo usher_new\n")
         self.check_found(check_manuals.find_undocumented_functions(self.root), "usher_fd")
+
+
+class Messages(SmallTree):
+    GONE, END = "a" * 32, "b" * 32
+
+    def setUp(self):
+        super().setUp()
+        self.write_table(f'\t{{"gone", "{self.GONE}"}},\n')
+        self.write("packaging/systemd/usher.catalog",
+                   "".join(f"# {word}\n-- {identifier}\nSubject: It\nDefined-By: usher\n"
+                           "Documentation: man:usherd(8)\n\nIt is.\n\n"
+                           for word, identifier in (("gone", self.GONE), ("event end", self.END))))
+        self.write("man/usherd.8", "\nThe reasons are:\n.It Cm gone\nit is\n.El\n"
+                   ".Ss Log of connections\n.Cm end :\n.Cm released ,\n.Ss Next\n.Cm drained\n")
+
+    def write_table(self, rows):
+        self.write("inetd/log-messages.c", f'reasons[] = {{\n{rows}}};\nstruct kind events[] = {{\n'
+                   f'\t{{"end", "{self.END}"}},\n}};\n')
+
+    def sources(self, text):
+        self.write("inetd/provider.h", "void provider_log(struct provider *p, const char *reason,\n\tint error);\n")
+        self.write("inetd/provider.c", text)
+        return check_messages.read_sources(self.root)
+
+    def test_message_without_a_reason_is_found(self):
+        self.assertEqual(list(check_messages.find_without_reason(
+            self.sources('log_write(LOG_ERR, &(struct log_about){.reason = "gone"}, "x");'))), [])
+        for about in ("NULL", "&(struct log_about){.error = f(1, 2)}"):
+            self.check_found(check_messages.find_without_reason(
+                self.sources(f'\nlog_write(LOG_ERR, {about}, "x");')), "provider.c:2")
+
+    def test_reason_that_is_no_kind_is_found(self):
+        good = '{.reason = is ? "gone" : "released"}; provider_log(f(p, 1), "gone", 2);'
+        self.assertEqual(list(check_messages.find_unlisted(self.root, self.sources(good))), [])
+        for bad in ('{.reason = is ? "gone" : "drained"}', 'provider_log(f(p, 1), "drained", 2);'):
+            self.check_found(check_messages.find_unlisted(self.root, self.sources(bad)), "drained", "provider.c")
+
+    def test_kind_that_nothing_says_is_found(self):
+        self.assertEqual(list(check_messages.find_unused(self.root, self.sources('"gone" "end"'))), [])
+        self.check_found(check_messages.find_unused(self.root, self.sources('"end"')), "gone")
+
+    def test_difference_of_table_catalog_and_manual_is_found(self):
+        self.assertEqual(list(check_messages.find_differences(self.root)), [])
+        self.write_table("")
+        self.assertEqual(len(list(check_messages.find_differences(self.root))), 2)
+        self.write_table(f'\t{{"gone", "{"c" * 32}"}},\n')
+        self.assertEqual(len(list(check_messages.find_differences(self.root))), 2)
+        self.write_table(f'\t{{"gone", "{self.GONE}"}},\n')
+        self.write("man/usherd.8", "\nThe reasons are:\n.El\n.Ss Log of connections\n.Cm end :\n")
+        self.check_found(check_messages.find_differences(self.root), "gone", "does not explain")
 
 
 class Documents(SmallTree):

@@ -16,7 +16,7 @@ ONE = 'service one { listen = {"tcp:127.0.0.1:0"} }\n'
 USHER_EXEC = harness.BUILD_DIR / "services/exec/usher-exec"
 FILTERED = "2"  # SECCOMP_MODE_FILTER, proc(5)
 
-HAS_FILTER = not harness.IS_SANITIZED and '#define HAVE_SECCOMP' in (harness.BUILD_DIR / "build-config.h").read_text()
+HAS_FILTER = not harness.IS_SANITIZED and '#define USHER_HAS_SECCOMP' in (harness.BUILD_DIR / "build-config.h").read_text()
 needs_filter = unittest.skipUnless(HAS_FILTER, "a sanitizer makes system calls of its own")
 
 

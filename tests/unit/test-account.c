@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* account: when refusals are counted instead, and when the count is told. Time is the test's. */
-#include "account-limit.h"
+/* account: what is written of what happens, and with which addresses. */
 #include "account.h"
 #include "loop.h"
 
@@ -10,45 +9,9 @@
 #include <sys/random.h>
 #include <sys/socket.h>
 
-#define SECOND UINT64_C(1000000)
-
-static uint64_t now_usec;
-static sd_event_source *timer;
-static uint64_t timer_usec;
 static bool has_no_randomness;
 static char last[256]; /* event=... of the last one that was written */
 static unsigned int n_written;
-
-int __wrap_sd_event_now(sd_event *event, clockid_t clock, uint64_t *ret);
-int __wrap_sd_event_now(sd_event *event, clockid_t clock, uint64_t *ret)
-{
-	(void)event, (void)clock;
-	*ret = now_usec;
-	return 0;
-}
-
-int __real_sd_event_add_time(sd_event *event, sd_event_source **ret, clockid_t clock, uint64_t usec,
-	uint64_t accuracy, sd_event_time_handler_t callback, void *userdata);
-int __wrap_sd_event_add_time(sd_event *event, sd_event_source **ret, clockid_t clock, uint64_t usec,
-	uint64_t accuracy, sd_event_time_handler_t callback, void *userdata);
-int __wrap_sd_event_add_time(sd_event *event, sd_event_source **ret, clockid_t clock, uint64_t usec,
-	uint64_t accuracy, sd_event_time_handler_t callback, void *userdata)
-{
-	int r = __real_sd_event_add_time(
-		event, ret, clock, UINT64_MAX, accuracy, callback, userdata);
-
-	timer = *ret;
-	timer_usec = usec;
-	return r;
-}
-
-int __real_sd_event_source_set_time(sd_event_source *source, uint64_t usec);
-int __wrap_sd_event_source_set_time(sd_event_source *source, uint64_t usec);
-int __wrap_sd_event_source_set_time(sd_event_source *source, uint64_t usec)
-{
-	timer_usec = usec;
-	return __real_sd_event_source_set_time(source, UINT64_MAX);
-}
 
 ssize_t __real_getrandom(void *buffer, size_t size, unsigned int flags);
 ssize_t __wrap_getrandom(void *buffer, size_t size, unsigned int flags);
@@ -70,23 +33,13 @@ void __wrap_log_write_event(struct log_destination *to, int priority, const stru
 	n_written++;
 }
 
-/* The timer that is due rings. */
-static void ring(void)
-{
-	assert_true(timer && timer_usec <= now_usec);
-	assert_true(__real_sd_event_source_set_time(timer, 0) >= 0);
-	turn();
-}
-
 static struct account *open_account(const struct config_service_log *config)
 {
 	struct account *account;
 
-	now_usec = 1000;
-	timer = NULL;
 	n_written = 0;
 	last[0] = '\0';
-	assert_int_equal(account_new(&account, loop, "web"), 0);
+	assert_int_equal(account_new(&account, "web"), 0);
 	account_configure(account, config, 24, 56);
 	return account;
 }
@@ -115,77 +68,21 @@ static void test_nothing_is_wanted_by_default(void **state)
 		assert_false(account_wants(account, event));
 	refuse(account, "cps", 100);
 	assert_int_equal(n_written, 0);
-	assert_null(timer);
 	account_free(account);
 	assert_int_equal(n_written, 0);
 }
 
-static void test_refusals_beyond_the_limit_are_told_as_a_number(void **state)
+static void test_what_is_wanted_is_written_once(void **state)
 {
 	struct account *account = open_account(&failures);
+	struct account_fact end = {.event = ACCOUNT_END, .reason = "released"};
 
 	(void)state;
-	refuse(account, "cps", ACCOUNT_LIMIT_BURST);
-	assert_string_equal(last, "refused web 192.0.2.1 cps 0");
-	assert_null(timer);
-	refuse(account, "cps", 5);
-	assert_int_equal(n_written, ACCOUNT_LIMIT_BURST);
-	assert_int_equal(timer_usec, now_usec + ACCOUNT_LIMIT_USEC);
-
-	now_usec += ACCOUNT_LIMIT_USEC;
-	ring();
-	assert_string_equal(last, "refused web - cps 5");
-	assert_int_equal(n_written, ACCOUNT_LIMIT_BURST + 1);
+	account_write(account, &end);
+	assert_int_equal(n_written, 0);
 	refuse(account, "cps", 1);
+	assert_int_equal(n_written, 1);
 	assert_string_equal(last, "refused web 192.0.2.1 cps 0");
-	account_free(account);
-}
-
-/* The one that began first is due first, also when it has overflowed last. */
-static void test_each_count_is_told_when_it_is_due(void **state)
-{
-	struct account *account = open_account(&failures);
-
-	(void)state;
-	refuse(account, "cps", 1);
-	now_usec += SECOND;
-	refuse(account, "no_access", ACCOUNT_LIMIT_BURST + 1);
-	assert_int_equal(timer_usec, now_usec + ACCOUNT_LIMIT_USEC);
-	refuse(account, "cps", ACCOUNT_LIMIT_BURST + 1);
-	assert_int_equal(timer_usec, now_usec - SECOND + ACCOUNT_LIMIT_USEC);
-	now_usec += ACCOUNT_LIMIT_USEC - SECOND;
-	ring();
-	assert_string_equal(last, "refused web - cps 2");
-	now_usec += SECOND;
-	ring();
-	assert_string_equal(last, "refused web - no_access 1");
-	assert_int_equal(sd_event_source_get_enabled(timer, NULL), SD_EVENT_OFF);
-	account_free(account);
-}
-
-static void test_end_tells_what_is_left(void **state)
-{
-	struct account *account = open_account(&failures);
-
-	(void)state;
-	refuse(account, "cps", ACCOUNT_LIMIT_BURST + 3);
-	account_free(account);
-	assert_string_equal(last, "refused web - cps 3");
-}
-
-static void test_successes_are_not_limited(void **state)
-{
-	struct account *account =
-		open_account(&(struct config_service_log){.on_success = CONFIG_LOG_EXIT});
-
-	(void)state;
-	for (int i = 0; i < 1000; i++) {
-		struct account_fact fact = {.event = ACCOUNT_END, .reason = "released"};
-
-		account_write(account, &fact);
-	}
-	assert_int_equal(n_written, 1000);
-	assert_string_equal(last, "end web - released 0");
 	account_free(account);
 }
 
@@ -230,10 +127,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		check_loop_test(test_without_a_key_there_are_no_addresses),
 		check_loop_test(test_nothing_is_wanted_by_default),
-		check_loop_test(test_refusals_beyond_the_limit_are_told_as_a_number),
-		check_loop_test(test_each_count_is_told_when_it_is_due),
-		check_loop_test(test_end_tells_what_is_left),
-		check_loop_test(test_successes_are_not_limited),
+		check_loop_test(test_what_is_wanted_is_written_once),
 		check_loop_test(test_services_have_the_same_key),
 	};
 

@@ -489,10 +489,68 @@ static void test_many_threads_push(void **state)
 	check_many_threads_push(20); /* now lingers, now sleeps */
 }
 
+/* A thread that has worked on item 0 and sleeps until its alarm. */
+static struct background *make_sleeping(struct notes *notes, uint64_t alarm_usec)
+{
+	struct background *b = make(notes, 4, 4);
+
+	assert_true(background_push(b, &(int){0}, 1));
+	sem_wait(&notes->entered);
+	sem_wait(&asleep);
+	background_set_alarm(b, alarm_usec);
+	return b;
+}
+
+/* Its time has come long ago: CLOCK_MONOTONIC begins at zero. */
+static void test_alarm_comes_once_without_items(void **state)
+{
+	struct notes notes;
+	struct background *b = make_sleeping(&notes, 1);
+
+	(void)state;
+	sem_wait(&notes.entered);
+	sem_wait(&asleep); /* without a deadline */
+	assert_null(background_free(b, LONG_ENOUGH_USEC));
+	assert_int_equal(notes.n, 1);
+	assert_int_equal(sem_trywait(&notes.entered), -1);
+}
+
+static void test_alarm_can_be_changed_while_the_thread_sleeps(void **state)
+{
+	struct notes notes;
+	struct background *b = make_sleeping(&notes, UINT64_MAX - 1);
+
+	(void)state;
+	sem_wait(&waiting_with_deadline);
+	background_set_alarm(b, UINT64_MAX);
+	sem_wait(&asleep);
+	background_set_alarm(b, 1);
+	sem_wait(&notes.entered);
+	assert_null(background_free(b, LONG_ENOUGH_USEC));
+	assert_int_equal(notes.n, 1);
+}
+
+static void test_items_come_before_the_alarm(void **state)
+{
+	struct notes notes;
+	struct background *b = make_sleeping(&notes, UINT64_MAX - 1);
+
+	(void)state;
+	sem_wait(&waiting_with_deadline);
+	assert_true(background_push(b, &(int){1}, 1));
+	assert_true(background_wait(b, LONG_ENOUGH_USEC));
+	assert_int_equal(notes.n, 2);
+	assert_null(background_free(b, LONG_ENOUGH_USEC));
+	assert_counted_up(&notes, 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		check_test(test_items_are_worked_off_in_order),
+		check_test(test_alarm_comes_once_without_items),
+		check_test(test_alarm_can_be_changed_while_the_thread_sleeps),
+		check_test(test_items_come_before_the_alarm),
 		check_test(test_full_queue_refuses_and_goes_on),
 		check_test(test_push_of_several_queues_all_or_none),
 		check_test(test_busy_thread_is_not_woken),

@@ -175,7 +175,7 @@ static void test_group_with_a_large_entry_is_found(void **state)
 	group_needs_bytes = 100000;
 	config = load_text(SERVICE("providers { groups = {daemon} }"));
 	group_needs_bytes = 0;
-	assert_int_equal(config->services[0]->providers.n_groups, 1);
+	assert_int_equal(config->services[0]->providers.accounts.n_groups, 1);
 	config_free(config);
 }
 
@@ -199,7 +199,10 @@ static void test_unknown_options(void **state)
 	static const struct error_case cases[] = {
 		{"\nservices = 3\n",
 			"c.conf:2: unknown option 'services', expected run_dir, user, "
-			"log, include, inetd_conf, xinetd_conf, xinetd_d, defaults or service\n"},
+			"log, sandbox, include, inetd_conf, xinetd_conf, xinetd_d, monitors, "
+			"defaults or service\n"},
+		{"monitors { pids = {1} }\n",
+			"c.conf:1: unknown option 'pids' in monitors, expected users or groups\n"},
 		{SERVICE("per_client = 3"),
 			"c.conf:3: unknown option 'per_client' in service 'a', expected disable, "
 			"listen, " OTHER_OPTIONS},

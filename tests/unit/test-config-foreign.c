@@ -214,16 +214,33 @@ static void test_usher_conf_stays_strict(void **state)
 		"name of services(5), a number, or a range as in 8000-8010\n");
 }
 
-static void test_files_must_be_there_and_folders_may_be_empty(void **state)
+static void test_folders_must_be_there_and_may_be_empty(void **state)
 {
 	(void)state;
-	check_errors("inetd_conf('none.conf')",
-		"none.conf: cannot be opened: No such file or directory\n");
 	check_errors("xinetd_d('none')",
 		"c.conf:1: xinetd_d(\"none\"): the folder cannot be read: No such file or "
 		"directory, expected one that can\n");
 	write_config("empty/.x", "");
 	check("xinetd_d('empty')", "", "");
+}
+
+/* Whoever purges the package that has made inetd.conf takes it away. */
+static void test_file_that_is_not_there_has_no_services(void **state)
+{
+	(void)state;
+	write_config("i.conf", LINE("cat", 701));
+	check("inetd_conf('none.conf')\nxinetd_conf('none')\ninetd_conf('i.conf')", "701 ",
+		"c.conf:1: none.conf is not there, and offers nothing: make it, or remove this "
+		"line\nc.conf:2: none is not there, and offers nothing: make it, or remove this "
+		"line\n");
+}
+
+/* Another one that cannot be read may have services. */
+static void test_files_that_cannot_be_read_are_errors(void **state)
+{
+	(void)state;
+	write_config("i.conf", LINE("cat", 701));
+	check_errors("inetd_conf('i.conf/x')", "i.conf/x: cannot be opened: Not a directory\n");
 }
 
 static void test_files_of_others_are_refused(void **state)
@@ -284,7 +301,9 @@ int main(void)
 		check_clean(test_service_that_is_left_out_is_forgotten),
 		check_clean(test_what_disabled_services_lack_is_not_told),
 		check_clean(test_usher_conf_stays_strict),
-		check_clean(test_files_must_be_there_and_folders_may_be_empty),
+		check_clean(test_folders_must_be_there_and_may_be_empty),
+		check_clean(test_file_that_is_not_there_has_no_services),
+		check_clean(test_files_that_cannot_be_read_are_errors),
 		check_clean(test_files_of_others_are_refused),
 		check_clean(test_too_many_descriptors_are_an_error),
 		check_clean(test_calls_that_are_wrong),

@@ -188,7 +188,7 @@ static size_t count_all_items(const char *page)
 
 static void test_keys_are_those_of_the_manual(void **state)
 {
-	static const char *const sections_of_globals[] = {"defaults", "service"};
+	static const char *const sections_of_globals[] = {"defaults", "service", "monitors"};
 	const char *globals = ".Ss Global options\n";
 	char *page = read_source("man/usher.conf.5");
 
@@ -198,12 +198,18 @@ static void test_keys_are_those_of_the_manual(void **state)
 			count_items(page, heading_of(config_keys[i].section), config_keys[i].name),
 			1);
 	for (size_t i = 0; i < CONFIG_N_GLOBALS; i++)
-		assert_int_equal(count_items(page, globals, config_globals[i].name), 1);
+		assert_int_equal(
+			count_items(page,
+				config_globals[i].section ? heading_of(config_globals[i].section)
+							  : globals,
+				config_globals[i].name),
+			1);
 	for (size_t i = 0; i < CONFIG_N_SECTIONS; i++)
 		assert_int_equal(count_items(page, outer_heading_of(config_sections[i]),
 					 name_of(config_sections[i])),
 			1);
 	assert_int_equal(count_items(page, globals, sections_of_globals[0]), 1);
+	assert_int_equal(count_items(page, globals, sections_of_globals[2]), 1);
 	assert_int_equal(count_all_items(page), CONFIG_N_KEYS + CONFIG_N_GLOBALS +
 							N_ELEMENTS(sections_of_globals) +
 							CONFIG_N_SECTIONS);

@@ -96,8 +96,8 @@ static void test_service_without_options_has_the_initial_values(void **state)
 	assert_int_equal(a->instances, 1024);
 	assert_int_equal(a->unavailable, CONFIG_UNAVAILABLE_WAIT);
 	assert_int_equal(a->claim_timeout_usec, 10000000);
-	assert_int_equal(a->providers.n_users, 0);
-	assert_int_equal(a->providers.n_groups, 0);
+	assert_int_equal(a->providers.accounts.n_users, 0);
+	assert_int_equal(a->providers.accounts.n_groups, 0);
 	assert_int_equal(a->providers.max, 16);
 	assert_int_equal(a->providers.balance, CONFIG_BALANCE_LEAST);
 	assert_int_equal(a->providers.takeover, CONFIG_TAKEOVER_SHARE);
@@ -138,11 +138,11 @@ static void test_every_option_of_a_service(void **state)
 	assert_int_equal(a->listen[0].line, 4);
 	assert_int_equal(a->listen[1].line, 5);
 	assert_int_equal(a->listen[1].address.sockaddr.sa_family, AF_UNIX);
-	assert_int_equal(a->providers.n_users, 2);
-	assert_int_equal(a->providers.users[0], 0);
-	assert_int_equal(a->providers.users[1], 4711);
-	assert_int_equal(a->providers.n_groups, 1);
-	assert_int_equal(a->providers.groups[0], 1);
+	assert_int_equal(a->providers.accounts.n_users, 2);
+	assert_int_equal(a->providers.accounts.users[0], 0);
+	assert_int_equal(a->providers.accounts.users[1], 4711);
+	assert_int_equal(a->providers.accounts.n_groups, 1);
+	assert_int_equal(a->providers.accounts.groups[0], 1);
 	assert_int_equal(a->providers.max, 3);
 	assert_int_equal(a->providers.balance, CONFIG_BALANCE_ROUND_ROBIN);
 	assert_int_equal(a->providers.takeover, CONFIG_TAKEOVER_NEWEST);
@@ -387,8 +387,8 @@ static void check_merged(const char *text)
 
 	assert_int_equal(own->instances, 6);
 	assert_int_equal(own->unavailable, CONFIG_UNAVAILABLE_WAIT);
-	assert_int_equal(own->providers.n_users, 1);
-	assert_int_equal(own->providers.users[0], 3);
+	assert_int_equal(own->providers.accounts.n_users, 1);
+	assert_int_equal(own->providers.accounts.users[0], 3);
 	assert_int_equal(own->providers.max, 7);
 	assert_int_equal(own->providers.n_forward, 1);
 	assert_string_equal(own->providers.forward[0], "none");
@@ -399,8 +399,8 @@ static void check_merged(const char *text)
 	assert_int_equal(own->claim_timeout_usec, 10000000);
 	assert_int_equal(none->instances, 5);
 	assert_int_equal(none->unavailable, CONFIG_UNAVAILABLE_REFUSE);
-	assert_int_equal(none->providers.n_users, 2);
-	assert_int_equal(none->providers.users[1], 2);
+	assert_int_equal(none->providers.accounts.n_users, 2);
+	assert_int_equal(none->providers.accounts.users[1], 2);
 	assert_int_equal(none->providers.n_forward, 2);
 	assert_string_equal(none->providers.forward[0], "own");
 	assert_int_equal(none->park.timeout_usec, 1000000);
@@ -431,9 +431,9 @@ static void test_empty_list_of_a_service_overrides_the_defaults(void **state)
 				    "service b { listen = {\"tcp:81\"} }\n",
 				    empty[i]) > 0);
 		config = load_text(text);
-		assert_int_equal(config->services[0]->providers.n_users, 0);
-		assert_int_equal(config->services[0]->providers.n_groups, 1);
-		assert_int_equal(config->services[1]->providers.n_users, 1);
+		assert_int_equal(config->services[0]->providers.accounts.n_users, 0);
+		assert_int_equal(config->services[0]->providers.accounts.n_groups, 1);
+		assert_int_equal(config->services[1]->providers.accounts.n_users, 1);
 		assert_int_equal(config->services[1]->line, i == 1 ? 5 : 3);
 		config_free(config);
 		free(text);
@@ -446,7 +446,7 @@ static void test_empty_list_can_be_added_to(void **state)
 					  "providers { users = {} users += {3} } }\n");
 
 	(void)state;
-	assert_int_equal(config->services[0]->providers.n_users, 1);
+	assert_int_equal(config->services[0]->providers.accounts.n_users, 1);
 	config_free(config);
 }
 
@@ -590,6 +590,40 @@ static void test_too_many_services(void **state)
 	free(text);
 }
 
+static void test_monitors(void **state)
+{
+	struct config *config = load_text("monitors { users = {root, 4711}\ngroups = {daemon} }\n");
+	struct config *none = load_text("monitors { users = {} }\n");
+
+	(void)state;
+	assert_int_equal(config->monitors.n_users, 2);
+	assert_int_equal(config->monitors.users[0], 0);
+	assert_int_equal(config->monitors.users[1], 4711);
+	assert_int_equal(config->monitors.n_groups, 1);
+	assert_int_equal(config->monitors.groups[0], 1);
+	assert_int_equal(none->monitors.n_users, 0);
+	assert_int_equal(none->monitors.n_groups, 0);
+	config_free(config);
+	config_free(none);
+}
+
+static void test_wrong_monitors(void **state)
+{
+	(void)state;
+	check_errors("\nmonitors { users = {nobody-at-all} }\n",
+		"c.conf:2: unknown user 'nobody-at-all', expected a name or number of "
+		"passwd(5)\n");
+	check_errors("monitors {\n groups = {65534} }\n",
+		"c.conf:2: group '65534' is 65534, which everybody from another user namespace "
+		"looks like, expected a group of its own\n");
+	check_errors("monitors { users = {1} }\nmonitors { groups = {1} }\n",
+		"c.conf:2: monitors is given a second time, the first is at c.conf:1: remove one "
+		"of them\n");
+	check_errors("monitors { users = {1} users = {2} }\n",
+		"c.conf:1: users is given a second time, the first is at c.conf:1: remove one of "
+		"them\n");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -617,6 +651,8 @@ int main(void)
 		check_test(test_ten_thousand_services),
 		check_test(test_ten_thousand_conflicts),
 		check_test(test_too_many_services),
+		check_test(test_monitors),
+		check_test(test_wrong_monitors),
 	};
 
 	return cmocka_run_group_tests(tests, config_files_begin, config_files_end);

@@ -388,8 +388,8 @@ static void test_foreign_user_is_told_that_he_may_not(void **state)
 	assert_true(child >= 0);
 	if (child == 0)
 		be_foreign_client(fixture.path,
-			"{\"error\":\"permission denied: only root and the user of usherd are "
-			"answered\",\"exit_status\":77}\n");
+			"{\"error\":\"permission denied: only root, the user of usherd and "
+			"monitors are answered, see monitors in usher.conf(5)\",\"exit_status\":77}\n");
 	while (waitpid(child, &status, WNOHANG) == 0)
 		assert_true(sd_event_run(fixture.event, 10000) >= 0);
 	assert_int_equal(status, 0);

@@ -580,17 +580,18 @@ static void test_reader_that_went_away_is_survived(void **state)
 	log_write(LOG_INFO, NULL, "news");
 	assert_written(&capture,
 		"usherd: warning: messages dropped: 1 (the log was not being read, or could not be "
-		"written)\nusherd: news\n");
+		"written) [reason=messages-dropped]\nusherd: news\n");
 }
 
 /* Each reason has a few messages, and then only a number. */
-static void test_what_processes_cause_is_limited(void **state)
+static void test_what_others_cause_is_limited(void **state)
 {
 	struct log_about about = about_everything;
 	struct capture capture;
 	char *text;
 
 	(void)state;
+	about.provider_pid = 0; /* whether or not it is a process's doing */
 	about.reason = "storm";
 	capture_begin(&capture);
 	assert_int_equal(log_open(LOG_TO_STDERR, NULL), 0);
@@ -598,14 +599,16 @@ static void test_what_processes_cause_is_limited(void **state)
 		log_write(LOG_INFO, &about, "message");
 	about.reason = "calm";
 	log_write(LOG_INFO, &about, "message");
-	about.provider_pid = 0; /* nobody's doing: never left out */
-	about.reason = "config";
+	about.reason = "config"; /* the administrator's doing: never left out */
 	for (int i = 0; i < 100; i++)
 		log_write(LOG_INFO, &about, "message");
 	log_close(LONG_ENOUGH_USEC);
 	capture_end(&capture);
 	text = capture_read(&capture);
-	assert_int_equal(count_of(text, "reason=storm"), LOG_LIMIT_BURST);
+	assert_int_equal(count_of(text, "usherd: message [service=echo"), LOG_LIMIT_BURST + 101);
+	assert_int_equal(count_of(text, "reason=storm"), LOG_LIMIT_BURST + 1);
+	assert_non_null(strstr(text, "usherd: echo: 980 more messages with the reason storm were "
+				     "left out [service=echo reason=storm more=980]\n"));
 	assert_int_equal(count_of(text, "reason=calm"), 1);
 	assert_int_equal(count_of(text, "reason=config"), 100);
 	free(text);
@@ -667,7 +670,7 @@ int main(void)
 		check_test(test_wait_is_for_all_that_was_said),
 		check_test(test_close_gives_up_at_its_deadline),
 		check_test(test_reader_that_went_away_is_survived),
-		check_test(test_what_processes_cause_is_limited),
+		check_test(test_what_others_cause_is_limited),
 		check_test(test_many_threads_write_whole_lines),
 	};
 

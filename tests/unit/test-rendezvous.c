@@ -90,10 +90,11 @@ static void on_peer(int fd, const struct rendezvous_peer *peer, void *userdata)
 	close_fd(s->fd);
 	s->fd = fd;
 	s->peer = *peer;
-	assert_true(peer->n_groups <= MAX_GROUPS);
-	if (peer->n_groups > 0)
-		memcpy(s->groups, peer->groups, peer->n_groups * sizeof(*s->groups));
-	s->peer.groups = s->groups;
+	assert_true(peer->process.n_groups <= MAX_GROUPS);
+	if (peer->process.n_groups > 0)
+		memcpy(s->groups, peer->process.groups,
+			peer->process.n_groups * sizeof(*s->groups));
+	s->peer.process.groups = s->groups;
 	s->n_peers++;
 }
 
@@ -165,12 +166,12 @@ static void check_peer_is(struct scene *s, const struct identity *who)
 
 	assert_int_equal(connect_as(who, rendezvous_path(s->rendezvous), &pid), 0);
 	turn_until(s->n_peers > n_before);
-	assert_int_equal(s->peer.pid, pid);
-	assert_int_equal(s->peer.uid, who->uid);
-	assert_int_equal(s->peer.gid, who->gid);
-	assert_int_equal(s->peer.n_groups, who->n_groups);
+	assert_int_equal(s->peer.process.pid, pid);
+	assert_int_equal(s->peer.process.uid, who->uid);
+	assert_int_equal(s->peer.process.gid, who->gid);
+	assert_int_equal(s->peer.process.n_groups, who->n_groups);
 	for (size_t i = 0; i < who->n_groups; i++)
-		assert_int_equal(s->peer.groups[i], who->groups[i]);
+		assert_int_equal(s->peer.process.groups[i], who->groups[i]);
 }
 
 /* The children have ended when their channel is looked at: credentials are those of connect(2). */
@@ -213,9 +214,9 @@ static void test_the_credentials_of_our_own(void **state)
 	begin(&s, false);
 	fd = connect_to(rendezvous_path(s.rendezvous), SOCK_SEQPACKET);
 	turn_until(s.n_peers == 1);
-	assert_int_equal(s.peer.pid, getpid());
-	assert_int_equal(s.peer.uid, getuid());
-	assert_int_equal(s.peer.gid, getgid());
+	assert_int_equal(s.peer.process.pid, getpid());
+	assert_int_equal(s.peer.process.uid, getuid());
+	assert_int_equal(s.peer.process.gid, getgid());
 	assert_true(fcntl(s.fd, F_GETFL) & O_NONBLOCK);
 	assert_true(fcntl(s.fd, F_GETFD) & FD_CLOEXEC);
 	end(&s);
@@ -433,13 +434,13 @@ static uid_t users[] = {2001, 2002};
 static gid_t groups[] = {3001, 3002};
 static const struct config_providers nobody_named;
 static const struct config_providers named = {
-	.users = users, .n_users = 2, .groups = groups, .n_groups = 2};
+	.accounts = {.users = users, .n_users = 2, .groups = groups, .n_groups = 2}};
 
 static bool allows(const struct config_providers *providers, uid_t uid, gid_t gid, gid_t group)
 {
 	gid_t list[] = {9, group, 10};
 	const struct rendezvous_peer peer = {
-		.uid = uid, .gid = gid, .groups = list, .n_groups = N_ELEMENTS(list)};
+		.process = {.uid = uid, .gid = gid, .groups = list, .n_groups = N_ELEMENTS(list)}};
 
 	return rendezvous_allows(providers, &peer);
 }
@@ -502,12 +503,13 @@ static void test_a_supplementary_group(void **state)
 static void test_the_last_supplementary_group_counts(void **state)
 {
 	gid_t list[] = {9, 3002};
-	struct rendezvous_peer peer = {.uid = 2003, .gid = 9, .groups = list, .n_groups = 2};
+	struct rendezvous_peer peer = {
+		.process = {.uid = 2003, .gid = 9, .groups = list, .n_groups = 2}};
 
 	(void)state;
 	own_user = 1000;
 	assert_true(rendezvous_allows(&named, &peer));
-	peer.n_groups = 1;
+	peer.process.n_groups = 1;
 	assert_false(rendezvous_allows(&named, &peer));
 }
 

@@ -42,7 +42,7 @@
 #define FILTERS		 false
 #else
 #define GUARDS_EXECUTION true
-#ifdef HAVE_SECCOMP
+#ifdef USHER_HAS_SECCOMP
 #define FILTERS true
 #else
 #define FILTERS false
