@@ -48,7 +48,7 @@ struct handoff *dispatch_unpark(struct dispatch *d, uint64_t client, uint64_t no
 	if (!dispatch_can_unpark(d))
 		return NULL;
 	d->n_parked--;
-	h = dispatch_enter(d, client);
+	h = dispatch_enter(d, client, now_usec);
 	dispatch_match(d, now_usec);
 	return h;
 }

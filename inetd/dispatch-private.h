@@ -127,7 +127,7 @@ bool dispatch_reserve(struct dispatch *d, uint64_t n);
 void dispatch_free_slots(struct dispatch *d);
 
 /* A connection comes into a free slot, of which there is one; it waits until dispatch_match(). */
-struct handoff *dispatch_enter(struct dispatch *d, uint64_t client);
+struct handoff *dispatch_enter(struct dispatch *d, uint64_t client, uint64_t now_usec);
 
 /* A record that is in no list may be used again. */
 void dispatch_free_handoff(struct dispatch *d, struct handoff *h);

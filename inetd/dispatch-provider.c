@@ -101,6 +101,8 @@ int dispatch_claimed(
 	for (struct handoff *h; (h = p->unclaimed.first) && h->sequence <= sequence;) {
 		claim(d, h);
 		d->totals.n_claimed++;
+		histogram_add(&d->totals.waiting_time, h->entered_usec, h->given_usec);
+		histogram_add(&d->totals.handoff_time, h->given_usec, now_usec);
 	}
 	p->claimed_sequence = sequence;
 	note_answer(d, p, now_usec);

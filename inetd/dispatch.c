@@ -25,6 +25,7 @@ static void give(
 	h->state = HANDOFF_GIVEN;
 	h->provider = p;
 	h->sequence = ++p->last_sequence;
+	h->given_usec = now_usec;
 	list_append(&p->unclaimed, h);
 	d->n_unclaimed++;
 	dispatch_set_credit(d, p, p->credit - 1);
@@ -106,7 +107,7 @@ uint32_t dispatch_room(struct dispatch *d, uint32_t max)
 	return dispatch_reserve(d, n) ? (uint32_t)n : d->n_free;
 }
 
-struct handoff *dispatch_enter(struct dispatch *d, uint64_t client)
+struct handoff *dispatch_enter(struct dispatch *d, uint64_t client, uint64_t now_usec)
 {
 	struct handoff *h = d->free;
 
@@ -116,6 +117,7 @@ struct handoff *dispatch_enter(struct dispatch *d, uint64_t client)
 		.id = h->id + SLOT_MASK + 1,
 		.state = HANDOFF_WAITING,
 		.client = client,
+		.entered_usec = now_usec,
 		.fd = -EBADF,
 	};
 	list_append(&d->waiting, h);
@@ -129,7 +131,7 @@ struct handoff *dispatch_offer(struct dispatch *d, uint64_t client, uint64_t now
 	if (!d->free || room(d) == 0)
 		return NULL;
 	d->totals.n_accepted++;
-	h = dispatch_enter(d, client);
+	h = dispatch_enter(d, client, now_usec);
 	dispatch_match(d, now_usec);
 	return h;
 }
@@ -141,7 +143,7 @@ struct handoff *dispatch_take_over(struct dispatch *d, uint64_t client, uint64_t
 	if (n_connections(d) >= d->instances || !dispatch_reserve(d, 1))
 		return NULL;
 	d->totals.n_taken_over++;
-	h = dispatch_enter(d, client);
+	h = dispatch_enter(d, client, now_usec);
 	if (d->n_parked == 0)
 		dispatch_match(d, now_usec);
 	return h;

@@ -25,6 +25,7 @@
  */
 #pragma once
 
+#include "histogram.h"
 #include "wire.h"
 #include <stdbool.h>
 #include <stddef.h>
@@ -63,6 +64,11 @@ struct handoff {
 	enum handoff_state state;
 	enum handoff_end end; /* HANDOFF_ENDED */
 	uint64_t client;      /* for DISPATCH_SOURCE: a hash of who it is */
+	/*
+	 * When it came to this dispatch, and was given to `provider`, in µs. The caller changes the
+	 * first if he has had it before: while it was parked, or in an earlier usherd.
+	 */
+	uint64_t entered_usec, given_usec;
 
 	/* The caller's, carried and not looked at. */
 	int fd; /* our copy, closed by the caller at DISPATCH_CLOSE */
@@ -151,7 +157,8 @@ struct dispatch_action {
  *     n_accepted + n_taken_over = n_released + n_forwarded + n_lost + n_expired + n_given_up
  *                                 + those that are waiting, parked, unclaimed and claimed now
  *
- * and n_redispatched, n_declined and n_parked count what is not the end of a connection.
+ * and n_redispatched, n_declined and n_parked count what is not the end of a connection. The
+ * histograms have each connection that was claimed, when it was.
  */
 struct dispatch_totals {
 	uint64_t n_accepted;
@@ -175,6 +182,8 @@ struct dispatch_totals {
 	uint64_t n_parked;    /* put aside because nobody could take them */
 	uint64_t n_expired;   /* of those: nobody could for too long */
 	uint64_t n_given_up;  /* nobody could take them, and they could not be put aside */
+	struct histogram waiting_time; /* from its entrance to when it was given, the last time */
+	struct histogram handoff_time; /* from then to the claim */
 };
 
 /*

@@ -15,6 +15,7 @@
 #include "inheritance.h"
 #include "reload.h"
 #include "server.h"
+#include "status.h"
 #include "succession.h"
 #include <jansson.h>
 #include <systemd/sd-event.h>
@@ -31,6 +32,7 @@ struct server {
 	int lock_fd;	   /* of run_dir: held while we run */
 	uint64_t started_usec;
 	uint32_t n_upgrades;
+	struct status_reload reload;
 	sd_event_source *watchdog;
 	uint64_t watchdog_usec; /* how often the service manager hears that the loop turns */
 

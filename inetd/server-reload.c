@@ -10,7 +10,6 @@
 #include "names.h"
 #include "privilege.h"
 #include "sandbox.h"
-#include "status.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -129,6 +128,13 @@ static int load(struct server *server, struct server_loaded *loaded, struct name
 	return config_add_names(loaded->config, names, &loaded->errors);
 }
 
+/* What is in force was loaded now. */
+static void note_loaded(struct server *server)
+{
+	server->reload = (struct status_reload){0};
+	(void)sd_event_now(server->event, CLOCK_REALTIME, &server->reload.loaded_usec);
+}
+
 /* Carry a configuration out, or change nothing and say why in its errors. */
 static int carry_out(struct server *server, struct server_loaded *loaded, struct reload_counts *ret)
 {
@@ -138,11 +144,13 @@ static int carry_out(struct server *server, struct server_loaded *loaded, struct
 		r = apply(server, loaded->config, &loaded->errors, ret);
 	if (r < 0) {
 		config_free(loaded->config);
+		server->reload.has_failed = true;
 		return r;
 	}
 	control_set_monitors(server->control, &loaded->config->monitors);
 	config_free(server->config);
 	server->config = loaded->config;
+	note_loaded(server);
 	return 0;
 }
 
@@ -290,6 +298,7 @@ int server_start_services(struct server *server)
 	}
 	server_enter_sandbox(server);
 	reload_commit(reload, &server->services, &counts);
+	note_loaded(server);
 	server->inheritance = inheritance_free(server->inheritance);
 	return server->succession ? server_restore_services(server) : 0;
 }

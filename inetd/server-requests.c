@@ -6,10 +6,11 @@
 #include "server-private.h"
 
 #include "log.h"
-#include "status.h"
+#include "metrics.h"
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
 
@@ -28,9 +29,9 @@ __attribute__((format(printf, 2, 3))) static json_t *answer(bool is_ok, const ch
 		     : json_pack("{s:o}", "error", text);
 }
 
-json_t *server_status(const struct server *server)
+static struct status_source source_of(const struct server *server)
 {
-	return status_json(&(struct status_source){
+	return (struct status_source){
 		.config = server->config,
 		.services = &server->services,
 		.n_denied = denied_n(server->denied, server_now(server)),
@@ -38,13 +39,36 @@ json_t *server_status(const struct server *server)
 		.uptime_usec = server_now(server) - server->started_usec,
 		.program = server->program,
 		.n_upgrades = server->n_upgrades,
-	});
+		.reload = server->reload,
+	};
+}
+
+json_t *server_status(const struct server *server)
+{
+	const struct status_source source = source_of(server);
+
+	return status_json(&source);
 }
 
 static json_t *answer_status(struct server *server, const char *unused, int client_fd)
 {
 	(void)unused, (void)client_fd;
 	return server_status(server);
+}
+
+static json_t *answer_metrics(struct server *server, const char *unused, int client_fd)
+{
+	const struct status_source source = source_of(server);
+	size_t size;
+	char *text = metrics_text(&source, &size);
+	json_t *json;
+
+	(void)unused, (void)client_fd;
+	if (!text)
+		return NULL;
+	json = json_stringn_nocheck(text, size); /* it is ASCII */
+	free(text);
+	return json_pack("{s:s, s:o}", "content_type", METRICS_CONTENT_TYPE, "text", json);
 }
 
 static json_t *answer_reload(struct server *server, const char *unused, int client_fd)
@@ -157,6 +181,7 @@ static const struct {
 	json_t *(*answer)(struct server *server, const char *argument, int client_fd);
 } requests[] = {
 	{"status", false, true, answer_status},
+	{"metrics", false, true, answer_metrics},
 	{"reload", false, false, answer_reload},
 	{"follow", false, true, answer_follow},
 	{"state", false, false, answer_state},
@@ -191,6 +216,6 @@ json_t *server_on_request(const char *request, int client_fd, void *userdata)
 		return requests[i].answer(server, argument, client_fd);
 	}
 	return answer(false,
-		"unknown request: this usherd knows 'status', 'reload', 'follow', 'upgrade', "
+		"unknown request: this usherd knows 'status', 'metrics', 'reload', 'follow', 'upgrade', "
 		"'state', 'drain SERVICE[/PROVIDER]', 'pause SERVICE' and 'resume SERVICE'");
 }

@@ -202,7 +202,7 @@ static bool unpark(struct service *s)
 	h->accepted_ns = parked.accepted_ns;
 	h->peer = parked.peer;
 	h->forwarded = parked.forwarded;
-	h->parked_usec = parked.parked_usec;
+	h->parked_usec = h->entered_usec = parked.parked_usec;
 	h->source = admission_count(s->admission, &h->peer, service_now(s));
 	return true;
 }

@@ -76,6 +76,15 @@ static int restore_forwarded(
 	return 0;
 }
 
+/* Since when it waits, and has been sent: an older usherd has not written that down. */
+static void restore_times(
+	const struct service *s, const struct saved_handoff *saved, struct handoff *h)
+{
+	h->entered_usec = saved->entered_usec > 0 ? saved->entered_usec : service_now(s);
+	h->given_usec = saved->given_usec > 0 ? saved->given_usec : service_now(s);
+	h->parked_usec = saved->parked_usec;
+}
+
 /* Those of `p`, or those that wait (NULL). */
 static int restore_handoffs(
 	struct service *s, struct dispatch_provider *p, struct saved_handoff *saved, size_t n)
@@ -91,7 +100,7 @@ static int restore_handoffs(
 		h->fd = take_fd(&saved[i].fd);
 		h->accepted_ns = saved[i].accepted_ns;
 		h->n_hops = saved[i].n_hops;
-		h->parked_usec = saved[i].parked_usec;
+		restore_times(s, &saved[i], h);
 		h->peer = saved[i].peer;
 		h->client = service_client(s, h->fd, &h->peer);
 		h->listener = saved[i].has_listener ? intake_find_listener(s->intake, h->fd)

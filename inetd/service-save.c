@@ -81,6 +81,8 @@ int service_save_handoffs(
 			.has_listener = h->listener != WIRE_NO_LISTENER,
 			.n_hops = h->n_hops,
 			.parked_usec = h->parked_usec,
+			.entered_usec = h->entered_usec,
+			.given_usec = h->given_usec,
 			.peer = h->peer,
 		};
 		if (h->forwarded)

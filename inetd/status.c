@@ -22,7 +22,7 @@ static const char *const intake_names[] = {
 	[INTAKE_LENT] = "lent",
 };
 
-static const char *const listener_names[] = {
+const char *const status_listener_words[] = {
 	[LISTENER_PAUSED] = "paused",
 	[LISTENER_OPEN] = "open",
 	[LISTENER_RETRYING] = "retrying",
@@ -30,12 +30,13 @@ static const char *const listener_names[] = {
 	[LISTENER_REFUSING] = "refusing",
 };
 
-static const char *const provider_names[] = {
+const char *const status_provider_words[] = {
 	[PROVIDER_READY] = "ready",
 	[PROVIDER_BLOCKED] = "blocked",
 	[PROVIDER_STUCK] = "stuck",
 	[PROVIDER_DRAINING] = "draining",
 	[PROVIDER_QUARANTINED] = "quarantined",
+	[PROVIDER_FULL] = "full",
 };
 
 static const char *const balance_names[] = {
@@ -83,8 +84,8 @@ static json_t *listeners_json(const struct service *s)
 		json_array_append_new(array,
 			json_pack("{s:o, s:s, s:o}", "address",
 				status_text(address_format(listener_bound(listeners[i]), text)),
-				"state", listener_names[listener_state(listeners[i])], "lent_to",
-				lent_to_json(s, listeners[i])));
+				"state", status_listener_words[listener_state(listeners[i])],
+				"lent_to", lent_to_json(s, listeners[i])));
 	}
 	return array;
 }
@@ -99,11 +100,10 @@ static json_t *unit_json(pid_t pid)
 	return json;
 }
 
-static const char *provider_state_name(const struct dispatch_provider *record)
+unsigned int status_provider_state(const struct dispatch_provider *record)
 {
-	return record->state == PROVIDER_READY && record->credit <= 0
-		       ? "full"
-		       : provider_names[record->state];
+	return record->state == PROVIDER_READY && record->credit <= 0 ? PROVIDER_FULL
+								      : record->state;
 }
 
 static json_t *provider_json(const struct provider *p)
@@ -113,8 +113,9 @@ static json_t *provider_json(const struct provider *p)
 	return json_pack("{s:i, s:i, s:I, s:o, s:o, s:o, s:s, s:i, s:I, s:i, s:I, s:I, s:b, s:b}",
 		"number", (int)p->number, "pid", (int)p->pid, "uid", (json_int_t)p->uid, "unit",
 		unit_json(p->pid), "name", status_text(p->name), "status", status_text(p->status),
-		"state", provider_state_name(record), "weight", (int)record->weight, "credit",
-		(json_int_t)record->credit, "unclaimed", (int)record->unclaimed.n, "in_service",
+		"state", status_provider_words[status_provider_state(record)], "weight",
+		(int)record->weight, "credit", (json_int_t)record->credit, "unclaimed",
+		(int)record->unclaimed.n, "in_service",
 		(json_int_t)record->claimed.n + record->n_foreign, "served",
 		(json_int_t)record->n_served, "standby", record->is_standby, "takes_listeners",
 		p->takes_listeners);
@@ -171,6 +172,35 @@ static json_t *totals_json(const struct service *s)
 		json_object_set_new(
 			object, members[i].name, json_integer((json_int_t)members[i].n));
 	return object;
+}
+
+/* All of them have the same bounds. */
+static json_t *bounds_json(void)
+{
+	json_t *array = json_array();
+
+	for (size_t i = 0; i < HISTOGRAM_N_BOUNDS; i++)
+		json_array_append_new(array, json_real((double)histogram_bounds_usec[i] / 1e6));
+	return array;
+}
+
+/* What has no bound comes last. */
+static json_t *histogram_json(const struct histogram *histogram)
+{
+	json_t *counts = json_array();
+
+	for (size_t i = 0; i <= HISTOGRAM_N_BOUNDS; i++)
+		json_array_append_new(counts, json_integer((json_int_t)histogram->counts[i]));
+	return json_pack("{s:o, s:o, s:f}", "bounds_seconds", bounds_json(), "counts", counts,
+		"sum_seconds", (double)histogram->sum_usec / 1e6);
+}
+
+static void add_times(json_t *json, const struct service *s)
+{
+	const struct dispatch_totals *totals = dispatch_totals(service_dispatch(s));
+
+	json_object_set_new(json, "waiting_time", histogram_json(&totals->waiting_time));
+	json_object_set_new(json, "handoff_time", histogram_json(&totals->handoff_time));
 }
 
 static const char *service_state_name(const struct service *s)
@@ -238,6 +268,7 @@ static json_t *service_json(const struct service *s, uint64_t now_usec)
 		"parked", (json_int_t)dispatch_n_parked(d), "providers", providers_json(s),
 		"receiver", receiver_json(s), "totals", totals_json(s));
 
+	add_times(json, s);
 	add_admission(json, s, now_usec);
 	return json;
 }

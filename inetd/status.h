@@ -16,8 +16,12 @@ struct status_source {
 	uint32_t n_denied; /* networks that have touched a sensor */
 	uint64_t now_usec; /* CLOCK_MONOTONIC */
 	uint64_t uptime_usec;
-	const char *program;	 /* what an upgrade would execute; NULL: not known */
-	unsigned int n_upgrades; /* of this process */
+	const char *program;	      /* what an upgrade would execute; NULL: not known */
+	unsigned int n_upgrades;      /* of this process */
+	struct status_reload {	      /* of the configuration */
+		bool has_failed;      /* the last one */
+		uint64_t loaded_usec; /* when what is in force was loaded: CLOCK_REALTIME */
+	} reload;
 };
 
 /*
@@ -25,6 +29,19 @@ struct status_source {
  * all but ASCII becomes '?'. A new reference, or NULL when out of memory.
  */
 json_t *status_text(const char *text);
+
+/* What the states of listeners are called, by enum listener_state. */
+#define STATUS_N_LISTENER_STATES (LISTENER_REFUSING + 1)
+extern const char *const status_listener_words[STATUS_N_LISTENER_STATES];
+
+/*
+ * What those of providers are called, by what status_provider_state() says: enum provider_state, or
+ * PROVIDER_FULL, if it is ready but without credit.
+ */
+#define PROVIDER_FULL		 (PROVIDER_QUARANTINED + 1)
+#define STATUS_N_PROVIDER_STATES (PROVIDER_FULL + 1)
+extern const char *const status_provider_words[STATUS_N_PROVIDER_STATES];
+unsigned int status_provider_state(const struct dispatch_provider *record);
 
 /* A new reference, or NULL when out of memory. */
 json_t *status_json(const struct status_source *source);

@@ -61,7 +61,7 @@ struct saved_handoff {
 	uint64_t id, sequence, accepted_ns;
 	bool has_listener; /* it came in on a listener of its service */
 	uint32_t n_hops;
-	uint64_t parked_usec; /* as in struct handoff */
+	uint64_t parked_usec, entered_usec, given_usec; /* as in struct handoff */
 	struct wire_address peer;
 	struct saved_forwarded *forwarded; /* at most one */
 	size_t n_forwarded;

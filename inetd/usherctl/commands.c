@@ -108,6 +108,32 @@ int command_status(const struct options *options, char **arguments)
 	return r;
 }
 
+/* Returns the exit status. */
+static int print_text(const json_t *metrics)
+{
+	const json_t *text = json_object_get(metrics, "text");
+
+	if (!json_is_string(text)) {
+		fprintf(stderr, "usherctl: the answer of usherd has no text\n");
+		return EXIT_FAILURE;
+	}
+	(void)fwrite(json_string_value(text), 1, json_string_length(text), stdout);
+	return 0;
+}
+
+int command_metrics(const struct options *options, char **arguments)
+{
+	json_t *metrics;
+	int r = request_ask(options, "metrics", &metrics);
+
+	(void)arguments;
+	if (r > 0)
+		return r;
+	r = options->is_json ? print_json(metrics) : print_text(metrics);
+	json_decref(metrics);
+	return r;
+}
+
 /* Returns 0 with *ret, to be freed with config_free(); else the exit status, and the errors were
  * reported. Limits of descriptors are left to usherd: its own are others than ours. With
  * `is_whole` names are looked up, and warnings are printed. */

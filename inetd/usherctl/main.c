@@ -4,7 +4,10 @@
  */
 #include "build-config.h"
 #include "commands.h"
+#include "complete.h"
 #include "convert.h"
+#include "top-sample.h"
+#include "top.h"
 
 #include <getopt.h>
 #include <locale.h>
@@ -14,17 +17,12 @@
 #include <string.h>
 #include <sysexits.h>
 
-static const struct command {
-	const char *name;
-	const char *arguments; /* for the help */
-	const char *help;
-	int min_arguments;
-	int max_arguments; /* -1: any number */
-	bool has_json;
-	int (*run)(const struct options *options, char **arguments);
-} commands[] = {
+static const struct command commands[] = {
 	{"status", "[SERVICE...]", "show what the running usherd is doing", 0, -1, true,
 		command_status},
+	{"metrics", "", "print counters and histograms in Prometheus' text format", 0, 0, true,
+		command_metrics},
+	{"top", "", "show it live: rates, credit, time of handing over", 0, 0, true, command_top},
 	{"check", "[FILE]", "check a configuration; its disabled services are listed", 0, 1, false,
 		command_check},
 	{"convert", "FILE...", "print inetd.conf or xinetd.conf as usher.conf", 1, -1, false,
@@ -45,12 +43,16 @@ static const struct command {
 enum {
 	OPTION_JSON = 256,
 	OPTION_TYPE,
+	OPTION_COMPLETE,
 };
 
 static const struct option long_options[] = {
 	{"run-dir", required_argument, NULL, 'r'},
 	{"json", no_argument, NULL, OPTION_JSON},
+	{"interval", required_argument, NULL, 'd'},
+	{"count", required_argument, NULL, 'n'},
 	{"type", required_argument, NULL, OPTION_TYPE},
+	{"complete", no_argument, NULL, OPTION_COMPLETE},
 	{"help", no_argument, NULL, 'h'},
 	{"version", no_argument, NULL, 'V'},
 	{0},
@@ -65,8 +67,11 @@ static int print_help(void)
 	printf("\nOptions:\n"
 	       "  -r, --run-dir RUN_DIR   where usherd's control socket is\n"
 	       "                          (default: $USHER_RUN_DIR, then %s)\n"
-	       "      --json              status as JSON\n"
+	       "      --json              what is shown as JSON\n"
+	       "  -d, --interval SECONDS  how often top looks (default: 1)\n"
+	       "  -n, --count N           how often top looks before it ends\n"
 	       "      --type TYPE         what to convert: inetd or xinetd\n"
+	       "      --complete -- WORD...   what the last word may become; for shells\n"
 	       "  -h, --help              this text\n"
 	       "  -V, --version           the version\n\n"
 	       "See usherctl(8).\n",
@@ -112,6 +117,8 @@ static int run_command(const struct options *options, char **arguments, int n_ar
 		return fail_usage("too many arguments for ", arguments[0]);
 	if (options->type && command->run != command_convert)
 		return fail_usage("--type does not go with ", arguments[0]);
+	if ((options->interval_msec > 0 || options->count > 0) && command->run != command_top)
+		return fail_usage("--interval and --count do not go with ", arguments[0]);
 	if (n_arguments - 1 < command->min_arguments)
 		return fail_usage(command->run == command_convert ? "no file was given for "
 								  : "no service was given for ",
@@ -119,13 +126,37 @@ static int run_command(const struct options *options, char **arguments, int n_ar
 	return command->run(options, arguments + 1);
 }
 
+static bool read_interval(const char *text, unsigned int *ret_msec)
+{
+	char *end;
+	double msec = strtod(text, &end) * 1000;
+
+	if (end == text || *end ||
+		!(msec >= TOP_MIN_INTERVAL_MSEC && msec <= TOP_MAX_INTERVAL_MSEC))
+		return false;
+	*ret_msec = (unsigned int)msec;
+	return true;
+}
+
+static bool read_count(const char *text, unsigned int *ret)
+{
+	char *end;
+	long count = strtol(text, &end, 10);
+
+	if (end == text || *end || count < 1 || count > 1000000000)
+		return false;
+	*ret = (unsigned int)count;
+	return true;
+}
+
 int main(int argc, char **argv)
 {
 	struct options options = {.run_dir = default_run_dir()};
+	bool is_to_complete = false;
 	int option, r;
 
 	setlocale(LC_CTYPE, "");
-	while ((option = getopt_long(argc, argv, "r:hV", long_options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "r:d:n:hV", long_options, NULL)) != -1) {
 		switch (option) {
 		case 'r':
 			options.run_dir = optarg;
@@ -133,10 +164,23 @@ int main(int argc, char **argv)
 		case OPTION_JSON:
 			options.is_json = true;
 			break;
+		case 'd':
+			if (!read_interval(optarg, &options.interval_msec))
+				return fail_usage(
+					"expected --interval of 0.1 to 3600 seconds, not ", optarg);
+			break;
+		case 'n':
+			if (!read_count(optarg, &options.count))
+				return fail_usage(
+					"expected --count of 1 to 1000000000, not ", optarg);
+			break;
 		case OPTION_TYPE:
 			if (strcmp(optarg, "inetd") != 0 && strcmp(optarg, "xinetd") != 0)
 				return fail_usage("expected --type inetd or xinetd, not ", optarg);
 			options.type = optarg;
+			break;
+		case OPTION_COMPLETE:
+			is_to_complete = true;
 			break;
 		case 'h':
 			return print_help();
@@ -147,7 +191,10 @@ int main(int argc, char **argv)
 			return EX_USAGE;
 		}
 	}
-	r = run_command(&options, argv + optind, argc - optind);
+	if (is_to_complete)
+		r = complete(commands, N_COMMANDS, long_options, options.run_dir, argv + optind);
+	else
+		r = run_command(&options, argv + optind, argc - optind);
 	if (fflush(stdout) != 0 || ferror(stdout)) {
 		perror("usherctl: standard output");
 		return EXIT_FAILURE;

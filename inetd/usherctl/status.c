@@ -9,8 +9,6 @@
  */
 #include "status.h"
 
-#include "table.h"
-
 #include <pwd.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -140,7 +138,7 @@ static void set_number(struct table_cell *cell, const json_t *object, const char
 	print_number(cell, number_of(object, key));
 }
 
-static enum colour state_colour(const char *state)
+enum colour status_state_colour(const char *state)
 {
 	for (size_t i = 0; i < sizeof(state_colours) / sizeof(state_colours[0]); i++)
 		if (strcmp(state_colours[i].state, state) == 0)
@@ -162,7 +160,7 @@ static void set_state(struct table_cell *cell, const json_t *object, const char 
 		text_copy(cell->text, sizeof(cell->text), flag);
 	else
 		set_text(cell, object, "state");
-	cell->colour = state_colour(cell->text);
+	cell->colour = status_state_colour(cell->text);
 }
 
 /* What else is to be said of a listener. Those that are open, or paused as the service's state
@@ -259,17 +257,23 @@ static void make_provider_row(struct table_cell *row, const json_t *provider)
 	set_number(&row[PROVIDER_SERVED], provider, "served");
 }
 
-/* "up 3 h 12 min": the two largest units. */
-static void print_uptime(json_int_t seconds)
+char *status_uptime(json_int_t seconds, char *text, size_t size)
 {
-	if (seconds >= 86400)
-		printf("up %jd d %jd h", (intmax_t)seconds / 86400, (intmax_t)seconds / 3600 % 24);
-	else if (seconds >= 3600)
-		printf("up %jd h %jd min", (intmax_t)seconds / 3600, (intmax_t)seconds / 60 % 60);
-	else if (seconds >= 60)
-		printf("up %jd min %jd s", (intmax_t)seconds / 60, (intmax_t)seconds % 60);
-	else
-		printf("up %jd s", (intmax_t)seconds);
+	static const struct {
+		json_int_t seconds, of_next;
+		const char *name, *next;
+	} units[] = {{86400, 3600, "d", "h"}, {3600, 60, "h", "min"}, {60, 1, "min", "s"}};
+
+	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+		if (seconds < units[i].seconds)
+			continue;
+		(void)snprintf(text, size, "up %jd %s %jd %s",
+			(intmax_t)(seconds / units[i].seconds), units[i].name,
+			(intmax_t)(seconds % units[i].seconds / units[i].of_next), units[i].next);
+		return text;
+	}
+	(void)snprintf(text, size, "up %jd s", (intmax_t)seconds);
+	return text;
 }
 
 static void print_head(const json_t *status)
@@ -278,7 +282,7 @@ static void print_head(const json_t *status)
 
 	printf("usherd %s, pid %" JSON_INTEGER_FORMAT ", ",
 		text_of(status, "version", text, sizeof(text)), number_of(status, "pid"));
-	print_uptime(number_of(status, "uptime_seconds"));
+	printf("%s", status_uptime(number_of(status, "uptime_seconds"), text, sizeof(text)));
 	if (number_of(status, "upgrades") > 0)
 		printf(", upgrades: %" JSON_INTEGER_FORMAT, number_of(status, "upgrades"));
 	printf(", %s\n", text_of(status, "config", text, sizeof(text)));

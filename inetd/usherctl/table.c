@@ -82,6 +82,18 @@ size_t text_width(const char *text)
 	return total;
 }
 
+char *text_cut(char *text, size_t width)
+{
+	char *end = text;
+	size_t n;
+	int taken;
+
+	for (; (n = printable_length(end, &taken)) > 0 && (size_t)taken <= width; end += n)
+		width -= (size_t)taken;
+	*end = '\0';
+	return text;
+}
+
 static size_t max_size(size_t a, size_t b)
 {
 	return a > b ? a : b;

@@ -48,6 +48,9 @@ void text_copy(char *to, size_t size, const char *from);
 /* How many columns of a terminal a printable text takes. */
 size_t text_width(const char *text);
 
+/* Shorten a printable text to at most `width` columns, whole characters. Returns `text`. */
+char *text_cut(char *text, size_t width);
+
 /* Begin a table that is as wide as its titles; `columns` has to stay. */
 void table_init(struct table *table, const struct table_column *columns, size_t n_columns,
 	size_t indent, bool has_colours);

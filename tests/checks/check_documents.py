@@ -3,6 +3,8 @@
 
 import os
 import re
+import subprocess
+import sys
 import unittest
 
 import tree
@@ -44,6 +46,15 @@ def find_missing_functions(root, document):
             yield f"{document}: there is no {code}"
 
 
+def find_stale_pictures(root):
+    """Pictures that a program of the same name draws, and that it would draw otherwise now."""
+    for program in sorted((root / "man").glob("*.py")):
+        picture = program.with_suffix(".svg").relative_to(root)
+        drawn = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, check=True).stdout
+        if not (root / picture).exists() or (root / picture).read_text() != drawn:
+            yield f"{picture} is not what its source draws: {program.relative_to(root)} >{picture}"
+
+
 class Documents(unittest.TestCase):
     def test_what_they_refer_to_exists(self):
         tree.check_nothing(
@@ -56,6 +67,9 @@ class Documents(unittest.TestCase):
     def test_their_commands_can_be_run(self):
         tree.check_nothing(
             self, (line for name in DOCUMENTS for line in find_missing_commands(tree.ROOT, name)))
+
+    def test_pictures_are_what_their_sources_draw(self):
+        tree.check_nothing(self, find_stale_pictures(tree.ROOT))
 
     def test_the_readme_has_its_two_commands(self):
         text = (tree.ROOT / "README.md").read_text()

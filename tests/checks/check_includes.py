@@ -16,6 +16,7 @@ SYSTEM_INCLUDE = re.compile(r"^\s*#\s*include\s*<([^>]+)>", re.MULTILINE)
 FLOORS = (
     {"main"},
     {"server"},
+    {"metrics"},
     {"programs", "status"},
     {"reload"},
     {"service"},
@@ -30,15 +31,15 @@ FLOORS = (
     {"rules"},
     {"config"},
     {"names", "netmap"},
-    {"address", "array", "bucket", "environment", "network", "probe", "siphash"},
+    {"address", "array", "bucket", "environment", "histogram", "network", "probe", "siphash", "text"},
 )
 # Neighbours of one floor of whom the first may know the second.
 NEIGHBOURS = {("provider", "rendezvous")}
 
 # dispatch, and admission with what it is made of, decide; they do not act. These headers are types and
 # memory only.
-PURE_ROOMS = {"dispatch", "admission", "array", "bucket", "denied", "netmap", "packetfilter", "rules", "siphash",
-              "sources"}
+PURE_ROOMS = {"dispatch", "admission", "array", "bucket", "denied", "histogram", "netmap", "packetfilter", "rules",
+              "siphash", "sources", "text"}
 PURE_HEADERS = {
     "assert.h", "errno.h", "limits.h", "linux/filter.h", "linux/if_ether.h", "math.h", "netinet/in.h", "stdbool.h",
     "stddef.h", "stdint.h", "stdlib.h", "string.h", "sys/socket.h", "sys/types.h",

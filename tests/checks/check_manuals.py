@@ -20,6 +20,7 @@ PROGRAMS = {
     "usher-banner": "services/banner/usher-banner",
     "usher-basic": "services/basic/usher-basic",
     "usher-exec": "services/exec/usher-exec",
+    "usher-metrics": "services/metrics/usher-metrics",
     "usher-redirect": "services/redirect/usher-redirect",
     "usher-tcpmux": "services/tcpmux/usher-tcpmux",
 }

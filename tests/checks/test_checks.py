@@ -201,6 +201,14 @@ class Documents(SmallTree):
         self.write("README.md", "Do\n\n    packaging/quickstart --once\n")
         self.check_found(check_documents.find_missing_commands(self.root, "README.md"), "quickstart")
 
+    def test_picture_that_was_not_drawn_anew_is_found(self):
+        self.write("man/way.py", "print('<svg/>')\n")
+        self.check_found(check_documents.find_stale_pictures(self.root), "man/way.svg")
+        self.write("man/way.svg", "<svg/>\n")
+        self.assertEqual(list(check_documents.find_stale_pictures(self.root)), [])
+        self.write("man/way.svg", "<svg>\n")
+        self.check_found(check_documents.find_stale_pictures(self.root), "man/way.py >man/way.svg")
+
 
 class Count(SmallTree):
     """tests/lib/count.py, which says what the whole run was worth."""

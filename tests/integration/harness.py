@@ -39,6 +39,7 @@ USHERCTL = BUILD_DIR / "inetd/usherctl/usherctl"
 USHER_BASIC = BUILD_DIR / "services/basic/usher-basic"
 USHER_TCPMUX = BUILD_DIR / "services/tcpmux/usher-tcpmux"
 USHER_BANNER = BUILD_DIR / "services/banner/usher-banner"
+USHER_METRICS = BUILD_DIR / "services/metrics/usher-metrics"
 USHER_REDIRECT = BUILD_DIR / "services/redirect/usher-redirect"
 
 LIBUSHER = BUILD_DIR / "services/libusher/libusher.so.0"

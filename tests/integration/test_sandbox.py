@@ -142,7 +142,7 @@ class Services(harness.UsherTest):
         listen = {{"tcp:127.0.0.1:0"}}
         providers {{ users = {{"{harness.PROVIDER_USER}"}} forward = {{"{name}"}} }}
     }}
-    """ for name in ("echo", "mux", "hello", "far"))
+    """ for name in ("echo", "mux", "hello", "far", "metrics"))
 
     def setUp(self):
         super().setUp()
@@ -153,6 +153,7 @@ class Services(harness.UsherTest):
             "mux": (harness.USHER_TCPMUX, "--service=mux", "+echo"),
             "hello": (harness.USHER_BANNER, f"hello={text}"),
             "far": (harness.USHER_REDIRECT, "far=127.0.0.1:9"),
+            "metrics": (harness.USHER_METRICS,),
         }
 
     def check_has_no_rights(self, process):

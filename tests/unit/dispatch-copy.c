@@ -11,6 +11,8 @@ static void copy_handoff(
 
 	assert_non_null(h);
 	h->client = saved->client;
+	h->entered_usec = saved->entered_usec;
+	h->given_usec = saved->given_usec;
 	h->fd = saved->fd;
 	h->listener = saved->listener;
 	h->source = saved->source;

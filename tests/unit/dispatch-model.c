@@ -156,6 +156,7 @@ static void on_give(struct model *m, const struct handoff *h)
 	c = take(&m->waiting, 0);
 	assert_ptr_equal(c.handoff, h);
 	c.sequence = ++member->last_sequence;
+	c.given_usec = m->now_usec;
 	if (member->unclaimed.n == 0)
 		member->unclaimed_since = m->now_usec;
 	append(&member->unclaimed, c);

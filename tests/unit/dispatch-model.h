@@ -18,6 +18,7 @@ struct connection {
 	struct handoff *handoff;
 	uint64_t id;
 	uint64_t sequence;
+	uint64_t entered_usec, given_usec;
 	int number;	      /* in place of a descriptor */
 	enum handoff_end end; /* of those in `to_end` */
 };

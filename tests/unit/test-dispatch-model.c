@@ -30,7 +30,12 @@ static void enter(struct model *m, struct handoff *h, int number)
 	m->ids[m->n_ids++] = h->id;
 	h->fd = number;
 	h->source = (uint32_t)number;
-	append(&m->waiting, (struct connection){.handoff = h, .id = h->id, .number = number});
+	append(&m->waiting, (struct connection){
+				    .handoff = h,
+				    .id = h->id,
+				    .number = number,
+				    .entered_usec = m->now_usec,
+			    });
 }
 
 static void offer(struct model *m, struct member *member)
@@ -131,6 +136,16 @@ static void answered(struct model *m, struct member *member)
 		member->state = PROVIDER_READY;
 }
 
+static void add_time(struct histogram *h, uint64_t usec)
+{
+	size_t n_below = 0;
+
+	for (size_t i = 0; i < HISTOGRAM_N_BOUNDS; i++)
+		n_below += histogram_bounds_usec[i] < usec;
+	h->counts[n_below]++;
+	h->sum_usec += usec;
+}
+
 static void claim(struct model *m, struct member *member)
 {
 	uint64_t span = member->last_sequence - member->claimed_sequence + 2;
@@ -148,6 +163,8 @@ static void claim(struct model *m, struct member *member)
 		append(&member->claimed, c);
 		append(&m->to_close, c);
 		m->totals.n_claimed++;
+		add_time(&m->totals.waiting_time, c.given_usec - c.entered_usec);
+		add_time(&m->totals.handoff_time, m->now_usec - c.given_usec);
 	}
 	member->claimed_sequence = sequence;
 	answered(m, member);

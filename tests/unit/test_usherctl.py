@@ -584,6 +584,14 @@ class CommandLine(Usherctl):
                                  (("pause",), "no service was given for pause"),
                                  (("drain",), "no service was given for drain"),
                                  (("upgrade", "now"), "too many arguments for upgrade"),
+                                 (("top", "web"), "too many arguments for top"),
+                                 (("-d", "0.09", "top"), "0.1 to 3600 seconds, not 0.09"),
+                                 (("-d", "3601", "top"), "0.1 to 3600 seconds, not 3601"),
+                                 (("-d", "nan", "top"), "0.1 to 3600 seconds, not nan"),
+                                 (("-d", "1x", "top"), "0.1 to 3600 seconds, not 1x"),
+                                 (("-n", "0", "top"), "--count of 1"), (("-n", "x", "top"), "--count of 1"),
+                                 (("-n", "1", "status"), "do not go with status"),
+                                 (("-d", "1", "status"), "do not go with status"),
                                  (("--json", "reload"), "--json does not go with reload"),
                                  (("--frobnicate", "status"), "frobnicate")):
             with self.subTest(arguments):
@@ -603,10 +611,10 @@ class CommandLine(Usherctl):
         page = (ROOT / "man/usherctl.8").read_text(encoding="utf-8")
         commands = re.findall(r"^  ([a-z]+) ", self.run_plainly("--help").stdout, re.MULTILINE)
         self.assertEqual(
-            commands, ["status", "check", "convert", "reload", "drain", "pause", "resume", "upgrade"])
+            commands, ["status", "top", "check", "convert", "reload", "drain", "pause", "resume", "upgrade"])
         for command in commands:
             self.assertRegex(page, rf"(?m)^\.It Cm {command}\b")
-        for status in (0, 1, 64, 77, 78):
+        for status in (0, 1, 64, 69, 77, 78):
             self.assertRegex(page, rf"(?m)^\.It {status}\b")
 
 
