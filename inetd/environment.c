@@ -25,6 +25,8 @@ static const char *const kept[] = {
 #ifdef USHER_SANITIZED
 	"ASAN_",
 	"LSAN_",
+	"PATH=", /* where the sanitizers look for their symbolizer */
+	"TSAN_",
 	"UBSAN_",
 #endif
 };
