@@ -30,7 +30,7 @@ static bool is_there(void)
 
 uint32_t fdstore_add(enum fdstore_kind kind, const char *service, int fd)
 {
-	if (!is_there() || last_number == UINT32_MAX ||
+	if (!is_there() || last_number == FDSTORE_OF_UNIT - 1 ||
 		!notify_send_fd(fd, "FDSTORE=1\nFDPOLL=0\nFDNAME=" NAME_FORMAT, kind_names[kind],
 			last_number + 1, service))
 		return 0;
@@ -39,7 +39,7 @@ uint32_t fdstore_add(enum fdstore_kind kind, const char *service, int fd)
 
 bool fdstore_remove(enum fdstore_kind kind, const char *service, uint32_t number)
 {
-	if (number != 0 && !is_frozen)
+	if (number != 0 && number != FDSTORE_OF_UNIT && !is_frozen)
 		(void)notify_send(
 			"FDSTOREREMOVE=1\nFDNAME=" NAME_FORMAT, kind_names[kind], number, service);
 	return number != 0 && is_frozen;
@@ -52,7 +52,7 @@ void fdstore_freeze(void)
 
 void fdstore_found(uint32_t number)
 {
-	if (number > last_number)
+	if (number > last_number && number != FDSTORE_OF_UNIT)
 		last_number = number;
 }
 
@@ -84,7 +84,7 @@ bool fdstore_parse_name(
 	if (*digits < '1' || *digits > '9')
 		return false;
 	number = strtoull(digits, &end, 10);
-	if (number > UINT32_MAX || *end != '.' || end[1] == '\0' ||
+	if (number >= FDSTORE_OF_UNIT || *end != '.' || end[1] == '\0' ||
 		strlen(end + 1) >= WIRE_NAME_SIZE)
 		return false;
 	*ret_kind = (enum fdstore_kind)kind;

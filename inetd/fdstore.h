@@ -29,17 +29,24 @@ enum fdstore_kind {
 };
 #define FDSTORE_N_KINDS 3
 
+/*
+ * The number of a socket that the manager has bound itself and keeps by itself, for a socket unit
+ * (systemd.socket(5)): nothing that is said here removes it.
+ */
+#define FDSTORE_OF_UNIT UINT32_MAX
+
 /* With the longest name of a service, and a NUL. systemd allows 255 bytes. */
 #define FDSTORE_NAME_SIZE 128
 
-/* Store a copy of `fd`, which stays the caller's. Returns its number, above 0; 0: there is no
- * store, or it could not be told, which notify_n_dropped() counts. */
+/* Store a copy of `fd`, which stays the caller's. Returns its number, above 0 and below
+ * FDSTORE_OF_UNIT; 0: there is no store, or it could not be told, which notify_n_dropped() counts.
+ */
 uint32_t fdstore_add(enum fdstore_kind kind, const char *service, int fd);
 
 /*
  * The socket is about to be closed for good: out of the store with it. Returns true if it goes on
  * living there all the same, after fdstore_freeze(): then its file in the file system must stay,
- * too. Number 0 is allowed: false.
+ * too. Number 0 is allowed: false. FDSTORE_OF_UNIT removes nothing.
  *
  * The manager's copy lives until it reads that: what must be over at once (listening, a backlog)
  * takes a shutdown(2).

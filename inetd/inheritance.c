@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <systemd/sd-daemon.h>
 
@@ -117,14 +118,40 @@ int inheritance_add(struct inheritance *inheritance, enum fdstore_kind kind, con
 	return 0;
 }
 
-/* What has no name of ours was meant for somebody else, or by a mistake for us. */
+/* What is no listener was meant for somebody else, or by a mistake for us. */
 static void refuse(int fd, const char *name)
 {
 	log_write(LOG_WARNING, &(struct log_about){.reason = "unknown-socket"},
-		"the service manager has passed a socket of the name '%s', which is none of "
-		"usherd's: closed (no socket unit is needed, usherd opens its listeners itself)",
+		"the service manager has passed a descriptor of the name '%s', which is no "
+		"listening or datagram socket, and none that usherd has stored: closed",
 		name);
 	close_fd(fd);
+}
+
+/* One with a peer is a client's, from a unit with Accept=yes (systemd.socket(5)). */
+static bool has_peer(int fd)
+{
+	struct sockaddr_storage peer;
+	socklen_t size = sizeof(peer);
+
+	return getpeername(fd, (struct sockaddr *)&peer, &size) == 0;
+}
+
+static bool is_listener(int fd)
+{
+	struct address address;
+
+	if (address_read(fd, &address) < 0 || address.type == SOCK_RAW || has_peer(fd))
+		return false;
+	switch (address.sockaddr.sa_family) {
+	case AF_INET:
+	case AF_INET6:
+	case AF_UNIX:
+	case AF_VSOCK:
+		return true;
+	default:
+		return false;
+	}
 }
 
 static int add_named(struct inheritance *inheritance, int fd, const char *name)
@@ -135,8 +162,83 @@ static int add_named(struct inheritance *inheritance, int fd, const char *name)
 
 	if (fdstore_parse_name(name, &kind, &number, service))
 		return inheritance_add(inheritance, kind, service, number, fd);
+	if (is_listener(fd))
+		return inheritance_add(inheritance, FDSTORE_LISTENER, "", FDSTORE_OF_UNIT, fd);
 	refuse(fd, name);
 	return 0;
+}
+
+/* Listeners by address, others by service, then by number: 0 for those that were asked for, the
+ * highest one for those of units. */
+static int compare_subjects(const struct entry *a, const struct entry *b)
+{
+	if (a->kind != b->kind)
+		return a->kind < b->kind ? -1 : 1;
+	return a->kind == FDSTORE_LISTENER ? address_compare(&a->address, &b->address)
+					   : strcmp(a->service, b->service);
+}
+
+static int compare_entries(const void *a, const void *b)
+{
+	const struct entry *one = a, *other = b;
+	int r = compare_subjects(one, other);
+
+	return r != 0 || one->number == other->number ? r : one->number < other->number ? -1 : 1;
+}
+
+static void sort(struct inheritance *inheritance)
+{
+	if (!inheritance->is_sorted)
+		qsort(inheritance->entries, inheritance->n, sizeof(*inheritance->entries),
+			compare_entries);
+	inheritance->is_sorted = true;
+}
+
+/* The first that is not before `key`. */
+static struct entry *find_first(struct inheritance *inheritance, const struct entry *key)
+{
+	size_t low = 0, high = inheritance->n;
+
+	sort(inheritance);
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (compare_subjects(&inheritance->entries[middle], key) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return &inheritance->entries[low];
+}
+
+static bool is_asked_for(
+	const struct inheritance *inheritance, const struct entry *entry, const struct entry *key)
+{
+	return entry < inheritance->entries + inheritance->n && compare_subjects(entry, key) == 0;
+}
+
+static bool is_same_socket(int fd, int other_fd)
+{
+	struct stat status, other;
+
+	return fstat(fd, &status) == 0 && fstat(other_fd, &other) == 0 &&
+	       status.st_ino == other.st_ino && status.st_dev == other.st_dev;
+}
+
+/* What a unit has bound and an earlier usherd has stored is passed twice: its name in the store
+ * counts. */
+static void close_twins(struct inheritance *inheritance)
+{
+	sort(inheritance);
+	for (size_t i = 0; i < inheritance->n; i++) {
+		struct entry *twin = &inheritance->entries[i];
+
+		if (twin->number != FDSTORE_OF_UNIT)
+			continue;
+		for (const struct entry *e = find_first(inheritance, twin); e < twin; e++)
+			if (twin->fd >= 0 && is_same_socket(e->fd, twin->fd))
+				twin->fd = close_fd(twin->fd);
+	}
 }
 
 int inheritance_from_manager(struct inheritance **ret)
@@ -163,6 +265,7 @@ int inheritance_from_manager(struct inheritance **ret)
 		inheritance_free(inheritance);
 		return r;
 	}
+	close_twins(inheritance);
 	*ret = inheritance;
 	return 0;
 }
@@ -183,10 +286,23 @@ static void stop_listening(const struct entry *entry)
 	(void)shutdown(entry->fd, SHUT_RDWR);
 }
 
+static void warn_of_unit(const struct entry *entry)
+{
+	char text[ADDRESS_TEXT_MAX];
+
+	log_write(LOG_WARNING, &(struct log_about){.reason = "unknown-socket"},
+		"the service manager has passed a socket bound to %s, where no service listens: closed; "
+		"configure it, or take it out of the socket unit",
+		address_format(&entry->address, text));
+}
+
 static void end_entry(struct entry *entry)
 {
-	if (!fdstore_remove(entry->kind, entry->service, entry->number))
+	if (!fdstore_remove(entry->kind, entry->service, entry->number)) {
+		if (entry->number == FDSTORE_OF_UNIT)
+			warn_of_unit(entry);
 		stop_listening(entry);
+	}
 	entry->fd = closer_close(entry->fd);
 }
 
@@ -200,50 +316,6 @@ struct inheritance *inheritance_free(struct inheritance *inheritance)
 	free(inheritance->entries);
 	free(inheritance);
 	return NULL;
-}
-
-/* Listeners by address, others by service, then by number: 0 for those that were asked for. */
-static int compare_subjects(const struct entry *a, const struct entry *b)
-{
-	if (a->kind != b->kind)
-		return a->kind < b->kind ? -1 : 1;
-	return a->kind == FDSTORE_LISTENER ? address_compare(&a->address, &b->address)
-					   : strcmp(a->service, b->service);
-}
-
-static int compare_entries(const void *a, const void *b)
-{
-	const struct entry *one = a, *other = b;
-	int r = compare_subjects(one, other);
-
-	return r != 0 || one->number == other->number ? r : one->number < other->number ? -1 : 1;
-}
-
-/* The first that is not before `key`. */
-static struct entry *find_first(struct inheritance *inheritance, const struct entry *key)
-{
-	size_t low = 0, high = inheritance->n;
-
-	if (!inheritance->is_sorted) {
-		qsort(inheritance->entries, inheritance->n, sizeof(*inheritance->entries),
-			compare_entries);
-		inheritance->is_sorted = true;
-	}
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (compare_subjects(&inheritance->entries[middle], key) < 0)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return &inheritance->entries[low];
-}
-
-static bool is_asked_for(
-	const struct inheritance *inheritance, const struct entry *entry, const struct entry *key)
-{
-	return entry < inheritance->entries + inheritance->n && compare_subjects(entry, key) == 0;
 }
 
 static void take(struct entry *entry, struct inherited *ret)

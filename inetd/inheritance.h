@@ -22,8 +22,10 @@ struct inheritance;
 
 /*
  * What the service manager passes (sd_listen_fds_with_names(3)): sockets whose names are
- * fdstore.h's. Others are closed, with a line in the log. Clears the environment variables. Returns
- * 0 with *ret (free with inheritance_free()) or -ENOMEM.
+ * fdstore.h's, and whatever else is a listener, because a socket unit may have bound it
+ * (systemd.socket(5)), with the number FDSTORE_OF_UNIT. One that is passed as both counts as
+ * stored. All else is closed, with a line in the log. Clears the environment variables. Returns 0
+ * with *ret (free with inheritance_free()) or -ENOMEM.
  */
 int inheritance_from_manager(struct inheritance **ret);
 
@@ -39,15 +41,16 @@ int inheritance_add(struct inheritance *inheritance, enum fdstore_kind kind, con
 
 /*
  * What nobody has taken is over: for those in the store only after the manager has read it, so
- * clients are turned away here. After fdstore_freeze() what is in the store stays as it is, with
- * its files. NULL is allowed everywhere below, and has nothing. Returns NULL.
+ * clients are turned away here; for those of units with a line in the log. After fdstore_freeze()
+ * what the manager keeps stays as it is, with its files. NULL is allowed everywhere below, and has
+ * nothing. Returns NULL.
  */
 struct inheritance *inheritance_free(struct inheritance *inheritance);
 
 /* What was taken. `fd` is the caller's. */
 struct inherited {
 	int fd;
-	uint32_t number;	      /* in the store; 0: not there */
+	uint32_t number;	      /* in the store; 0: not there; FDSTORE_OF_UNIT */
 	char service[WIRE_NAME_SIZE]; /* under whose name it is there */
 };
 

@@ -168,11 +168,15 @@ struct listener *listener_free(struct listener *l)
 
 void listener_store(struct listener *l, const char *service)
 {
+	uint32_t number;
+
 	if (l->store_number > 0 && strcmp(l->store_service, service) == 0)
 		return;
 	/* The manager stores no socket twice, under whatever name: the old one has to go first. */
 	(void)fdstore_remove(FDSTORE_LISTENER, l->store_service, l->store_number);
-	l->store_number = fdstore_add(FDSTORE_LISTENER, service, l->fd);
+	number = fdstore_add(FDSTORE_LISTENER, service, l->fd);
+	if (number > 0 || l->store_number != FDSTORE_OF_UNIT)
+		l->store_number = number;
 	(void)snprintf(l->store_service, sizeof(l->store_service), "%s", service);
 }
 

@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -24,7 +25,7 @@
 #include <unistd.h>
 
 static const char help[] =
-	"Usage: usherd [-c FILE]\n"
+	"Usage: usherd [-c FILE] [--notify-fd FD]\n"
 	"       usherd --check [FILE]\n"
 	"       usherd --programs [-c FILE]\n"
 	"       usherd --check-state\n"
@@ -33,6 +34,7 @@ static const char help[] =
 	"registered for them. Runs in the foreground.\n"
 	"\n"
 	"  -c, --config FILE  read FILE instead of " USHER_CONFIG_FILE "\n"
+	"      --notify-fd FD write a newline to descriptor FD when ready, and close it\n"
 	"  -C, --check        only check the configuration, open nothing\n"
 	"      --programs     only print the programs of the configuration, as JSON, which\n"
 	"                     usher-exec asks\n"
@@ -52,14 +54,36 @@ enum action {
 
 struct arguments {
 	const char *config_path;
+	int notify_fd; /* -EBADF: not wanted */
 	enum action action;
 };
+
+/* An upgrade in place has the same arguments: then all was said, and the number may be another's.
+ */
+static bool take_notify_fd(const char *text, int *ret)
+{
+	char *end;
+	long fd = strtol(text, &end, 10);
+
+	if (getenv(SUCCESSION_VARIABLE))
+		return true;
+	if (*text && *end == '\0' && fd > STDERR_FILENO && fd <= INT_MAX &&
+		fcntl((int)fd, F_SETFD, FD_CLOEXEC) == 0) {
+		*ret = (int)fd;
+		return true;
+	}
+	fprintf(stderr,
+		"usherd: expected the number of an open descriptor above 2 for --notify-fd, not '%s'\n",
+		text);
+	return false;
+}
 
 /* Returns 0 to go on with *ret, 1 when done (help), -EINVAL for wrong usage, which was printed. */
 static int parse_arguments(int argc, char **argv, struct arguments *ret)
 {
 	static const struct option options[] = {
 		{"config", required_argument, NULL, 'c'},
+		{"notify-fd", required_argument, NULL, 'n'},
 		{"check", no_argument, NULL, 'C'},
 		{"programs", no_argument, NULL, 'p'},
 		{"check-state", no_argument, NULL, 's'},
@@ -67,12 +91,16 @@ static int parse_arguments(int argc, char **argv, struct arguments *ret)
 		{"version", no_argument, NULL, 'V'},
 		{0},
 	};
-	struct arguments arguments = {0};
+	struct arguments arguments = {.notify_fd = -EBADF};
 
 	for (int option; (option = getopt_long(argc, argv, "c:ChV", options, NULL)) >= 0;) {
 		switch (option) {
 		case 'c':
 			arguments.config_path = optarg;
+			break;
+		case 'n':
+			if (!take_notify_fd(optarg, &arguments.notify_fd))
+				return -EINVAL;
 			break;
 		case 'C':
 			arguments.action = ACTION_CHECK;
@@ -281,10 +309,11 @@ static char *make_absolute(const char *path)
 	return absolute;
 }
 
-static int serve(const char *path, char *const *argv)
+static int serve(const char *path, int notify_fd, char *const *argv)
 {
 	struct config_errors errors = {0};
-	struct server_setting setting = {.config_path = path, .argv = argv, .loaded = &errors};
+	struct server_setting setting = {
+		.config_path = path, .argv = argv, .notify_fd = notify_fd, .loaded = &errors};
 	struct config *config;
 	int status = EX_CONFIG;
 
@@ -301,17 +330,17 @@ static int serve(const char *path, char *const *argv)
 	return status;
 }
 
-static int run(const char *path, char *const *argv)
+static int run(const struct arguments *arguments, char *const *argv)
 {
-	char *absolute = make_absolute(path);
+	char *absolute = make_absolute(arguments->config_path);
 	int status;
 
 	if (!absolute) {
-		fprintf(stderr, "usherd: cannot find the folder of %s: %s\n", path,
-			strerror(errno));
+		fprintf(stderr, "usherd: cannot find the folder of %s: %s\n",
+			arguments->config_path, strerror(errno));
 		return EX_OSERR;
 	}
-	status = serve(absolute, argv);
+	status = serve(absolute, arguments->notify_fd, argv);
 	free(absolute);
 	return status;
 }
@@ -333,5 +362,5 @@ int main(int argc, char **argv)
 	case ACTION_SERVE:
 		break;
 	}
-	return run(arguments.config_path, argv);
+	return run(&arguments, argv);
 }

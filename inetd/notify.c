@@ -18,6 +18,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <systemd/sd-daemon.h>
+#include <unistd.h>
 
 struct message {
 	char *text; /* from malloc */
@@ -179,6 +180,14 @@ void notify_alive(void)
 {
 	if (!thread || background_n_queued(thread) == 0)
 		(void)notify_send("WATCHDOG=1");
+}
+
+int notify_newline(int fd)
+{
+	int r = write(fd, "\n", 1) < 0 ? -errno : 0;
+
+	close_fd(fd);
+	return r;
 }
 
 uint64_t notify_n_dropped(void)

@@ -46,6 +46,12 @@ bool notify_send_fd(int fd, const char *format, ...) __attribute__((format(print
  */
 void notify_alive(void);
 
+/*
+ * For supervisors without that socket: take `fd`, write a newline to it and close it, as s6 wants
+ * it (s6-supervise). Returns 0 or a negative errno.
+ */
+int notify_newline(int fd);
+
 /* How many messages were dropped since the start, or could not be sent. */
 uint64_t notify_n_dropped(void);
 

@@ -108,21 +108,26 @@ static int clear(cap_t capabilities, cap_value_t capability)
 	return r < 0 ? -errno : 0;
 }
 
+/* A sandbox may forbid capset(2) to who has nothing to change (packaging/systemd). */
+static int change(cap_t before, cap_t after)
+{
+	return cap_compare(before, after) != 0 && cap_set_proc(after) < 0 ? -errno : 0;
+}
+
 /* What an ordinary user was given, by an earlier usherd or by who started this one. */
 static int give_up(unsigned int kept)
 {
-	cap_t capabilities = cap_get_proc();
-	int r = 0;
+	cap_t before = cap_get_proc(), after = before ? cap_dup(before) : NULL;
+	int r = after ? 0 : -errno;
 
-	if (!capabilities)
-		return -errno;
 	for (cap_value_t capability = 0; CAP_IS_SUPPORTED(capability) && r >= 0; capability++)
 		if (!is_wanted(capability, kept))
-			r = clear(capabilities, capability);
+			r = clear(after, capability);
 	reduce_bounding_set(kept); /* only who has CAP_SETPCAP can */
-	if (r >= 0 && cap_set_proc(capabilities) < 0)
-		r = -errno;
-	cap_free(capabilities);
+	if (r >= 0)
+		r = change(before, after);
+	cap_free(after);
+	cap_free(before);
 	return r;
 }
 
@@ -144,29 +149,31 @@ int privilege_drop(unsigned int kept)
 	return r;
 }
 
-/* If it is permitted now. */
-static int keep_one_over_exec(cap_t capabilities, cap_value_t capability)
+static bool is_permitted(cap_t capabilities, cap_value_t capability)
 {
-	cap_flag_value_t is_permitted = CAP_CLEAR;
+	cap_flag_value_t value = CAP_CLEAR;
 
-	(void)cap_get_flag(capabilities, capability, CAP_PERMITTED, &is_permitted);
-	if (is_permitted == CAP_SET &&
-		(cap_set_flag(capabilities, CAP_INHERITABLE, 1, &capability, CAP_SET) < 0 ||
-			cap_set_proc(capabilities) < 0 || cap_set_ambient(capability, CAP_SET) < 0))
-		return -errno;
-	return 0;
+	return cap_get_flag(capabilities, capability, CAP_PERMITTED, &value) == 0 &&
+	       value == CAP_SET;
 }
 
 int privilege_keep_over_exec(void)
 {
-	cap_t capabilities = cap_get_proc();
-	int r = 0;
+	cap_t before = cap_get_proc(), after = before ? cap_dup(before) : NULL;
+	int r = after ? 0 : -errno;
 
-	if (!capabilities)
-		return -errno;
 	for (size_t i = 0; i < N_RIGHTS && r >= 0; i++)
-		r = keep_one_over_exec(capabilities, rights[i].capability);
-	cap_free(capabilities);
+		if (is_permitted(before, rights[i].capability) &&
+			cap_set_flag(after, CAP_INHERITABLE, 1, &rights[i].capability, CAP_SET) < 0)
+			r = -errno;
+	if (r >= 0)
+		r = change(before, after);
+	for (size_t i = 0; i < N_RIGHTS && r >= 0; i++)
+		if (is_permitted(before, rights[i].capability) &&
+			cap_set_ambient(rights[i].capability, CAP_SET) < 0)
+			r = -errno;
+	cap_free(after);
+	cap_free(before);
 	return r;
 }
 

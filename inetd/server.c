@@ -276,6 +276,16 @@ static int loop(const struct server *server)
 	return r < 0 ? r : 0;
 }
 
+static void tell_supervisor(int notify_fd)
+{
+	int r = notify_fd < 0 ? 0 : notify_newline(notify_fd);
+
+	if (r < 0)
+		log_write(LOG_WARNING, &(struct log_about){.error = r},
+			"cannot say on descriptor %d (--notify-fd) that usherd is ready: %s",
+			notify_fd, strerror(-r));
+}
+
 /* Everything is open. */
 static void finish_start(struct server *server)
 {
@@ -288,6 +298,7 @@ static void finish_start(struct server *server)
 			"started from %s (services: %zu)", server->setting->config_path,
 			server->services.n_services);
 	server_notify_ready(server);
+	tell_supervisor(server->setting->notify_fd);
 }
 
 static int serve(struct server *server)

@@ -9,9 +9,11 @@
 #include <stdint.h>
 
 struct server_setting {
-	const char *config_path;	    /* read again at a reload */
-	uint64_t fd_limit;		    /* what config_load() is to check it against */
-	char *const *argv;		    /* with which an upgrade executes the program */
+	const char *config_path; /* read again at a reload */
+	uint64_t fd_limit;	 /* what config_load() is to check it against */
+	char *const *argv;	 /* with which an upgrade executes the program */
+	int notify_fd; /* where to say once that all is open (notify.h), which takes it; or -EBADF
+			*/
 	const struct config_errors *loaded; /* the warnings of the configuration, to be logged */
 };
 

@@ -8,7 +8,6 @@
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
-#include <systemd/sd-login.h>
 #include <unistd.h>
 
 static const char *const intake_names[] = {
@@ -90,16 +89,6 @@ static json_t *listeners_json(const struct service *s)
 	return array;
 }
 
-/* The unit that a process belongs to, or null: only for people, a pid may be another's by now. */
-static json_t *unit_json(pid_t pid)
-{
-	char *unit = NULL;
-	json_t *json = sd_pid_get_unit(pid, &unit) >= 0 ? status_text(unit) : json_null();
-
-	free(unit);
-	return json;
-}
-
 unsigned int status_provider_state(const struct dispatch_provider *record)
 {
 	return record->state == PROVIDER_READY && record->credit <= 0 ? PROVIDER_FULL
@@ -110,13 +99,12 @@ static json_t *provider_json(const struct provider *p)
 {
 	const struct dispatch_provider *record = p->record;
 
-	return json_pack("{s:i, s:i, s:I, s:o, s:o, s:o, s:s, s:i, s:I, s:i, s:I, s:I, s:b, s:b}",
-		"number", (int)p->number, "pid", (int)p->pid, "uid", (json_int_t)p->uid, "unit",
-		unit_json(p->pid), "name", status_text(p->name), "status", status_text(p->status),
-		"state", status_provider_words[status_provider_state(record)], "weight",
-		(int)record->weight, "credit", (json_int_t)record->credit, "unclaimed",
-		(int)record->unclaimed.n, "in_service",
-		(json_int_t)record->claimed.n + record->n_foreign, "served",
+	return json_pack("{s:i, s:i, s:I, s:o, s:o, s:s, s:i, s:I, s:i, s:I, s:I, s:b, s:b}",
+		"number", (int)p->number, "pid", (int)p->pid, "uid", (json_int_t)p->uid, "name",
+		status_text(p->name), "status", status_text(p->status), "state",
+		status_provider_words[status_provider_state(record)], "weight", (int)record->weight,
+		"credit", (json_int_t)record->credit, "unclaimed", (int)record->unclaimed.n,
+		"in_service", (json_int_t)record->claimed.n + record->n_foreign, "served",
 		(json_int_t)record->n_served, "standby", record->is_standby, "takes_listeners",
 		p->takes_listeners);
 }

@@ -8,6 +8,7 @@
 #include "request.h"
 #include "status.h"
 #include "table.h"
+#include "units.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -90,6 +91,7 @@ static int print_status(const struct options *options, json_t *status, char **na
 		keep_named(services, names);
 		json_object_del(status, "disabled");
 	}
+	units_add(status);
 	if (options->is_json)
 		return print_json(status);
 	status_print(status, are_colours_wanted());

@@ -17,8 +17,6 @@
 
 #include <errno.h>
 #include <langinfo.h>
-#include <locale.h>
-#include <math.h>
 #include <ncurses.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -94,7 +92,7 @@ static const char *const help[] = {
 	"?             these keys",
 	"",
 	"CREDIT: the filled part is what the providers would take now",
-	"MEDIAN, P99: from accepting connections until they are claimed",
+	"MEDIAN, P99: from giving connections to a provider until it claims them",
 };
 
 int top_view_begin(struct top_view *view)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* See arguments.h. */
 #include "arguments.h"
+#include "process.h"
 #include "say.h"
 
 #include <assert.h>
@@ -11,10 +12,14 @@
 #include <sysexits.h>
 #include <usher.h>
 
+/* An option without a letter. */
+#define NOTIFY_FD 256
+
 static const struct option shared[] = {
 	{"credit", required_argument, NULL, 'c'},
 	{"run-dir", required_argument, NULL, 'd'},
 	{"user", required_argument, NULL, 'u'},
+	{"notify-fd", required_argument, NULL, NOTIFY_FD},
 	{"help", no_argument, NULL, 'h'},
 	{"version", no_argument, NULL, 'V'},
 };
@@ -32,6 +37,8 @@ static void add_form(struct forms *f, size_t i, const struct option *option)
 
 	assert(i < N_SHARED + ARGUMENTS_MAX_OWN);
 	f->options[i] = *option;
+	if (option->val == NOTIFY_FD)
+		return;
 	f->letters[length++] = (char)option->val;
 	if (option->has_arg == required_argument)
 		f->letters[length] = ':';
@@ -104,6 +111,8 @@ static bool take(struct arguments *a, int *ret_status, int letter)
 	case 'u':
 		a->user = optarg;
 		return true;
+	case NOTIFY_FD:
+		return process_take_notify_fd(optarg);
 	case 'h':
 		*ret_status = print(a->help, "");
 		return false;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The arguments that all services share: -c credit, -d run_dir, -u user, -h, -V; a program may add
- * its own.
+ * The arguments that all services share: -c credit, -d run_dir, --notify-fd, -u user, -h, -V; a
+ * program may add its own.
  *
  * A wrong argument is told on standard error.
  */
@@ -19,6 +19,7 @@
 #define ARGUMENTS_HELP_RUN_DIR                                                                     \
 	"  -d, --run-dir=RUN_DIR  where usherd's sockets are (" USHER_RUN_DIR ")\n"
 #define ARGUMENTS_HELP_REST                                                                        \
+	"      --notify-fd=FD     write a newline to descriptor FD when ready, and close it\n"     \
 	"  -u, --user=USER        become USER, when started by root\n"                             \
 	"  -h, --help             show this and exit\n"                                            \
 	"  -V, --version          show the version and exit\n"

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* See process.h. */
 #include "process.h"
-
 #include "say.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <limits.h>
 #include <pwd.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/capability.h>
 #include <sys/prctl.h>
@@ -20,6 +20,8 @@
 
 /* As many as usherd lets into a service that says nothing else (instances, usher.conf(5)). */
 #define DEFAULT_CREDIT 1024
+
+static int notify_fd = -1;
 
 void process_open_streams(void)
 {
@@ -58,12 +60,19 @@ static int become(const char *name)
 	return EX_NOPERM;
 }
 
-/* The bounding set is not asked for: without new privileges nothing comes back from it. */
+/*
+ * From all sets, and so from the ambient one, too; the bounding set is not asked for: without new
+ * privileges nothing comes back from it (capabilities(7)). A sandbox may forbid capset(2) to who
+ * has nothing to give up (packaging/systemd).
+ */
 static int drop_capabilities(void)
 {
-	cap_t none = cap_init();
-	int r = none && cap_set_proc(none) == 0 && cap_reset_ambient() == 0 ? 0 : -errno;
+	cap_t have = cap_get_proc(), none = cap_init();
+	int r = have && none ? 0 : -errno;
 
+	if (r >= 0 && cap_compare(have, none) != 0 && cap_set_proc(none) < 0)
+		r = -errno;
+	cap_free(have);
 	cap_free(none);
 	return r;
 }
@@ -82,6 +91,30 @@ int process_give_up_rights(const char *user)
 	(void)prctl(PR_SET_NO_NEW_PRIVS, 1L, 0L, 0L, 0L); /* which cannot fail */
 	process_close_to_others();			  /* last: a change of user undoes it */
 	return 0;
+}
+
+bool process_take_notify_fd(const char *text)
+{
+	char *end;
+	long fd = strtol(text, &end, 10);
+
+	if (*text && *end == '\0' && fd > STDERR_FILENO && fd <= INT_MAX &&
+		fcntl((int)fd, F_SETFD, FD_CLOEXEC) == 0) {
+		notify_fd = (int)fd;
+		return true;
+	}
+	say("expected the number of an open descriptor above 2 for --notify-fd, not '%s'", text);
+	return false;
+}
+
+void process_tell_ready(void)
+{
+	if (notify_fd < 0)
+		return;
+	if (write(notify_fd, "\n", 1) < 0)
+		say("cannot say on descriptor %d that it is ready: %s", notify_fd, strerror(errno));
+	(void)close(notify_fd);
+	notify_fd = -1;
 }
 
 rlim_t process_raise_descriptors(void)

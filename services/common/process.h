@@ -2,6 +2,7 @@
 /* What a service asks of its own process before it begins. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/resource.h>
@@ -23,6 +24,16 @@ void process_close_to_others(void);
  * is wrong.
  */
 int process_give_up_rights(const char *user);
+
+/*
+ * Where to say, with process_tell_ready(), that this program is ready: a descriptor above 2 that it
+ * was started with, and that is to be ours. It is closed in programs that are executed. Returns
+ * false, after telling, if `text` is none.
+ */
+bool process_take_notify_fd(const char *text);
+
+/* Say so as s6 wants it: a newline, then the end. Only the first call does anything. */
+void process_tell_ready(void);
 
 /* Raise the soft limit of descriptors to the hard one. Returns how many there may be. */
 rlim_t process_raise_descriptors(void);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* See program.h. */
 #include "program.h"
+#include "process.h"
 #include "say.h"
 
 #include <errno.h>
@@ -101,6 +102,7 @@ static bool is_finished(const struct program *p)
 
 int program_run(struct program *p)
 {
+	process_tell_ready();
 	while (!is_finished(p)) {
 		int r = loop_turn(&p->loop);
 

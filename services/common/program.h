@@ -39,8 +39,9 @@ int program_enrol(struct program *p, struct enrolment *e, const char *name, uint
 	enrolment_on_connection *on_connection, enrolment_on_lent *on_lent);
 
 /*
- * Serve until all enrolments are finished, or the time after a signal is over, or at once after a
- * second one. Returns 0 or an exit status. What is open still is the caller's to close.
+ * Say that the program is ready (process.h), and serve until all enrolments are finished, or the
+ * time after a signal is over, or at once after a second one. Returns 0 or an exit status. What is
+ * open still is the caller's to close.
  */
 int program_run(struct program *p);
 

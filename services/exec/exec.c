@@ -287,7 +287,10 @@ static void on_loaded(json_t *json, const char *load_why, int exit_status, void 
 		on_failed_load(exec, load_why, exit_status);
 	else if (r < 0)
 		on_failed_load(exec, why[0] ? why : strerror(-r), EX_OSERR);
+	if (!exec->commands.run_dir)
+		return;
 	(void)sd_notify(0, "READY=1");
+	process_tell_ready();
 }
 
 /* Signals. */

@@ -30,6 +30,7 @@ static const char help[] =
 	"  -d, --run-dir=RUN_DIR  where usherd's sockets are (run_dir of the configuration)\n"
 	"  -u, --usherd=USHERD    the program that reads the configuration\n"
 	"                         (" USHERD_PROGRAM ")\n"
+	"      --notify-fd=FD     write a newline to descriptor FD when ready, and close it\n"
 	"  -h, --help             show this and exit\n"
 	"  -V, --version          show the version and exit\n"
 	"\n"
@@ -76,6 +77,7 @@ static bool parse_arguments(struct exec_setting *ret, int *ret_status, int argc,
 		{"config", required_argument, NULL, 'c'},
 		{"run-dir", required_argument, NULL, 'd'},
 		{"usherd", required_argument, NULL, 'u'},
+		{"notify-fd", required_argument, NULL, 'n'},
 		{"help", no_argument, NULL, 'h'},
 		{"version", no_argument, NULL, 'V'},
 		{NULL, 0, NULL, 0},
@@ -94,6 +96,10 @@ static bool parse_arguments(struct exec_setting *ret, int *ret_status, int argc,
 			break;
 		case 'u':
 			ret->usherd = optarg;
+			break;
+		case 'n':
+			if (!process_take_notify_fd(optarg))
+				return false;
 			break;
 		case 'h':
 			*ret_status = print(help);

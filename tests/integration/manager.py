@@ -10,6 +10,7 @@ from descriptor 3 on, the newest first.
     usherd = self.start_usherd(ONE, manager=manager)
     usherd.restart(signal.SIGKILL)      # or SIGTERM: the store stays, as for systemctl restart
     manager.names()                     # what is stored: ["parking.3.one", "listener.1.one", ...]
+    manager.units["x.socket"] = socket  # what a socket unit has bound is passed, too, and first
 
 A thread of its own reads the notify socket, because usherd may be killed at any moment and the manager
 would have heard what it said. stop_reading() is a manager that hangs.
@@ -52,6 +53,7 @@ class FakeManager:
         self.max_fds = max_fds
         self.socket = None
         self.n_refused = 0  # sockets that did not fit
+        self.units = {}  # listeners of socket units by their names, the test's
         self._stored = []  # newest first
         self._messages = collections.deque()  # not yet received by the test
         self._n_messages = os.eventfd(0, os.EFD_SEMAPHORE | os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -127,8 +129,8 @@ class FakeManager:
                 self._read_all()
             while self._messages:
                 self.recv(MAX_MESSAGE)
-            fds = [stored.fd for stored in self._stored]
-            names = [stored.name for stored in self._stored]
+            fds = [*(unit.fileno() for unit in self.units.values()), *(stored.fd for stored in self._stored)]
+            names = [*self.units, *(stored.name for stored in self._stored)]
 
         def become():
             if before_exec:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Restarted or killed under a service manager that keeps sockets: clients wait, and are served."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -313,12 +314,14 @@ class ChangedConfiguration(RestartTest):
     def test_sockets_that_are_not_usherd_s_are_left_alone(self):
         self.usherd.stop()
         self.usherd.process.stderr.close()
-        with socket.create_server(("127.0.0.1", 0)) as other, \
-                socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        other, peer = (self.closing(one) for one in socket.socketpair())
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
             notify.connect(self.usherd.environment["NOTIFY_SOCKET"])
             socket.send_fds(notify, [b"FDSTORE=1\nFDNAME=somebody.else\nFDPOLL=0"], [other.fileno()])
             self.usherd.start()
-        self.usherd.wait_log("has passed a socket of the name 'somebody.else'")
+        self.usherd.wait_log("has passed a descriptor of the name 'somebody.else'")
+        peer.sendall(b"still open")
+        self.assertEqual(other.recv(16), b"still open")
         self.serving_child(self.usherd, "one", "one")
         self.assertEqual(network.read_all(self.connect(self.address)), b"one\n")
 
@@ -339,6 +342,77 @@ class WithoutStore(harness.UsherTest):
         self.assertGreater(manager.n_refused, 0)
         self.assertTrue(Path(usherd.rendezvous("one")).is_socket())
         usherd.wait_service("one", n_providers=0)
+
+
+class SocketUnits(harness.UsherTest):
+    """Listeners that the service manager has bound."""
+
+    def setUp(self):
+        super().setUp()
+        self.manager = FakeManager()
+        self.listener = self.closing(socket.create_server(("127.0.0.1", network.free_port())))
+        self.listener.setblocking(False)
+        self.address = f"tcp:127.0.0.1:{self.listener.getsockname()[1]}"
+        self.manager.units["usherd.socket"] = self.listener
+
+    def service(self, address):
+        return f'service one {{ listen = {{"{address}"}} }}\n'
+
+    def is_listening(self):
+        return self.listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
+
+    def check_served(self, client):
+        with contextlib.closing(protocol.Provider(self.usherd.rendezvous("one"))) as provider:
+            provider.register(credit=1)
+            connection = provider.take_and_claim(1)[0]
+            connection.socket.sendall(b"x")
+            provider.finish(connection)
+        self.assertEqual(network.read_all(client), b"x")
+
+    def start(self, address):
+        self.usherd = self.start_usherd(self.service(address), manager=self.manager)
+
+    def test_who_came_before_usherd_is_served(self):
+        client = self.connect(self.address)
+        self.start(self.address)
+        self.check_served(client)
+        self.assertNotIn("closed", self.usherd.read_whole_log())
+
+    def test_after_a_restart_it_is_passed_twice_and_is_one(self):
+        self.start(self.address)
+        self.manager.wait_names(lambda names: len(names) == 2, "the listener to be stored, too")
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            self.usherd.restart(number)
+            self.check_served(self.connect(self.address))
+            self.assertNotIn("closed", self.usherd.read_whole_log())
+        self.assertEqual(without_numbers(self.manager.names()), ["listener.one", "rendezvous.one"])
+
+    def test_stop_leaves_it_to_the_manager(self):
+        self.start(self.address)
+        self.usherd.stop()
+        self.assertTrue(self.is_listening())
+
+    def test_reload_without_it_ends_it(self):
+        self.start(self.address)
+        self.usherd.write_config(self.service("tcp:127.0.0.1:0"))
+        self.assertIn("ok", self.usherd.ask("reload"))
+        self.assertFalse(self.is_listening())
+        self.usherd.write_config(self.service(self.address))
+        self.usherd.restart()
+        self.check_served(self.connect(self.address))
+
+    def test_what_is_not_configured_is_named_and_closed(self):
+        self.start("tcp:127.0.0.1:0")
+        self.usherd.wait_log(f"a socket bound to {self.address}, where no service listens: closed")
+        self.assertFalse(self.is_listening())
+
+    def test_failed_start_leaves_it(self):
+        self.usherd = self.make_usherd(self.service(self.address) +
+                                       'service two { listen = {"tcp:192.0.2.1:1"} }', manager=self.manager)
+        self.usherd.launch()
+        self.assertEqual(self.usherd.wait_end(), harness.EX_OSERR)
+        self.assertTrue(self.is_listening())
+        self.assertNotIn("where no service listens", self.usherd.log)
 
 
 if __name__ == "__main__":

@@ -69,9 +69,9 @@ static void test_removal_goes_by_name(void **state)
 
 	(void)state;
 	manager_start(&manager);
-	assert_false(fdstore_remove(FDSTORE_PARKING, "a.b-c", 4294967295u));
+	assert_false(fdstore_remove(FDSTORE_PARKING, "a.b-c", 4294967294u));
 	assert_string_equal(
-		manager_next(&manager), "FDSTOREREMOVE=1\nFDNAME=parking.4294967295.a.b-c");
+		manager_next(&manager), "FDSTOREREMOVE=1\nFDNAME=parking.4294967294.a.b-c");
 	end(&manager);
 }
 
@@ -150,10 +150,11 @@ static void test_names_are_read_back(void **state)
 
 	(void)state;
 	for (unsigned int i = 0; i < FDSTORE_N_KINDS; i++) {
-		snprintf(name, sizeof(name), "%s.%u.%s", kinds[i], UINT32_MAX - i, longest_service);
+		snprintf(name, sizeof(name), "%s.%u.%s", kinds[i], FDSTORE_OF_UNIT - 1 - i,
+			longest_service);
 		assert_true(fdstore_parse_name(name, &kind, &number, service));
 		assert_int_equal(kind, i);
-		assert_int_equal(number, UINT32_MAX - i);
+		assert_int_equal(number, FDSTORE_OF_UNIT - 1 - i);
 		assert_string_equal(service, longest_service);
 	}
 	assert_true(fdstore_parse_name("listener.1.a.2.b", &kind, &number, service));

@@ -635,6 +635,122 @@ static void test_manager_passes_by_name(void **state)
 	put_back(&passed);
 }
 
+/* The same descriptor out of the way of those that are passed. */
+static int lift(int fd)
+{
+	int lifted_fd = fcntl(fd, F_DUPFD_CLOEXEC, 64);
+
+	close_fd(fd);
+	assert_true(lifted_fd >= 0);
+	return lifted_fd;
+}
+
+/* Pass copies of these under those names; put_back() in the end. */
+static struct inheritance *inherit(
+	struct passed *passed, const int *fds, size_t n, const char *names)
+{
+	struct inheritance *inheritance;
+
+	pass(passed, fds, n, names);
+	last_logged[0] = '\0';
+	assert_int_equal(inheritance_from_manager(&inheritance), 0);
+	return inheritance;
+}
+
+static bool is_listening(int fd)
+{
+	int value = 0;
+	socklen_t size = sizeof(value);
+
+	assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &value, &size), 0);
+	return value;
+}
+
+static void test_listener_of_a_unit_is_found_by_its_address(void **state)
+{
+	struct address address, datagrams = parse("udp:127.0.0.1:0"), bound;
+	int fd = lift(listen_on_loopback(&address));
+	int datagram_fd = lift(listen_on(&datagrams, false));
+	struct inheritance *inheritance;
+	struct inherited inherited;
+	struct passed passed;
+
+	(void)state;
+	assert_int_equal(getsockname(datagram_fd, &datagrams.sockaddr, &datagrams.length), 0);
+	inheritance = inherit(&passed, (int[]){fd, datagram_fd}, 2, "usherd.socket:early");
+	assert_true(
+		inheritance_take_listener(inheritance, "one", &address, false, &inherited, &bound));
+	assert_int_equal(inherited.number, FDSTORE_OF_UNIT);
+	assert_string_equal(inherited.service, "");
+	close_fd(inherited.fd);
+	assert_true(takes_listener(inheritance, "one", &datagrams));
+	inheritance_free(inheritance);
+	put_back(&passed);
+	assert_string_equal(last_logged, "");
+	assert_true(is_listening(fd));
+	close_fd(fd);
+	close_fd(datagram_fd);
+}
+
+static void test_listener_of_a_unit_that_nobody_takes_is_named(void **state)
+{
+	struct address address;
+	struct passed passed;
+	char text[ADDRESS_TEXT_MAX];
+	int fd = lift(listen_on_loopback(&address));
+
+	(void)state;
+	inheritance_free(inherit(&passed, &fd, 1, "usherd.socket"));
+	put_back(&passed);
+	assert_non_null(strstr(last_logged, address_format(&address, text)));
+	assert_false(is_listening(fd));
+	close_fd(fd);
+}
+
+/* As after a restart: the unit has it, and so has the store. */
+static void test_listener_of_a_unit_that_is_stored_is_one(void **state)
+{
+	struct address address, bound;
+	int fd = lift(listen_on_loopback(&address));
+	struct inheritance *inheritance;
+	struct inherited inherited;
+	struct passed passed;
+
+	(void)state;
+	for (int is_stored_first = 0; is_stored_first < 2; is_stored_first++) {
+		inheritance = inherit(&passed, (int[]){fd, fd}, 2,
+			is_stored_first ? "listener.3.one:usherd.socket"
+					: "usherd.socket:listener.3.one");
+		assert_true(inheritance_take_listener(
+			inheritance, "one", &address, false, &inherited, &bound));
+		assert_int_equal(inherited.number, 3);
+		assert_false(takes_listener(inheritance, "one", &address));
+		close_fd(inherited.fd);
+		inheritance_free(inheritance);
+		put_back(&passed);
+		assert_string_equal(last_logged, "");
+		assert_true(is_listening(fd));
+	}
+	close_fd(fd);
+}
+
+static void test_clients_of_a_unit_are_no_listeners(void **state)
+{
+	_cleanup_close_ int client_fd = lift(socket(AF_INET, SOCK_STREAM, 0));
+	struct address address;
+	int listening_fd = lift(listen_on_loopback(&address)), fd;
+	struct passed passed;
+
+	(void)state;
+	assert_int_equal(connect(client_fd, &address.sockaddr, address.length), 0);
+	fd = lift(accept4(listening_fd, NULL, NULL, SOCK_CLOEXEC));
+	close_fd(listening_fd);
+	inheritance_free(inherit(&passed, &fd, 1, "connection"));
+	put_back(&passed);
+	assert_non_null(strstr(last_logged, "'connection'"));
+	close_fd(fd);
+}
+
 static void test_numbers_of_what_is_passed_are_not_given_again(void **state)
 {
 	struct inheritance *inheritance = make();
@@ -724,6 +840,10 @@ int main(void)
 		check_test(test_what_nobody_took_is_over_for_clients_too),
 		check_test(test_many_are_found_quickly),
 		check_test(test_manager_passes_by_name),
+		check_test(test_listener_of_a_unit_is_found_by_its_address),
+		check_test(test_listener_of_a_unit_that_nobody_takes_is_named),
+		check_test(test_listener_of_a_unit_that_is_stored_is_one),
+		check_test(test_clients_of_a_unit_are_no_listeners),
 		check_test(test_numbers_of_what_is_passed_are_not_given_again),
 		check_test(test_manager_passes_nothing),
 		check_test(test_nonsense_of_the_manager_is_logged_and_ignored),

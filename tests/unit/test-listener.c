@@ -621,6 +621,24 @@ static void test_an_adopted_socket_has_the_options_of_now(void **state)
 	end(&s);
 }
 
+static void test_a_socket_of_a_unit_stays_one_where_nothing_is_stored(void **state)
+{
+	struct inherited inherited = {.number = FDSTORE_OF_UNIT};
+	struct listener *heir;
+	struct scene s;
+
+	(void)state;
+	begin(&s, "tcp:127.0.0.1:0", &plain);
+	inherited.fd = fcntl(s.fd, F_DUPFD_CLOEXEC, 0);
+	assert_int_equal(listener_adopt(&heir, loop, listener_configured(s.listener),
+				 listener_bound(s.listener), &plain, &inherited),
+		0);
+	listener_store(heir, "one");
+	assert_int_equal(listener_store_number(heir), FDSTORE_OF_UNIT);
+	listener_free(heir);
+	end(&s);
+}
+
 static void test_what_is_adopted_and_no_listener_is_refused(void **state)
 {
 	struct address address = address_of("tcp:127.0.0.1:0");
@@ -755,6 +773,7 @@ int main(void)
 		check_loop_test(test_what_cannot_be_watched_is_closed),
 		check_loop_test(test_an_adopted_socket_listens_again_if_it_was_refusing),
 		check_loop_test(test_an_adopted_socket_has_the_options_of_now),
+		check_loop_test(test_a_socket_of_a_unit_stays_one_where_nothing_is_stored),
 		check_loop_test(test_what_is_adopted_and_no_listener_is_refused),
 		check_loop_test(
 			test_a_stored_socket_has_the_name_of_its_service_until_it_is_closed),

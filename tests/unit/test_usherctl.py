@@ -179,6 +179,14 @@ class Status(Usherctl):
         self.assertEqual(json.loads(result.stdout), STATUS)
         self.assertEqual(result.returncode, 0)
 
+    def test_units_come_from_usherctl(self):
+        status = copy.deepcopy(STATUS)
+        del status["services"][0]["providers"][0]["unit"]
+        status["services"][0]["providers"][0]["pid"] = 0  # of no process, and so of no unit
+        self.usherd(status=status)
+        providers = json.loads(self.usherctl("status", "--json").stdout)["services"][0]["providers"]
+        self.assertEqual([provider["unit"] for provider in providers], [None, None])
+
     def test_as_json_of_one_service(self):
         self.usherd(status=STATUS)
         status = json.loads(self.usherctl("status", "--json", "web").stdout)
@@ -611,7 +619,8 @@ class CommandLine(Usherctl):
         page = (ROOT / "man/usherctl.8").read_text(encoding="utf-8")
         commands = re.findall(r"^  ([a-z]+) ", self.run_plainly("--help").stdout, re.MULTILINE)
         self.assertEqual(
-            commands, ["status", "top", "check", "convert", "reload", "drain", "pause", "resume", "upgrade"])
+            commands, ["status", "metrics", "top", "check", "convert", "reload", "drain", "pause", "resume",
+                       "upgrade"])
         for command in commands:
             self.assertRegex(page, rf"(?m)^\.It Cm {command}\b")
         for status in (0, 1, 64, 69, 77, 78):
