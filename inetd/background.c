@@ -11,11 +11,14 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #define STACK_SIZE (128 * 1024)
+
+static atomic_bool may_start_threads = true; /* background_let_start() */
 
 enum thread_state {
 	THREAD_NONE,	  /* not made yet, or it could not be */
@@ -207,6 +210,11 @@ int background_new(struct background **ret, const struct background_task *task, 
 	return 0;
 }
 
+void background_let_start(bool may_start)
+{
+	atomic_store(&may_start_threads, may_start);
+}
+
 bool background_push(struct background *b, const void *items, size_t n)
 {
 	bool has_room, must_wake;
@@ -216,7 +224,8 @@ bool background_push(struct background *b, const void *items, size_t n)
 	for (size_t i = 0; has_room && i < n; i++)
 		memcpy(item_at(b, b->n_queued++), (const char *)items + i * b->task.item_size,
 			b->task.item_size);
-	start_thread(b);
+	if (atomic_load(&may_start_threads))
+		start_thread(b);
 	must_wake = end_rest(b);
 	pthread_mutex_unlock(&b->lock);
 	if (must_wake) /* not under the lock, which the thread wants first of all */

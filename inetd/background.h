@@ -49,6 +49,13 @@ int background_new(struct background **ret, const struct background_task *task, 
 bool background_push(struct background *b, const void *items, size_t n);
 
 /*
+ * For all queues of this process: until they are let, pushes start no thread, and what is pushed
+ * waits for the first push after that, or for background_wait() or background_free(). So a thread
+ * begins with what the process is by then (privilege.h, sandbox.h).
+ */
+void background_let_start(bool may_start);
+
+/*
  * Call `work` when CLOCK_MONOTONIC is at `at_usec`, even if nothing is queued then; UINT64_MAX: not
  * at all. There is one alarm, and it comes once. Without a thread, which the first push makes, and
  * once background_free() was called, there is none. Any thread may call it, `work` too.

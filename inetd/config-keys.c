@@ -326,10 +326,22 @@ static bool parse_monitor_group(struct config *config, const char *text, char *w
 	return add_id(&monitors->groups, &monitors->n_groups, is_good, id, why);
 }
 
+static bool parse_sandbox(struct config *config, const char *text, char *why)
+{
+	static const struct config_key key = {.name = "sandbox"};
+	uint64_t value;
+
+	if (!config_value_boolean(&key, text, &value, why))
+		return false;
+	config->has_sandbox = value;
+	return true;
+}
+
 const struct config_global config_globals[CONFIG_N_GLOBALS] = {
 	{NULL, "run_dir", false, parse_run_dir},
 	{NULL, "user", false, parse_user},
 	{NULL, "log", false, parse_log},
+	{NULL, "sandbox", false, parse_sandbox},
 	{"monitors", "users", true, parse_monitor_user},
 	{"monitors", "groups", true, parse_monitor_group},
 };

@@ -255,7 +255,7 @@ struct config_global {
 	bool (*parse)(struct config *config, const char *text, char *why);
 };
 
-#define CONFIG_N_GLOBALS 5
+#define CONFIG_N_GLOBALS 6
 extern const struct config_global config_globals[CONFIG_N_GLOBALS];
 
 /* What a draft knows of a key. */

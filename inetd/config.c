@@ -169,6 +169,7 @@ int config_load(
 		return -ENOMEM;
 	config->uid = (uid_t)-1;
 	config->gid = (gid_t)-1;
+	config->has_sandbox = true;
 	config_parse(path, config, &foreign, errors);
 	if (!errors->is_out_of_memory)
 		set_defaults(config, errors);

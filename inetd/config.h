@@ -262,6 +262,7 @@ struct config {
 	uid_t uid;     /* of `user` */
 	gid_t gid;
 	bool is_user_known; /* the default user need not exist until it is needed */
+	bool has_sandbox;   /* default true */
 	enum config_log log;
 	char *log_file;			  /* CONFIG_LOG_FILE: absolute path; else NULL */
 	struct config_accounts monitors;  /* who may look, besides root and usherd's own user */

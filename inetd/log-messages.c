@@ -56,6 +56,7 @@ static const struct kind reasons[] = {
 	{"rendezvous-failed", "beb97c67f0e845abbd7ffefc6eb9ec71"},
 	{"replaced", "3e0996af1caf478c94cc5005b0619b52"},
 	{"resumed", "25f29aa165774a3ba9991173cbd4faf4", .is_each = true},
+	{"sandbox", "879f2f0df1bb4f9eb926dd0350a3e233", .is_each = true},
 	{"service-removed", "66583533370e471c9a23b750a6b1dd76", .is_each = true},
 	{"signal", "c3d712c537e04d0c941ab6482f6b2ced"},
 	{"sources-full", "c26c80a50e1948b794e4bffe3ac2bc65"},

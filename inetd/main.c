@@ -5,6 +5,7 @@
  */
 #include "build-config.h"
 #include "config.h"
+#include "environment.h"
 #include "privilege.h"
 #include "programs.h"
 #include "server.h"
@@ -318,6 +319,7 @@ static int serve(const char *path, int notify_fd, char *const *argv)
 
 	if (ensure_standard_fds() < 0)
 		return EX_OSERR;
+	environment_clear();
 	privilege_harden();
 	(void)signal(SIGPIPE, SIG_IGN); /* stderr and the control socket may lose their readers */
 	setting.fd_limit = raise_fd_limit();

@@ -78,20 +78,23 @@ static int keep_capabilities(unsigned int kept)
 	return r;
 }
 
+static bool is_wanted(cap_value_t capability, unsigned int kept)
+{
+	for (size_t i = 0; i < N_RIGHTS; i++)
+		if (rights[i].capability == capability)
+			return is_kept(i, kept);
+	return false;
+}
+
 /*
  * A container may have taken CAP_SETPCAP from root: then PR_SET_NO_NEW_PRIVS must do. What
  * privilege_keep_over_exec() makes inheritable has to be in the set (capabilities(7)).
  */
 static void reduce_bounding_set(unsigned int kept)
 {
-	for (cap_value_t capability = 0; cap_get_bound(capability) >= 0; capability++) {
-		bool is_wanted = false;
-
-		for (size_t i = 0; i < N_RIGHTS; i++)
-			is_wanted |= rights[i].capability == capability && is_kept(i, kept);
-		if (!is_wanted)
+	for (cap_value_t capability = 0; cap_get_bound(capability) >= 0; capability++)
+		if (!is_wanted(capability, kept))
 			(void)cap_drop_bound(capability);
-	}
 }
 
 /* From all sets, and so from the ambient one, too (capabilities(7)). */
@@ -117,9 +120,10 @@ static int give_up(unsigned int kept)
 	cap_t before = cap_get_proc(), after = before ? cap_dup(before) : NULL;
 	int r = after ? 0 : -errno;
 
-	for (size_t i = 0; i < N_RIGHTS && r >= 0; i++)
-		if (!is_kept(i, kept))
-			r = clear(after, rights[i].capability);
+	for (cap_value_t capability = 0; CAP_IS_SUPPORTED(capability) && r >= 0; capability++)
+		if (!is_wanted(capability, kept))
+			r = clear(after, capability);
+	reduce_bounding_set(kept); /* only who has CAP_SETPCAP can */
 	if (r >= 0)
 		r = change(before, after);
 	cap_free(after);

@@ -38,9 +38,9 @@ enum privilege {
  * (capabilities(7)), so that a reload can open what the start could, and those of `kept`, a set of
  * enum privilege.
  *
- * Without privilege_begin(), as after an upgrade in place, an ordinary user gives up those of enum
- * privilege that are not in `kept`, and gains none; for root nothing happens. Returns 0 or a
- * negative errno; the process must not go on then.
+ * Without privilege_begin(), as after an upgrade in place, an ordinary user gives up all others
+ * that it was given, and gains none; for root nothing happens. Returns 0 or a negative errno; the
+ * process must not go on then.
  */
 int privilege_drop(unsigned int kept);
 

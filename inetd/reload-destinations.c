@@ -2,6 +2,7 @@
 /* Where services log their connections: see reload-destinations.h. */
 #include "reload-destinations.h"
 
+#include "sandbox.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,13 +72,13 @@ static void report(const struct config_service *config, int error, struct config
 			"service '%s' cannot log to %s: %s; who names this file logs where usherd does until a "
 			"reload finds that usherd, as uid %u, can write to the file and to its "
 			"folder: name a file in a folder of this user (LogsDirectory= of "
-			"systemd.exec(5)), or give him both (chown(1))",
-			config->name, path, reason_of(error), geteuid());
+			"systemd.exec(5)), or give him both (chown(1))%s",
+			config->name, path, reason_of(error), geteuid(), sandbox_hint(error));
 	else
 		config_errors_add(errors, place,
 			"service '%s' cannot log to %s: %s; usherd, as uid %u, must be able to "
-			"write to the file and to its folder",
-			config->name, path, reason_of(error), geteuid());
+			"write to the file and to its folder%s",
+			config->name, path, reason_of(error), geteuid(), sandbox_hint(error));
 }
 
 /* Returns 0, also if it cannot be opened, which was reported; or -ENOMEM. */

@@ -4,6 +4,7 @@
 
 #include "occupant.h"
 #include "privilege.h"
+#include "sandbox.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -117,8 +118,9 @@ static void explain(struct reload *reload, const struct config_listen *listen,
 	else if (error == -EADDRINUSE)
 		name_occupant(reload, &listen->address, why, size);
 	else
-		snprintf(why, size, "%s%s", strerror(-error),
-			hint_for(&listen->address, &config->socket, error));
+		snprintf(why, size, "%s%s%s", strerror(-error),
+			hint_for(&listen->address, &config->socket, error),
+			listen->address.sockaddr.sa_family == AF_UNIX ? sandbox_hint(error) : "");
 }
 
 void reload_explain_bind_failure(struct reload *reload, struct planned_service *planned,

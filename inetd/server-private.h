@@ -3,9 +3,10 @@
  * usherd from the inside: for the server*.c files alone.
  *
  * server.c starts, turns and stops, server-reload.c carries out configurations, server-lookup.c
- * waits for the names in them, server-denied.c keeps what sensors remember, server-requests.c
- * answers usherctl, server-metrics.c with what Prometheus reads, server-signals.c does as signals
- * say, server-upgrade.c leaves everything to the next usherd and takes it from the one before.
+ * waits for the names in them, server-denied.c keeps what sensors remember, server-sandbox.c says
+ * where usherd writes, server-requests.c answers usherctl, server-metrics.c with what Prometheus
+ * reads, server-signals.c does as signals say, server-upgrade.c leaves everything to the next usherd
+ * and takes it from the one before.
  */
 #pragma once
 
@@ -66,6 +67,10 @@ int server_open_log(const struct server *server);
  * earlier usherd left them if there was one. Returns 0 or a negative errno, which is logged.
  */
 int server_start_services(struct server *server);
+
+/* Everything is open, and nobody is root: be in the sandbox, if the configuration wants it and an
+ * earlier usherd has not entered it already. What of it could not be is logged. */
+void server_enter_sandbox(const struct server *server);
 
 /* What does not keep a configuration from being used. */
 void server_log_warnings(const struct config_errors *errors);

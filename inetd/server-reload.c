@@ -9,6 +9,7 @@
 #include "log.h"
 #include "names.h"
 #include "privilege.h"
+#include "sandbox.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -28,8 +29,8 @@ static int open_log(const struct config *config, struct config_errors *errors)
 	if (r < 0 && config->log_file)
 		config_errors_add(errors, (struct config_place){.file = config->files[0]},
 			"cannot log to %s: %s; usherd, as uid %u, must be able to write to "
-			"the file and to its folder",
-			config->log_file, strerror(-r), geteuid());
+			"the file and to its folder%s",
+			config->log_file, strerror(-r), geteuid(), sandbox_hint(r));
 	return r;
 }
 
@@ -108,6 +109,9 @@ static void refuse_what_needs_restart(
 		config_errors_add(errors, place,
 			"user is changed from %s to %s, which needs a restart",
 			server->config->user, config->user);
+	if (config->has_sandbox != server->config->has_sandbox)
+		config_errors_add(errors, place, "sandbox is changed to %s, which needs a restart",
+			config->has_sandbox ? "true" : "false");
 }
 
 /* Load the configuration again. *names are those that are to be looked up first. */
@@ -293,6 +297,7 @@ int server_start_services(struct server *server)
 		reload_abort(reload);
 		return r;
 	}
+	server_enter_sandbox(server);
 	reload_commit(reload, &server->services, &counts);
 	note_loaded(server);
 	server->inheritance = inheritance_free(server->inheritance);

@@ -15,6 +15,7 @@
 #include "notify.h"
 #include "privilege.h"
 #include "rundir.h"
+#include "sandbox.h"
 #include "status.h"
 #include <errno.h>
 #include <stdio.h>
@@ -37,6 +38,7 @@ int server_save(const struct server *server, int client_fd, struct succession **
 		.version = USHER_VERSION,
 		.started_usec = server->started_usec,
 		.n_upgrades = server->n_upgrades + 1,
+		.is_sandboxed = sandbox_is_entered(),
 		.lock_fd = server->lock_fd,
 		.control_fd = control_fd(server->control),
 		.client_fd = client_fd,

@@ -7,6 +7,7 @@
  */
 #include "server-private.h"
 
+#include "background.h"
 #include "closer.h"
 #include "fd.h"
 #include "log.h"
@@ -220,11 +221,12 @@ static int start_watchdog(struct server *server)
 	return r;
 }
 
-/* Before the change of user the first message, which makes the log's thread, is one of failure. */
 static int start(struct server *server)
 {
-	int r = server_receive_state(server);
+	int r;
 
+	background_let_start(false); /* until server_enter_sandbox() */
+	r = server_receive_state(server);
 	log_set_echo(!server->succession); /* nobody watches the end of an upgrade there */
 	if (r >= 0)
 		r = start_loop(server);

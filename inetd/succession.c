@@ -214,6 +214,7 @@ static const struct table_member succession_members[] = {
 	{"config_path", TABLE_TEXT, FIELD(succession, config_path)},
 	{"started_usec", TABLE_UINT64, FIELD(succession, started_usec)},
 	{"n_upgrades", TABLE_UINT32, FIELD(succession, n_upgrades)},
+	{"is_sandboxed", TABLE_BOOL, FIELD(succession, is_sandboxed), .since = 2, .may_lack = true},
 	{"lock_fd", TABLE_FD, FIELD(succession, lock_fd)},
 	{"control_fd", TABLE_FD, FIELD(succession, control_fd)},
 	{"client_fd", TABLE_FD, FIELD(succession, client_fd)},

@@ -148,6 +148,7 @@ struct succession {
 	char config_path[PATH_MAX];
 	uint64_t started_usec; /* CLOCK_MONOTONIC */
 	uint32_t n_upgrades;   /* since then, this one included */
+	bool is_sandboxed;     /* sandbox_is_entered(): the next one is in it, too */
 	int lock_fd;	       /* of run_dir */
 	int control_fd;
 	int client_fd; /* usherctl, who waits for the answer; -EBADF in what is only tried */

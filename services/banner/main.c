@@ -14,7 +14,8 @@
 #define MAX_DEADLINE	 3600
 
 static const char help[] =
-	"Usage: usher-banner [-d RUN_DIR] [-c CREDIT] [-t SECONDS] SERVICE[+TARGET]=FILE ...\n"
+	"Usage: usher-banner [-d RUN_DIR] [-c CREDIT] [-t SECONDS] [-u USER]\n"
+	"                    SERVICE[+TARGET]=FILE ...\n"
 	"Send the text in FILE to each client of SERVICE, then close it, or forward it to TARGET.\n"
 	"\n" ARGUMENTS_HELP_CREDIT ARGUMENTS_HELP_RUN_DIR
 	"  -t, --deadline=SECONDS how long a client may take to receive the text (10)\n" ARGUMENTS_HELP_REST
@@ -131,5 +132,8 @@ int main(int argc, char *argv[])
 		say("expected SERVICE=FILE; see usher-banner(8)");
 		return EX_USAGE;
 	}
+	status = process_give_up_rights(arguments.user);
+	if (status != 0)
+		return status;
 	return serve(arguments.words, n, choices.deadline, process_credit(arguments.credit, n, 1));
 }

@@ -37,7 +37,7 @@ struct basic {
 };
 
 static const char help[] =
-	"Usage: usher-basic [-d RUN_DIR] [-c CREDIT] [PROTOCOL[=SERVICE] ...]\n"
+	"Usage: usher-basic [-d RUN_DIR] [-c CREDIT] [-u USER] [PROTOCOL[=SERVICE] ...]\n"
 	"Serve echo, discard, daytime, chargen and time on connections and sockets from usherd.\n"
 	"\n" ARGUMENTS_HELP_CREDIT ARGUMENTS_HELP_RUN_DIR ARGUMENTS_HELP_REST "\n"
 	"Without PROTOCOL: all five. See usher-basic(8).\n";
@@ -147,5 +147,6 @@ int main(int argc, char *argv[])
 	process_open_streams();
 	if (!arguments_parse(&arguments, &status, argc, argv))
 		return status;
-	return serve(&arguments);
+	status = process_give_up_rights(arguments.user);
+	return status != 0 ? status : serve(&arguments);
 }

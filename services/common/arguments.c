@@ -18,6 +18,7 @@
 static const struct option shared[] = {
 	{"credit", required_argument, NULL, 'c'},
 	{"run-dir", required_argument, NULL, 'd'},
+	{"user", required_argument, NULL, 'u'},
 	{"notify-fd", required_argument, NULL, NOTIFY_FD},
 	{"help", no_argument, NULL, 'h'},
 	{"version", no_argument, NULL, 'V'},
@@ -107,6 +108,9 @@ static bool take(struct arguments *a, int *ret_status, int letter)
 	case 'd':
 		*ret_status = EX_OSERR;
 		return setenv("USHER_RUN_DIR", optarg, 1) == 0;
+	case 'u':
+		a->user = optarg;
+		return true;
 	case NOTIFY_FD:
 		return process_take_notify_fd(optarg);
 	case 'h':

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The arguments that all services share: -c credit, -d run_dir, --notify-fd, -h, -V; a program may
- * add its own.
+ * The arguments that all services share: -c credit, -d run_dir, --notify-fd, -u user, -h, -V; a
+ * program may add its own.
  *
  * A wrong argument is told on standard error.
  */
@@ -20,6 +20,7 @@
 	"  -d, --run-dir=RUN_DIR  where usherd's sockets are (" USHER_RUN_DIR ")\n"
 #define ARGUMENTS_HELP_REST                                                                        \
 	"      --notify-fd=FD     write a newline to descriptor FD when ready, and close it\n"     \
+	"  -u, --user=USER        become USER, when started by root\n"                             \
 	"  -h, --help             show this and exit\n"                                            \
 	"  -V, --version          show the version and exit\n"
 
@@ -36,8 +37,9 @@ struct arguments {
 	void *userdata;
 
 	/* The result: */
-	uint32_t credit; /* 0: not said */
-	char **words;	 /* what is no option, NULL at the end */
+	uint32_t credit;  /* 0: not said */
+	const char *user; /* NULL: not said */
+	char **words;	  /* what is no option, NULL at the end */
 };
 
 /*

@@ -11,6 +11,21 @@
 void process_open_streams(void);
 
 /*
+ * Nobody of the same user can look into this process, or take its descriptors; it costs core dumps.
+ * Not in a sanitizer build, whose leak checker must look into it.
+ */
+void process_close_to_others(void);
+
+/*
+ * Be `user`, with its groups, if root has started this (NULL: stay who it is), have no capability,
+ * and gain nothing by execve(2); and process_close_to_others(). Who stays root keeps what root has:
+ * without it even a rendezvous that is for root is closed to it. For services that need no rights
+ * at all; to be called while there is one thread. Returns 0, or an exit status after telling what
+ * is wrong.
+ */
+int process_give_up_rights(const char *user);
+
+/*
  * Where to say, with process_tell_ready(), that this program is ready: a descriptor above 2 that it
  * was started with, and that is to be ours. It is closed in programs that are executed. Returns
  * false, after telling, if `text` is none.

@@ -63,6 +63,8 @@ int program_begin(struct program *p)
 
 	*p = (struct program){.signal_fd = -1};
 	TAILQ_INIT(&p->enrolments);
+	if (geteuid() == 0)
+		say("runs as root and need not: --user=USER has it become another user");
 	r = loop_init(&p->loop);
 	if (r == 0)
 		r = open_signals(p);

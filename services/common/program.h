@@ -25,8 +25,9 @@ struct program {
 };
 
 /*
- * The loop is there, SIGPIPE is ignored, and SIGTERM and SIGINT are waited for in the loop.
- * program_end() in any case. Returns 0, or an exit status after telling what is wrong.
+ * The loop is there, root was told that it need not be root, SIGPIPE is ignored, and SIGTERM and
+ * SIGINT are waited for in the loop. program_end() in any case. Returns 0, or an exit status after
+ * telling what is wrong.
  */
 int program_begin(struct program *p);
 

@@ -149,6 +149,7 @@ int main(int argc, char *argv[])
 	int status;
 
 	process_open_streams();
+	process_close_to_others(); /* it may be root's, and its programs other users' */
 	say_as("usher-exec");
 	if (!parse_arguments(&setting, &status, argc, argv))
 		return status;

@@ -19,7 +19,7 @@ struct choices {
 };
 
 static const char help[] =
-	"Usage: usher-metrics [-d RUN_DIR] [-c CREDIT] [-s SERVICE] [-t SECONDS]\n"
+	"Usage: usher-metrics [-d RUN_DIR] [-c CREDIT] [-s SERVICE] [-t SECONDS] [-u USER]\n"
 	"Serve the metrics of usherd over HTTP, as Prometheus reads them: GET /metrics.\n"
 	"\n" ARGUMENTS_HELP_CREDIT ARGUMENTS_HELP_RUN_DIR
 	"  -s, --service=SERVICE  the service to register for (metrics)\n"
@@ -102,5 +102,6 @@ int main(int argc, char *argv[])
 		say("unexpected argument '%s'; see usher-metrics(8)", arguments.words[0]);
 		return EX_USAGE;
 	}
-	return serve(&exporter, &choices, arguments.credit);
+	status = process_give_up_rights(arguments.user);
+	return status != 0 ? status : serve(&exporter, &choices, arguments.credit);
 }

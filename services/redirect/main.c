@@ -23,8 +23,8 @@
 
 static const char help[] =
 	"Usage: usher-redirect [-lp] [-d RUN_DIR] [-c CREDIT] [-t SECONDS] [-i SECONDS]\n"
-	"                      SERVICE=HOST:PORT ...\n"
-	"       usher-redirect --inetd [-lp] [-t SECONDS] [-i SECONDS] HOST PORT\n"
+	"                      [-u USER] SERVICE=HOST:PORT ...\n"
+	"       usher-redirect --inetd [-lp] [-t SECONDS] [-i SECONDS] [-u USER] HOST PORT\n"
 	"Relay the clients of SERVICE, or the one that is standard input, to HOST and PORT.\n"
 	"\n" ARGUMENTS_HELP_CREDIT ARGUMENTS_HELP_RUN_DIR
 	"  -i, --idle=SECONDS     close when both sides were silent so long (never)\n"
@@ -139,6 +139,7 @@ static int serve(char *words[], size_t n, const struct redirect_options *options
 static int serve_services(const struct arguments *arguments, const struct redirect_options *options)
 {
 	size_t n = 0;
+	int status;
 
 	while (arguments->words[n])
 		n++;
@@ -146,6 +147,9 @@ static int serve_services(const struct arguments *arguments, const struct redire
 		say("expected SERVICE=HOST:PORT; see usher-redirect(8)");
 		return EX_USAGE;
 	}
+	status = process_give_up_rights(arguments->user);
+	if (status != 0)
+		return status;
 	return serve(arguments->words, n, options,
 		process_credit(arguments->credit, n, DESCRIPTORS_EACH));
 }
@@ -180,11 +184,12 @@ static int relay_one(struct redirect *d, struct loop *loop, const struct redirec
 	return r;
 }
 
-static int serve_inetd(char *words[], struct redirect_options options)
+static int serve_inetd(const struct arguments *arguments, struct redirect_options options)
 {
 	static struct redirect redirect;
+	char **words = arguments->words;
 	struct loop loop;
-	int r;
+	int status, r;
 
 	if (!words[0] || !words[1] || words[2]) {
 		say("expected HOST PORT; see usher-redirect(8)");
@@ -193,6 +198,9 @@ static int serve_inetd(char *words[], struct redirect_options options)
 	options.host = words[0];
 	options.port = words[1];
 	say_to_syslog();
+	status = process_give_up_rights(arguments->user);
+	if (status != 0)
+		return status;
 	(void)signal(SIGPIPE, SIG_IGN);
 	r = loop_init(&loop);
 	if (r == 0)
@@ -229,6 +237,6 @@ int main(int argc, char *argv[])
 	if (!arguments_parse(&arguments, &status, argc, argv))
 		return status;
 	if (choices.is_inetd)
-		return serve_inetd(arguments.words, choices.options);
+		return serve_inetd(&arguments, choices.options);
 	return serve_services(&arguments, &choices.options);
 }

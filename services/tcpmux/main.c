@@ -19,7 +19,8 @@ struct choices {
 };
 
 static const char help[] =
-	"Usage: usher-tcpmux [-d RUN_DIR] [-c CREDIT] [-s SERVICE] [-t SECONDS] [+]NAME[=SERVICE] ...\n"
+	"Usage: usher-tcpmux [-d RUN_DIR] [-c CREDIT] [-s SERVICE] [-t SECONDS] [-u USER]\n"
+	"                    [+]NAME[=SERVICE] ...\n"
 	"Give clients that say a name on to the service of that name (TCPMUX, RFC 1078).\n"
 	"\n" ARGUMENTS_HELP_CREDIT ARGUMENTS_HELP_RUN_DIR
 	"  -s, --service=SERVICE  the service to register for (tcpmux)\n"
@@ -111,7 +112,9 @@ int main(int argc, char *argv[])
 	process_open_streams();
 	if (!arguments_parse(&arguments, &status, argc, argv))
 		return status;
-	status = add_names(&mux.directory, arguments.words);
+	status = process_give_up_rights(arguments.user);
+	if (status == 0)
+		status = add_names(&mux.directory, arguments.words);
 	if (status == 0)
 		status = serve(&mux, &choices, arguments.credit);
 	directory_done(&mux.directory);

@@ -235,7 +235,8 @@ class Usher(Server):
     def configuration(self):
         """Its services, for usher.conf(5)."""
         counts = {"bench": self.n_used, **self.idle}
-        return "".join(
+        freedom = "sandbox = false\n" if self.wrapper else ""  # what valgrind does is none of usherd's
+        return freedom + "".join(
             f'service {name} {{\n'
             f'    listen = {{"tcp:{self.network}.{number}:{FIRST_PORT}-{FIRST_PORT + n - 1}"}}\n'
             f'    providers {{ max = {max(16, self.n_providers)} }}\n'

@@ -23,7 +23,7 @@ FLOORS = (
     {"intake", "rendezvous", "rundir", "parking", "pass", "provider", "control", "dump"},
     {"account", "forwarded", "listener", "succession"},
     {"events", "inheritance"},
-    {"acceptor", "closer", "connection", "fdstore", "log", "occupant", "peer", "privilege",
+    {"acceptor", "closer", "connection", "fdstore", "log", "occupant", "peer", "privilege", "sandbox",
      "unixsocket"},
     {"notify"},
     {"admission", "background", "dispatch"},
@@ -31,7 +31,7 @@ FLOORS = (
     {"rules"},
     {"config"},
     {"names", "netmap"},
-    {"address", "array", "bucket", "histogram", "network", "probe", "siphash", "text"},
+    {"address", "array", "bucket", "environment", "histogram", "network", "probe", "siphash", "text"},
 )
 # Neighbours of one floor of whom the first may know the second.
 NEIGHBOURS = {("provider", "rendezvous")}

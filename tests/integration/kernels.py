@@ -12,12 +12,12 @@ import socket
 import struct
 
 NUMBERS = {  # of system calls
-    "x86_64": {"socket": 41, "setsockopt": 54, "getsockopt": 55, "pidfd_open": 434,
-               "close_range": 436},
-    "aarch64": {"socket": 198, "setsockopt": 208, "getsockopt": 209, "pidfd_open": 434,
-                "close_range": 436},
-    "riscv64": {"socket": 198, "setsockopt": 208, "getsockopt": 209, "pidfd_open": 434,
-                "close_range": 436},
+    "x86_64": {"socket": 41, "setsockopt": 54, "getsockopt": 55, "seccomp": 317, "pidfd_open": 434,
+               "close_range": 436, "landlock_create_ruleset": 444},
+    "aarch64": {"socket": 198, "setsockopt": 208, "getsockopt": 209, "seccomp": 277, "pidfd_open": 434,
+                "close_range": 436, "landlock_create_ruleset": 444},
+    "riscv64": {"socket": 198, "setsockopt": 208, "getsockopt": 209, "seccomp": 277, "pidfd_open": 434,
+                "close_range": 436, "landlock_create_ruleset": 444},
 }
 SO_PEERPIDFD, SO_PASSRIGHTS = 77, 83
 
@@ -44,6 +44,16 @@ def without_close_range():
 def forbidding_close_range():
     """In a sandbox that has not heard of it."""
     _install(_rule("close_range", {}, errno.EPERM))
+
+
+def without_seccomp():
+    """As in a container that allows no filter of one's own."""
+    _install(_rule("seccomp", {}, errno.ENOSYS))
+
+
+def without_landlock():
+    """Linux 5.12, or one that was not started with it."""
+    _install(_rule("landlock_create_ruleset", {}, errno.ENOSYS))
 
 
 def without_pidfd():

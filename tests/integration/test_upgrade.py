@@ -131,8 +131,7 @@ class Upgrade(UpgradeTest):
         self.folder.chmod(0o777)
         self.usherd.write_config(self.service() + self.service("two", address=f"unix:{path}") +
                                  self.service("three", "unavailable = refuse", "tcp:[::1]:0"))
-        self.assertIn("ok", self.usherd.ask("reload"))
-        self.usherd.remember_fds()
+        self.usherd.restart()
         inode = path.stat().st_ino
         addresses = {name: self.usherd.addresses(name) for name in ("one", "two", "three")}
         self.upgrade()

@@ -319,6 +319,23 @@ static void test_work_may_push_also_at_the_end(void **state)
 	assert_memory_equal(notes.items, expected, sizeof(expected));
 }
 
+static void test_items_wait_until_threads_may_start(void **state)
+{
+	int n_before = n_threads_made;
+	struct notes notes;
+	struct background *b = make(&notes, 4, 4);
+
+	(void)state;
+	background_let_start(false);
+	assert_true(background_push(b, &(int){0}, 1));
+	background_let_start(true);
+	assert_int_equal(n_threads_made, n_before);
+	assert_true(background_push(b, &(int){1}, 1));
+	assert_null(background_free(b, LONG_ENOUGH_USEC));
+	assert_counted_up(&notes, 2);
+	assert_int_equal(n_threads_made, n_before + 1);
+}
+
 static void test_items_wait_until_a_thread_can_be_had(void **state)
 {
 	struct notes notes;
@@ -543,6 +560,7 @@ int main(void)
 		check_test(test_wait_is_for_what_is_worked_on_too),
 		check_test(test_wait_for_nothing_makes_no_thread),
 		check_test(test_work_may_push_also_at_the_end),
+		check_test(test_items_wait_until_threads_may_start),
 		check_test(test_items_wait_until_a_thread_can_be_had),
 		check_test(test_pushes_while_lingering_wake_nobody_and_are_worked_on_together),
 		check_test(test_full_batch_ends_lingering),

@@ -199,8 +199,8 @@ static void test_unknown_options(void **state)
 	static const struct error_case cases[] = {
 		{"\nservices = 3\n",
 			"c.conf:2: unknown option 'services', expected run_dir, user, "
-			"log, include, inetd_conf, xinetd_conf, xinetd_d, monitors, defaults or "
-			"service\n"},
+			"log, sandbox, include, inetd_conf, xinetd_conf, xinetd_d, monitors, "
+			"defaults or service\n"},
 		{"monitors { pids = {1} }\n",
 			"c.conf:1: unknown option 'pids' in monitors, expected users or groups\n"},
 		{SERVICE("per_client = 3"),

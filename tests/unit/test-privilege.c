@@ -195,6 +195,29 @@ static bool gives_up_what_is_not_needed_any_more(void)
 	return true;
 }
 
+/* As one whom a service manager has given too much (AmbientCapabilities=). */
+static bool gives_up_what_is_of_no_use_to_usherd(void)
+{
+	cap_t too_many = cap_from_text("cap_net_bind_service,cap_chown,cap_sys_admin=eip");
+	bool is_given;
+
+	EXPECT(too_many && prctl(PR_SET_KEEPCAPS, 1L, 0L, 0L, 0L) == 0);
+	EXPECT(setresuid(USER_ID, USER_ID, USER_ID) == 0);
+	is_given = cap_set_proc(too_many) == 0;
+	cap_free(too_many);
+	EXPECT(is_given && cap_set_ambient(CAP_CHOWN, CAP_SET) == 0);
+	EXPECT(privilege_drop(0) == 0);
+	EXPECT(!has_any(CAP_CHOWN) && !has_any(CAP_SYS_ADMIN));
+	EXPECT(has_right(CAP_NET_BIND_SERVICE, CAP_EFFECTIVE));
+	return true;
+}
+
+static void test_what_is_of_no_use_is_given_up(void **state)
+{
+	(void)state;
+	check_as_root(gives_up_what_is_of_no_use_to_usherd);
+}
+
 static void test_after_an_upgrade_only_what_is_needed_is_kept(void **state)
 {
 	(void)state;
@@ -243,6 +266,7 @@ int main(void)
 			test_low_ports_can_be_bound_by_the_program_that_is_executed),
 		check_test_if(test_is_root(), test_who_listens_transparently_keeps_the_right_to),
 		check_test_if(test_is_root(), test_after_an_upgrade_only_what_is_needed_is_kept),
+		check_test_if(test_is_root(), test_what_is_of_no_use_is_given_up),
 		check_test_if(test_is_root(), test_who_has_no_right_passes_none_on),
 		check_test_if(test_is_root(), test_without_a_beginning_nothing_changes),
 	};

@@ -67,6 +67,7 @@ static void test_every_member_of_the_present_format(void **state)
 	(void)state;
 	assert_int_equal(succession->client_fd, -EBADF);
 	assert_int_equal(succession->lock_fd, 5);
+	assert_true(succession->is_sandboxed);
 	assert_string_equal(service->name, "one");
 	assert_true(service->is_paused);
 	assert_int_equal(service->totals.n_expired, 1);
@@ -116,7 +117,9 @@ static void test_what_may_lack_is_zero(void **state)
 	assert_int_equal(json_object_del(handoff, "entered_usec"), 0);
 	assert_int_equal(json_object_del(handoff, "given_usec"), 0);
 	assert_int_equal(json_object_del(provider, "place"), 0);
+	assert_int_equal(json_object_del(json, "is_sandboxed"), 0);
 	succession = parse(json);
+	assert_false(succession->is_sandboxed);
 	assert_int_equal(succession->services[0].admission.cps.full_nsec, 0);
 	assert_int_equal(succession->services[0].admission.paused_until_usec, 0);
 	assert_int_equal(succession->services[0].n_sources, 0);

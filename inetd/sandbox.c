@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/* Entering the sandbox: see sandbox.h. */
+#include "sandbox-private.h"
+
+#include <errno.h>
+
+/* Of the process, like what it says. */
+static bool is_entered;
+
+/* Files first: the filter need not know what guards them. */
+struct sandbox_result sandbox_enter(const struct sandbox *sandbox)
+{
+	struct sandbox_result result = {.files = sandbox_guard_files(sandbox)};
+
+	result.system_calls = sandbox_filter_system_calls();
+	is_entered = true;
+	return result;
+}
+
+void sandbox_adopt(void)
+{
+	is_entered = true;
+}
+
+bool sandbox_is_entered(void)
+{
+	return is_entered;
+}
+
+const char *sandbox_hint(int error)
+{
+	return is_entered && error == -EACCES
+		       ? "; and a folder that its configuration did not name when it started is "
+			 "closed to it by its sandbox: restart usherd"
+		       : "";
+}
