@@ -5,8 +5,8 @@
  * server.c starts, turns and stops, server-reload.c carries out configurations, server-lookup.c
  * waits for the names in them, server-denied.c keeps what sensors remember, server-sandbox.c says
  * where usherd writes, server-requests.c answers usherctl, server-metrics.c with what Prometheus
- * reads, server-signals.c does as signals say, server-upgrade.c leaves everything to the next usherd
- * and takes it from the one before.
+ * reads, server-signals.c does as signals say, server-upgrade.c leaves everything to the next
+ * usherd and takes it from the one before.
  */
 #pragma once
 
