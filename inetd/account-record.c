@@ -66,6 +66,8 @@ bool account_is_wanted(const struct account_policy *policy, enum account_event e
 		return policy->on_success & (CONFIG_LOG_EXIT | CONFIG_LOG_DURATION);
 	case ACCOUNT_REFUSED:
 		return policy->on_failure & (CONFIG_LOG_HOST | CONFIG_LOG_REASON);
+	case ACCOUNT_PARKED:
+		break;
 	}
 	return false;
 }
@@ -74,6 +76,7 @@ static const char *const event_names[] = {
 	[ACCOUNT_START] = "start",
 	[ACCOUNT_END] = "end",
 	[ACCOUNT_REFUSED] = "refused",
+	[ACCOUNT_PARKED] = "parked",
 };
 
 struct log_about account_describe(

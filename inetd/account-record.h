@@ -22,7 +22,11 @@ enum account_event {
 	ACCOUNT_START,	 /* a provider has the connection from now on */
 	ACCOUNT_END,	 /* and has it no more */
 	ACCOUNT_REFUSED, /* the client was turned away, or reset, before any provider had it */
+	ACCOUNT_PARKED,	 /* it waits, accepted, until somebody can take it: never written */
 };
+
+/* All of enum config_log_item. */
+#define ACCOUNT_EVERYTHING UINT32_MAX
 
 /* What an administrator wants to read. */
 struct account_policy {

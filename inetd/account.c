@@ -11,15 +11,16 @@ struct account {
 	const char *service;
 	struct account_policy policy;
 	struct log_destination *destination;
+	struct events *followers; /* NULL: nobody can follow */
 };
 
-int account_new(struct account **ret, const char *service)
+int account_new(struct account **ret, const char *service, struct events *followers)
 {
 	struct account *account = calloc(1, sizeof(*account));
 
 	if (!account)
 		return -ENOMEM;
-	account->service = service;
+	*account = (struct account){.service = service, .followers = followers};
 	*ret = account;
 	return 0;
 }
@@ -74,9 +75,26 @@ void account_set_destination(struct account *account, struct log_destination *de
 	account->destination = destination;
 }
 
+static bool is_followed(const struct account *account)
+{
+	return account->followers && events_are_followed(account->followers);
+}
+
 bool account_wants(const struct account *account, enum account_event event)
 {
-	return account_is_wanted(&account->policy, event);
+	return is_followed(account) || account_is_wanted(&account->policy, event);
+}
+
+/* Everything, but of the address no more than may be written. */
+static void tell(const struct account *account, const struct account_fact *fact)
+{
+	struct account_policy policy = account->policy;
+	char peer[ACCOUNT_PEER_MAX];
+	struct log_about about;
+
+	policy.on_success = policy.on_failure = ACCOUNT_EVERYTHING;
+	about = account_describe(&policy, fact, peer);
+	events_tell(account->followers, &about);
 }
 
 void account_write(struct account *account, struct account_fact *fact)
@@ -85,7 +103,9 @@ void account_write(struct account *account, struct account_fact *fact)
 	struct log_about about;
 
 	fact->service = account->service;
-	if (!account_wants(account, fact->event))
+	if (is_followed(account))
+		tell(account, fact);
+	if (!account_is_wanted(&account->policy, fact->event))
 		return;
 	about = account_describe(&account->policy, fact, peer);
 	log_write_event(account->destination,

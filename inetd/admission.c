@@ -126,28 +126,34 @@ bool admission_is_limited(const struct admission *admission)
 	return admission->is_limited;
 }
 
-/* Where pauses were longer before a reload or an upgrade, this one ends earlier, too. */
-static void limit_pause(struct admission *admission, uint64_t now_usec)
+/* When the pause that runs is over. Where pauses were longer before a reload or an upgrade, this
+ * one ends earlier, too. */
+static uint64_t limited_pause(const struct admission *admission, uint64_t now_usec)
 {
 	uint64_t latest_usec = now_usec + admission->config->cps.pause_usec;
 
-	if (admission->paused_until_usec > latest_usec)
-		admission->paused_until_usec = latest_usec;
+	return admission->paused_until_usec < latest_usec ? admission->paused_until_usec
+							  : latest_usec;
 }
 
-/* Before that nobody is accepted: a pause that runs, or begins now because it was too much. */
-static uint64_t end_of_pause(struct admission *admission, uint64_t now_usec)
+/* When a pause is over that runs, or begins now because it was too much; now or earlier: none. */
+static uint64_t next_pause(const struct admission *admission, uint64_t now_usec)
 {
-	uint64_t pause_usec = admission->config->cps.pause_usec;
-	uint64_t ready_usec = bucket_ready(&admission->cps, &admission->cps_rate, now_usec);
-	uint64_t *until_usec = &admission->paused_until_usec;
+	uint64_t until_usec = limited_pause(admission, now_usec);
 
-	limit_pause(admission, now_usec);
-	if (*until_usec > now_usec)
-		return *until_usec;
-	if (ready_usec > now_usec)
-		*until_usec = now_usec + pause_usec;
-	return *until_usec > ready_usec ? *until_usec : ready_usec;
+	if (until_usec > now_usec ||
+		bucket_ready(&admission->cps, &admission->cps_rate, now_usec) <= now_usec)
+		return until_usec;
+	return now_usec + admission->config->cps.pause_usec;
+}
+
+/* Before that nobody is accepted. */
+static uint64_t end_of_cps(const struct admission *admission, uint64_t now_usec)
+{
+	uint64_t ready_usec = bucket_ready(&admission->cps, &admission->cps_rate, now_usec);
+	uint64_t until_usec = next_pause(admission, now_usec);
+
+	return until_usec > ready_usec ? until_usec : ready_usec;
 }
 
 bool admission_asks_load(const struct admission *admission)
@@ -155,11 +161,11 @@ bool admission_asks_load(const struct admission *admission)
 	return admission->config->max_load_percent > 0;
 }
 
-enum admission_reason admission_ready(struct admission *admission, uint32_t load_percent,
+static enum admission_reason find_limit(const struct admission *admission, uint32_t load_percent,
 	uint64_t now_usec, uint64_t *ret_until_usec)
 {
 	if (admission->cps_rate.interval_nsec > 0) {
-		*ret_until_usec = end_of_pause(admission, now_usec);
+		*ret_until_usec = end_of_cps(admission, now_usec);
 		if (*ret_until_usec > now_usec)
 			return ADMISSION_CPS;
 	}
@@ -170,6 +176,14 @@ enum admission_reason admission_ready(struct admission *admission, uint32_t load
 	if (admission_asks_load(admission) && load_percent > admission->config->max_load_percent)
 		return ADMISSION_MAX_LOAD;
 	return ADMISSION_ADMITTED;
+}
+
+enum admission_reason admission_ready(struct admission *admission, uint32_t load_percent,
+	uint64_t now_usec, uint64_t *ret_until_usec)
+{
+	if (admission->cps_rate.interval_nsec > 0)
+		admission->paused_until_usec = next_pause(admission, now_usec);
+	return find_limit(admission, load_percent, now_usec, ret_until_usec);
 }
 
 bool admission_asks_minute(const struct admission *admission)
@@ -217,20 +231,24 @@ static enum admission_reason ask_rules(
 	return admission->config->has_only_from ? ADMISSION_ONLY_FROM : ADMISSION_ADMITTED;
 }
 
+/* What follows from an answer of sources.h. */
+static enum admission_reason reason_of(int answer)
+{
+	if (answer == SOURCES_TOO_FAST)
+		return ADMISSION_PER_SOURCE_RATE;
+	return answer == 0 ? ADMISSION_ADMITTED : ADMISSION_PER_SOURCE;
+}
+
 static enum admission_reason ask_sources(struct admission *admission,
 	const struct wire_address *peer, uint64_t now_usec, uint32_t *ret_source)
 {
-	int r = sources_enter(admission->sources, peer, &admission->limits, now_usec, ret_source);
-
-	if (r == SOURCES_TOO_FAST)
-		return ADMISSION_PER_SOURCE_RATE;
-	return r == 0 ? ADMISSION_ADMITTED : ADMISSION_PER_SOURCE;
+	return reason_of(
+		sources_enter(admission->sources, peer, &admission->limits, now_usec, ret_source));
 }
 
-/* All that is asked of an address. */
-static enum admission_reason ask_address(struct admission *admission,
-	const struct admission_client *client, const struct wire_address *peer,
-	uint32_t *ret_source)
+/* All that is asked of an address but how many come from its source. */
+static enum admission_reason ask_address(const struct admission *admission,
+	const struct admission_client *client, const struct wire_address *peer)
 {
 	enum admission_reason reason;
 
@@ -241,11 +259,7 @@ static enum admission_reason ask_address(struct admission *admission,
 		return reason;
 	if (!is_time(admission->config, client->minute))
 		return ADMISSION_ACCESS_TIMES;
-	if (admission->config->is_sensor)
-		return ADMISSION_SENSOR;
-	if (admission->is_counting && is_inet(peer))
-		return ask_sources(admission, peer, client->now_usec, ret_source);
-	return ADMISSION_ADMITTED;
+	return admission->config->is_sensor ? ADMISSION_SENSOR : ADMISSION_ADMITTED;
 }
 
 enum admission_reason admission_ask(
@@ -256,13 +270,46 @@ enum admission_reason admission_ask(
 	uint32_t source = 0;
 
 	if (peer.family != AF_UNIX)
-		reason = ask_address(admission, client, &peer, &source);
+		reason = ask_address(admission, client, &peer);
+	if (reason == ADMISSION_ADMITTED && admission->is_counting && is_inet(&peer))
+		reason = ask_sources(admission, &peer, client->now_usec, &source);
 	if (reason != ADMISSION_ADMITTED)
 		return reason;
 	bucket_take(&admission->cps, &admission->cps_rate, client->now_usec);
 	bucket_take(&admission->rate, &admission->rate_rate, client->now_usec);
 	*ret_source = source;
 	return reason;
+}
+
+static void explain_source(const struct admission *admission, const struct wire_address *peer,
+	uint64_t now_usec, struct admission_outlook *ret)
+{
+	enum admission_reason reason = reason_of(sources_look(admission->sources, peer,
+		&admission->limits, now_usec, &ret->n_connections, &ret->source_ready_usec));
+
+	ret->is_counted = true;
+	if (ret->answer == ADMISSION_ADMITTED)
+		ret->answer = reason;
+}
+
+void admission_explain(const struct admission *admission, const struct admission_client *client,
+	uint32_t load_percent, struct admission_outlook *ret)
+{
+	const struct wire_address peer = plain(client->peer);
+
+	*ret = (struct admission_outlook){.is_time = is_time(admission->config, client->minute)};
+	ret->wait = find_limit(admission, load_percent, client->now_usec, &ret->wait_until_usec);
+	if (peer.family == AF_UNIX)
+		return;
+	ret->answer = ask_address(admission, client, &peer);
+	ret->by_rules = ask_rules(admission, &peer);
+	if (!is_inet(&peer))
+		return;
+	ret->rule = rules_find(&admission->rules, &peer);
+	if (client->denied)
+		ret->denied_until_usec = denied_until(client->denied, &peer, client->now_usec);
+	if (admission->is_counting)
+		explain_source(admission, &peer, client->now_usec, ret);
 }
 
 const struct config_rule *admission_rule(
@@ -318,7 +365,7 @@ uint64_t admission_restore(
 	admission->rate = state->rate;
 	if (admission->cps_rate.interval_nsec > 0)
 		admission->paused_until_usec = state->paused_until_usec;
-	limit_pause(admission, now_usec);
+	admission->paused_until_usec = limited_pause(admission, now_usec);
 	return admission->paused_until_usec;
 }
 

@@ -97,6 +97,28 @@ enum admission_reason admission_ask(
 	struct admission *admission, const struct admission_client *client, uint32_t *ret_source);
 bool admission_asks_minute(const struct admission *admission);
 
+/* What would become of the next client, and why. */
+struct admission_outlook {
+	enum admission_reason wait; /* as admission_ready() would answer: ADMISSION_ADMITTED: now */
+	uint64_t wait_until_usec;
+	enum admission_reason answer; /* as admission_ask() would */
+	/* What is asked for that. */
+	uint64_t denied_until_usec;	/* 0: it is not */
+	const struct config_rule *rule; /* that decides; NULL: none matches */
+	enum admission_reason by_rules; /* ADMISSION_ADMITTED, _NO_ACCESS or _ONLY_FROM */
+	bool is_time;			/* for access_times */
+	bool is_counted;		/* as one of a source, which now has */
+	uint32_t n_connections;
+	uint64_t source_ready_usec; /* when it is not too fast: now_usec or earlier is now */
+};
+
+/*
+ * What would become of this client, if it came now? Changes nothing, and counts nothing: the
+ * answers are those of admission_ready() and admission_ask() as long as there is memory.
+ */
+void admission_explain(const struct admission *admission, const struct admission_client *client,
+	uint32_t load_percent, struct admission_outlook *ret);
+
 /* The rule that admission_ask() would go by; NULL: none matches. */
 const struct config_rule *admission_rule(
 	const struct admission *admission, const struct wire_address *peer);

@@ -40,6 +40,47 @@ static void take_foreign_domain(struct config_draft *draft, const struct config_
 		is_allowed ? "nobody is admitted by it" : "the service is not run");
 }
 
+/* A user or group that is not there, perhaps because nobody needs it yet. */
+static void complain(struct config_draft *draft, struct config_place place, const char *why,
+	struct config_errors *errors)
+{
+	char *copy = strdup(why);
+	struct config_complaint *complaint =
+		copy ? config_array_add(
+			       &draft->complaints, &draft->n_complaints, sizeof(*complaint), errors)
+		     : NULL;
+
+	if (complaint) {
+		*complaint = (struct config_complaint){place, copy};
+		return;
+	}
+	free(copy);
+	errors->is_out_of_memory = true;
+}
+
+/* Once it is known whether it matters. */
+static void settle_complaints(
+	struct config_draft *draft, bool is_harmless, struct config_errors *errors)
+{
+	for (size_t i = 0; i < draft->n_complaints; i++) {
+		const struct config_complaint *complaint = &draft->complaints[i];
+
+		if (is_harmless)
+			config_warnings_add(errors, complaint->place, "%s", complaint->why);
+		else
+			report(errors, complaint->place, complaint->why);
+	}
+}
+
+static void forget_complaints(struct config_draft *draft)
+{
+	for (size_t i = 0; i < draft->n_complaints; i++)
+		free(draft->complaints[i].why);
+	free(draft->complaints);
+	draft->complaints = NULL;
+	draft->n_complaints = 0;
+}
+
 static void take_value(struct config_draft *draft, const struct config_key *key, const char *text,
 	struct config_place place, struct config_errors *errors)
 {
@@ -51,7 +92,10 @@ static void take_value(struct config_draft *draft, const struct config_key *key,
 		take_foreign_domain(draft, key, text, place, errors);
 	} else if (!config_type_take(key, &input, &draft->service, why)) {
 		given->is_bad = true;
-		report(errors, place, why);
+		if (key->is_account)
+			complain(draft, place, why, errors);
+		else
+			report(errors, place, why);
 	}
 }
 
@@ -98,10 +142,17 @@ static void finish_key(
 	report(errors, (struct config_place){given->file, given->line}, why);
 }
 
-void config_draft_finish(struct config_draft *draft, struct config_errors *errors)
+static void finish_keys(struct config_draft *draft, struct config_errors *errors)
 {
 	for (size_t i = 0; i < CONFIG_N_KEYS; i++)
 		finish_key(draft, &config_keys[i], errors);
+}
+
+void config_draft_finish(struct config_draft *draft, struct config_errors *errors)
+{
+	finish_keys(draft, errors);
+	settle_complaints(draft, false, errors);
+	forget_complaints(draft);
 }
 
 void config_draft_close(struct config_draft *draft, const char *name, struct config_place place,
@@ -112,7 +163,7 @@ void config_draft_close(struct config_draft *draft, const char *name, struct con
 	draft->service.name = strdup(name);
 	if (!draft->service.name)
 		errors->is_out_of_memory = true;
-	config_draft_finish(draft, errors);
+	finish_keys(draft, errors);
 }
 
 /* What the service has of a key besides its value. */
@@ -182,6 +233,8 @@ void config_draft_complete(struct config_draft *draft, const struct config_draft
 	for (size_t i = 0; i < CONFIG_N_KEYS; i++)
 		complete_key(draft, defaults, &config_keys[i], errors);
 	draft->service.is_disabled |= draft->is_barred;
+	settle_complaints(draft, draft->service.is_disabled, errors);
+	forget_complaints(draft);
 	forget_itself(draft);
 	config_fit_keys(draft, errors);
 	warn_of_user(draft, errors);
@@ -190,5 +243,6 @@ void config_draft_complete(struct config_draft *draft, const struct config_draft
 void config_draft_clear(struct config_draft *draft)
 {
 	config_service_done(&draft->service);
+	forget_complaints(draft);
 	*draft = (struct config_draft){0};
 }

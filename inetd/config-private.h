@@ -120,6 +120,7 @@ struct config_key {
 	const char *name;
 	const struct config_type *type;
 	bool is_required; /* in each service, and so not in defaults {} */
+	bool is_account;  /* names users or groups, whom a disabled service may not have yet */
 	/* Of numbers: understand one. Returns true with *ret, or false with a sentence in `why`. */
 	bool (*number)(const struct config_key *key, const char *text, uint64_t *ret, char *why);
 	/* Of texts: may it be so? Returns false with a sentence in `why` if not. NULL: any. */
@@ -275,6 +276,13 @@ struct config_draft {
 	 */
 	bool is_foreign;
 	bool is_barred; /* it is disabled, whatever `disable` says */
+	/* What is wrong with users and groups: warnings if it is disabled, which is known in the
+	 * end. */
+	struct config_complaint {
+		struct config_place place;
+		char *why;
+	} * complaints;
+	size_t n_complaints;
 };
 
 /*
@@ -284,7 +292,7 @@ struct config_draft {
 void config_draft_take(struct config_draft *draft, const struct config_key *key, const char *text,
 	struct config_place place, bool is_continued, struct config_errors *errors);
 
-/* The section has ended. */
+/* The section has ended: that of the defaults, whose users and groups have to be there. */
 void config_draft_finish(struct config_draft *draft, struct config_errors *errors);
 
 /* The same of a service: it was called `name` and began at `place`. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The control socket: see control.h. A client is read until its line is complete, then written to
- * until its answer is sent, then closed; or, if it follows, kept until the next event.
+ * until its answer is sent, then closed.
  */
 #include "control.h"
 
@@ -27,8 +27,7 @@
 #define BUDGET 8 /* clients accepted in one turn */
 
 /* Monitors get no more of the places than this. */
-#define MAX_MONITORS	      (CONTROL_MAX_CLIENTS / 2)
-#define MAX_MONITOR_FOLLOWERS (CONTROL_MAX_FOLLOWERS / 2)
+#define MAX_MONITORS (CONTROL_MAX_CLIENTS / 2)
 
 static const struct config_accounts nobody;
 
@@ -44,14 +43,15 @@ struct client {
 	struct client *next, *previous;
 	int fd;
 	sd_event_source *io;
-	sd_event_source *deadline; /* NULL of a follower */
+	sd_event_source *deadline;
 	bool is_monitor;
-	bool is_follower;
 	size_t n_read;
 	char request[CONTROL_MAX_REQUEST + 1]; /* and a NUL */
 	char *answer;			       /* NULL until the request is complete */
 	size_t answer_length;
 	size_t n_sent;
+	const struct control_parts *parts; /* of which `answer` is one, or NULL */
+	void *parts_userdata;
 };
 
 struct control {
@@ -65,29 +65,13 @@ struct control {
 	uint64_t timeout_usec;
 	const struct config_accounts *monitors;
 	struct client *clients;
-	struct places {
-		size_t n, n_monitors;
-	} asking, following;
+	size_t n_clients, n_monitors;
 };
 
 /* Changing the events of a source that epoll already has needs no memory: it cannot fail. */
 static void set_events(sd_event_source *io, uint32_t events)
 {
 	(void)sd_event_source_set_io_events(io, events);
-}
-
-static void client_enter(const struct client *client, struct places *places)
-{
-	places->n++;
-	places->n_monitors += client->is_monitor;
-}
-
-static void client_leave(const struct client *client, struct places *places)
-{
-	places->n--;
-	places->n_monitors -= client->is_monitor;
-	if (places == &client->control->asking) /* a place is free again */
-		(void)acceptor_set_paused(client->control->acceptor, false);
 }
 
 static struct client *client_free(struct client *client)
@@ -100,12 +84,16 @@ static struct client *client_free(struct client *client)
 		control->clients = client->next;
 	if (client->next)
 		client->next->previous = client->previous;
-	client_leave(client, client->is_follower ? &control->following : &control->asking);
+	control->n_monitors -= client->is_monitor;
+	control->n_clients--;
+	(void)acceptor_set_paused(control->acceptor, false); /* a place is free again */
 
 	sd_event_source_disable_unref(client->deadline);
 	sd_event_source_disable_unref(client->io);
 	closer_close(client->fd);
 	free(client->answer);
+	if (client->parts)
+		client->parts->done(client->parts_userdata);
 	free(client);
 	return NULL;
 }
@@ -137,7 +125,6 @@ static json_t *client_ask(struct client *client)
 /* Begin to send `answer`, which is taken. Returns false if there is none: out of memory. */
 static bool client_answer(struct client *client, json_t *answer)
 {
-	client->n_sent = 0;
 	client->answer = answer ? json_dumps(answer, JSON_COMPACT) : NULL;
 	json_decref(answer);
 	if (!client->answer)
@@ -148,13 +135,23 @@ static bool client_answer(struct client *client, json_t *answer)
 	return true;
 }
 
+/* Begin to send the next part. Returns false if there is none. */
+static bool client_next_part(struct client *client)
+{
+	free(client->answer);
+	client->n_sent = 0;
+	client->answer = client->parts->next(client->parts_userdata, &client->answer_length);
+	set_events(client->io, EPOLLOUT);
+	return client->answer;
+}
+
 static bool client_answer_or_log(struct client *client)
 {
 	json_t *answer = client_ask(client);
 
-	if (client->fd < 0) { /* control_give_away() */
+	if (client->fd < 0 || client->parts) { /* control_give_away(), or what comes in parts */
 		json_decref(answer);
-		return false;
+		return client->parts && client_next_part(client);
 	}
 	if (client_answer(client, answer))
 		return true;
@@ -186,17 +183,6 @@ static bool client_receive(struct client *client)
 	return client_answer_or_log(client);
 }
 
-/* All is sent. Returns false if the client is done with: all but followers are. */
-static bool client_finish(struct client *client)
-{
-	if (!client->is_follower)
-		return false;
-	free(client->answer);
-	client->answer = NULL;
-	set_events(client->io, EPOLLIN);
-	return true;
-}
-
 /* Returns false if the client is done with. */
 static bool client_send(struct client *client)
 {
@@ -206,15 +192,8 @@ static bool client_send(struct client *client)
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR;
 	client->n_sent += (size_t)n;
-	return client->n_sent < client->answer_length || client_finish(client);
-}
-
-/* Returns false if the client is done with. A follower has nothing more to say. */
-static bool client_go_on(struct client *client)
-{
-	if (client->answer)
-		return client_send(client);
-	return !client->is_follower && client_receive(client);
+	return client->n_sent < client->answer_length ||
+	       (client->parts && client_next_part(client));
 }
 
 static int on_client(sd_event_source *source, int fd, uint32_t events, void *userdata)
@@ -222,7 +201,7 @@ static int on_client(sd_event_source *source, int fd, uint32_t events, void *use
 	struct client *client = userdata;
 
 	(void)source, (void)fd, (void)events;
-	if (!client_go_on(client))
+	if (!(client->answer ? client_send(client) : client_receive(client)))
 		client_free(client);
 	return 0;
 }
@@ -249,8 +228,8 @@ static int client_new(struct control *control, int fd, bool is_monitor, struct c
 	if (client->next)
 		client->next->previous = client;
 	control->clients = client;
-	client_enter(client, &control->asking);
-	if (control->asking.n == CONTROL_MAX_CLIENTS)
+	control->n_monitors += is_monitor;
+	if (++control->n_clients == CONTROL_MAX_CLIENTS)
 		(void)acceptor_set_paused(control->acceptor, true);
 
 	r = sd_event_add_io(control->event, &client->io, fd, EPOLLIN, on_client, client);
@@ -305,7 +284,7 @@ static int receive_client(struct control *control, int fd)
 			"permission denied: only root, the user of usherd and monitors are "
 			"answered, see monitors in usher.conf(5)",
 			EX_NOPERM);
-	else if (rank == RANK_MONITOR && control->asking.n_monitors == MAX_MONITORS)
+	else if (rank == RANK_MONITOR && control->n_monitors == MAX_MONITORS)
 		turn_away(fd, "too many monitors ask at the same time; try again", EX_TEMPFAIL);
 	else
 		return client_new(control, fd, rank == RANK_MONITOR, &client);
@@ -317,7 +296,7 @@ static void on_connections(void *userdata)
 	struct control *control = userdata;
 	struct sockaddr_storage unused;
 
-	for (int i = 0; i < BUDGET && control->asking.n < CONTROL_MAX_CLIENTS; i++) {
+	for (int i = 0; i < BUDGET && control->n_clients < CONTROL_MAX_CLIENTS; i++) {
 		_cleanup_close_ int fd = -EBADF;
 
 		if (acceptor_accept(control->acceptor, &fd, &unused) < 0)
@@ -426,31 +405,13 @@ void control_give_away(struct control *control, int client_fd)
 	client->fd = -EBADF;
 }
 
-int control_follow(struct control *control, int client_fd)
+void control_answer_in_parts(
+	struct control *control, int client_fd, const struct control_parts *parts, void *userdata)
 {
 	struct client *client = find_client(control, client_fd);
 
-	if (control->following.n == CONTROL_MAX_FOLLOWERS ||
-		(client->is_monitor && control->following.n_monitors == MAX_MONITOR_FOLLOWERS))
-		return -EUSERS;
-	client->is_follower = true;
-	client->deadline = sd_event_source_disable_unref(client->deadline);
-	client_leave(client, &control->asking);
-	client_enter(client, &control->following);
-	return 0;
-}
-
-void control_announce(struct control *control, json_t *event)
-{
-	struct client *client, *next;
-
-	for (client = control->clients; client; client = next) {
-		next = client->next;
-		if (client->is_follower &&
-			(client->answer || !client_answer(client, json_incref(event))))
-			client_free(client);
-	}
-	json_decref(event);
+	client->parts = parts;
+	client->parts_userdata = userdata;
 }
 
 struct control *control_free(struct control *control)

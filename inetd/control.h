@@ -3,15 +3,13 @@
  * The control socket: run_dir/control.sock, the other end of usherctl(8).
  *
  * One request a connection: the client sends one line ("status\n"), gets one JSON object and the
- * end of the file; or, as a follower, one more object on a line of its own for each event. Only
- * root, usherd's own user, and monitors, whom the configuration names, are answered (peer.h);
- * others get an error object. Knows nothing of what requests mean, but tells who may only look.
+ * end of the file, unless the connection is given away, to somebody who has more to say. Only root,
+ * usherd's own user, and monitors, whom the configuration names, are answered (peer.h); others get
+ * an error object. Knows nothing of what requests mean, but tells who may only look.
  *
  * Invariant: no client can make usherd wait, nor hold more than its share: at most
  * CONTROL_MAX_CLIENTS, each gone after CONTROL_TIMEOUT_USEC; the next ones wait in the socket's
- * backlog. Followers have no such end and are CONTROL_MAX_FOLLOWERS at most, each with at most one
- * line that it has not taken. Of either, half of the places are for those who may do everything:
- * monitors cannot take them.
+ * backlog. Half of the places are for those who may do everything: monitors cannot take them.
  */
 #pragma once
 
@@ -21,10 +19,9 @@
 #include <stdint.h>
 #include <systemd/sd-event.h>
 
-#define CONTROL_MAX_CLIENTS   32
-#define CONTROL_MAX_FOLLOWERS 16
-#define CONTROL_MAX_REQUEST   256
-#define CONTROL_TIMEOUT_USEC  (10 * UINT64_C(1000000))
+#define CONTROL_MAX_CLIENTS  32
+#define CONTROL_MAX_REQUEST  1024
+#define CONTROL_TIMEOUT_USEC (10 * UINT64_C(1000000))
 
 struct control;
 
@@ -57,25 +54,28 @@ int control_fd(const struct control *control);
 int control_answer(struct control *control, int client_fd, json_t *answer);
 
 /*
- * For control_on_request: the client that asks is answered later. `client_fd` is the caller's from
- * here on, for control_answer(), and what on_request returns is dropped. How many there are, and
- * how long they wait, is the caller's to limit.
+ * For control_on_request: the client that asks is answered later, or in another way. `client_fd` is
+ * the caller's from here on, perhaps for control_answer(), and what on_request returns is dropped.
+ * How many there are, and how long they wait, is the caller's to limit.
  */
 void control_give_away(struct control *control, int client_fd);
 
-/*
- * For control_on_request: the client that asks is to stay as a follower after its answer, until it
- * closes, says anything more, or the control is freed. Returns 0, or -EUSERS: as many follow as
- * may; of monitors only half as many.
- */
-int control_follow(struct control *control, int client_fd);
+/* An answer that is so long that it is made part by part, as the client takes it. */
+struct control_parts {
+	/*
+	 * Returns the next part (from malloc(3), given away) and its bytes in *ret_size; NULL ends
+	 * the answer, and the connection: it is complete, or there is no memory for the rest.
+	 */
+	char *(*next)(void *userdata, size_t *ret_size);
+	void (*done)(void *userdata); /* no more will be asked for: free it */
+};
 
 /*
- * Tell all followers `event`, a JSON object, which is taken; NULL, for which there was no memory,
- * and any other trouble ends them all, so that they ask anew. One that has not taken an earlier
- * line yet is ended, too. Never waits.
+ * For control_on_request: the client that asks gets `parts`, which are static, and what on_request
+ * returns is dropped. Between parts others have their turn.
  */
-void control_announce(struct control *control, json_t *event);
+void control_answer_in_parts(
+	struct control *control, int client_fd, const struct control_parts *parts, void *userdata);
 
 /*
  * Monitors, from now on: they are answered, and control_may_change() is false for them. They must

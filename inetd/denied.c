@@ -99,12 +99,17 @@ bool denied_is_empty(const struct denied *denied)
 
 bool denied_has(const struct denied *denied, const struct wire_address *peer, uint64_t now_usec)
 {
+	return denied_until(denied, peer, now_usec) > 0;
+}
+
+uint64_t denied_until(
+	const struct denied *denied, const struct wire_address *peer, uint64_t now_usec)
+{
+	uint64_t until_usec = now_usec;
 	const uint32_t *n_of_lengths = denied->n_of_length[peer->family == AF_INET6];
 	unsigned int n_bits = peer->family == AF_INET6 ? MAX_BITS : 32;
 
-	if (denied_is_empty(denied))
-		return false;
-	for (unsigned int i = 0; i <= n_bits; i++) {
+	for (unsigned int i = 0; i <= n_bits && !denied_is_empty(denied); i++) {
 		struct network network;
 		uint32_t slot;
 
@@ -112,10 +117,10 @@ bool denied_has(const struct denied *denied, const struct wire_address *peer, ui
 			continue;
 		network = network_of(peer, i);
 		slot = netmap_find(denied->map, &network);
-		if (slot > 0 && netmap_deadline(denied->map, slot) > now_usec)
-			return true;
+		if (slot > 0 && netmap_deadline(denied->map, slot) > until_usec)
+			until_usec = netmap_deadline(denied->map, slot);
 	}
-	return false;
+	return until_usec > now_usec ? until_usec : 0;
 }
 
 uint32_t denied_n(struct denied *denied, uint64_t now_usec)

@@ -42,6 +42,10 @@ int denied_add(struct denied *denied, const struct network *network, uint64_t un
 /* Is any network of `peer` denied? AF_INET or AF_INET6. */
 bool denied_has(const struct denied *denied, const struct wire_address *peer, uint64_t now_usec);
 
+/* Until when; 0: none is. */
+uint64_t denied_until(
+	const struct denied *denied, const struct wire_address *peer, uint64_t now_usec);
+
 /* Is nobody denied? False also if there is only who was denied for a time that is over. */
 bool denied_is_empty(const struct denied *denied);
 

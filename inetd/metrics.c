@@ -10,8 +10,7 @@
 #include "build-config.h"
 #include "log.h"
 #include "notify.h"
-#include "text.h"
-#include <stdlib.h>
+#include <string.h>
 
 struct family {
 	const char *name, *type, *help;
@@ -34,7 +33,7 @@ static void begin_service(
 {
 	begin_line(text, family, suffix);
 	text_add(text, "{service=\"");
-	text_add_escaped(text, service_name(s));
+	text_add_escaped(text, service_name(s), strlen(service_name(s)));
 	text_add(text, "\"");
 }
 
@@ -43,7 +42,7 @@ static void add_label(struct text *text, const char *name, const char *value)
 	text_add(text, ",");
 	text_add(text, name);
 	text_add(text, "=\"");
-	text_add_escaped(text, value);
+	text_add_escaped(text, value, strlen(value));
 	text_add(text, "\"");
 }
 
@@ -89,7 +88,7 @@ static void write_build(
 {
 	(void)source;
 	begin_line(text, family, "{version=\"");
-	text_add_escaped(text, USHER_VERSION);
+	text_add_escaped(text, USHER_VERSION, strlen(USHER_VERSION));
 	text_add(text, "\"} 1\n");
 }
 
@@ -357,8 +356,7 @@ static const struct family families[] = {
 		HISTOGRAM(handoff_time)},
 };
 
-static void write_family(
-	struct text *text, const struct family *family, const struct status_source *source)
+static void write_head(struct text *text, const struct family *family)
 {
 	text_add(text, "# HELP ");
 	text_add(text, family->name);
@@ -369,22 +367,33 @@ static void write_family(
 	text_add(text, " ");
 	text_add(text, family->type);
 	text_add(text, "\n");
-	if (family->of_server)
-		family->of_server(text, family, source);
-	for (size_t i = 0; family->of_service && i < source->services->n_services; i++)
-		family->of_service(text, family, source->services->services[i]);
 }
 
-char *metrics_text(const struct status_source *source, size_t *ret_size)
+/* Returns false if there is room for nothing more in this part, and maybe something is left. */
+static bool write_services(struct text *text, const struct family *family,
+	const struct service_list *services, size_t *service)
 {
-	struct text text = {0};
-
-	for (size_t i = 0; i < sizeof(families) / sizeof(families[0]); i++)
-		write_family(&text, &families[i], source);
-	if (text.is_short) {
-		free(text.bytes);
-		return NULL;
+	for (; *service < services->n_services; ++*service) {
+		if (text->size >= METRICS_PART)
+			return false;
+		family->of_service(text, family, services->services[*service]);
 	}
-	*ret_size = text.size;
-	return text.bytes;
+	*service = 0;
+	return true;
+}
+
+bool metrics_write(
+	struct text *text, struct metrics_cursor *cursor, const struct status_source *source)
+{
+	for (; cursor->family < sizeof(families) / sizeof(families[0]); cursor->family++) {
+		const struct family *family = &families[cursor->family];
+
+		if (cursor->service == 0)
+			write_head(text, family);
+		if (family->of_server)
+			family->of_server(text, family, source);
+		else if (!write_services(text, family, source->services, &cursor->service))
+			return true;
+	}
+	return false;
 }

@@ -11,10 +11,27 @@
 #pragma once
 
 #include "status.h"
+#include "text.h"
+#include <stdbool.h>
 #include <stddef.h>
 
 #define METRICS_CONTENT_TYPE "text/plain; version=0.0.4"
 
-/* Returns the text (from malloc), ASCII without a NUL, and its bytes in *ret_size; NULL: out of
- * memory. */
-char *metrics_text(const struct status_source *source, size_t *ret_size);
+/*
+ * After so many bytes there is an end, and others have their turn. It is measured in milliseconds
+ * what that takes, and the text of some hundred services.
+ */
+#define METRICS_PART (512u << 10)
+
+/* Where the text goes on. Zero-initialise. */
+struct metrics_cursor {
+	size_t family, service;
+};
+
+/*
+ * Add about METRICS_PART bytes of the text to `text`, ASCII without a NUL. Returns false if that
+ * was the end. Between the calls no service may come or go: a line would be missing, or be there
+ * twice.
+ */
+bool metrics_write(
+	struct text *text, struct metrics_cursor *cursor, const struct status_source *source);

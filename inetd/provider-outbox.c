@@ -154,8 +154,10 @@ static void send_draining(struct provider *p)
 
 void provider_drain(struct provider *p, enum wire_draining_reason reason)
 {
-	if (provider_is_serving(p))
+	if (provider_is_serving(p)) {
 		p->draining_reason = reason;
+		p->events->on_draining(p, p->userdata);
+	}
 	dispatch_set_state(p->dispatch, p->record, PROVIDER_DRAINING, provider_now(p));
 	send_draining(p);
 }

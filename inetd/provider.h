@@ -39,6 +39,8 @@ struct provider_events {
 	 */
 	void (*on_forward)(struct provider *p, const struct wire_forward *forward, size_t n_bytes,
 		struct handoff *h, void *userdata);
+	/* It gets no more, for p->draining_reason. */
+	void (*on_draining)(struct provider *p, void *userdata);
 	/* Something was told to dispatch: carry out its actions. */
 	void (*on_change)(void *userdata);
 	/* The channel is over, dispatch knows; free the provider now. */

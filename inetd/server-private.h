@@ -3,15 +3,16 @@
  * usherd from the inside: for the server*.c files alone.
  *
  * server.c starts, turns and stops, server-reload.c carries out configurations, server-lookup.c
- * waits for the names in them, server-denied.c keeps what sensors remember,
- * server-sandbox.c says where usherd writes, server-requests.c
- * answers usherctl, server-signals.c does as signals say, server-upgrade.c leaves everything to the
- * next usherd and takes it from the one before.
+ * waits for the names in them, server-denied.c keeps what sensors remember, server-sandbox.c says
+ * where usherd writes, server-requests.c answers usherctl, server-metrics.c with what Prometheus
+ * reads, server-signals.c does as signals say, server-upgrade.c leaves everything to the next
+ * usherd and takes it from the one before.
  */
 #pragma once
 
 #include "control.h"
 #include "dump.h"
+#include "events.h"
 #include "inheritance.h"
 #include "reload.h"
 #include "server.h"
@@ -28,11 +29,13 @@ struct server {
 	struct service_list services;
 	struct denied *denied;
 	struct control *control;
-	struct dump *dump; /* the state, for who sends SIGUSR1 */
-	int lock_fd;	   /* of run_dir: held while we run */
+	struct events *events; /* and who follows them */
+	struct dump *dump;     /* the state, for who sends SIGUSR1 */
+	int lock_fd;	       /* of run_dir: held while we run */
 	uint64_t started_usec;
 	uint32_t n_upgrades;
 	struct status_reload reload;
+	uint64_t n_changes; /* how often services have come or gone */
 	sd_event_source *watchdog;
 	uint64_t watchdog_usec; /* how often the service manager hears that the loop turns */
 
@@ -137,6 +140,12 @@ int server_restore_services(struct server *server);
 
 /* The end of an upgrade: answer who has asked for it, and forget the state. */
 void server_finish_upgrade(struct server *server);
+
+/* For status and metrics: what is so now. */
+struct status_source server_status_source(const struct server *server);
+
+/* The request "metrics", which is answered in parts. */
+json_t *server_answer_metrics(struct server *server, const char *unused, int client_fd);
 
 /* What `usherctl status` shows: a new reference, or NULL when out of memory. */
 json_t *server_status(const struct server *server);

@@ -150,6 +150,7 @@ static int carry_out(struct server *server, struct server_loaded *loaded, struct
 	control_set_monitors(server->control, &loaded->config->monitors);
 	config_free(server->config);
 	server->config = loaded->config;
+	server->n_changes++;
 	note_loaded(server);
 	return 0;
 }
@@ -206,7 +207,7 @@ json_t *server_reloaded(struct server *server, struct server_loaded *loaded)
 		       : report_success(&loaded->errors, &counts);
 	server_notify_ready(server);
 	if (r >= 0)
-		control_announce(server->control, json_pack("{s:s}", "event", "reloaded"));
+		events_tell(server->events, &(struct log_about){.event = "reloaded"});
 	config_errors_done(&loaded->errors);
 	if (r < 0 || !loaded->is_upgrade)
 		return answer;

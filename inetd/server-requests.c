@@ -5,12 +5,11 @@
  */
 #include "server-private.h"
 
+#include "explain.h"
 #include "log.h"
-#include "metrics.h"
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
 
@@ -29,12 +28,13 @@ __attribute__((format(printf, 2, 3))) static json_t *answer(bool is_ok, const ch
 		     : json_pack("{s:o}", "error", text);
 }
 
-static struct status_source source_of(const struct server *server)
+struct status_source server_status_source(const struct server *server)
 {
 	return (struct status_source){
 		.config = server->config,
 		.services = &server->services,
 		.n_denied = denied_n(server->denied, server_now(server)),
+		.n_followers = server->events->n_followers,
 		.now_usec = server_now(server),
 		.uptime_usec = server_now(server) - server->started_usec,
 		.program = server->program,
@@ -45,7 +45,7 @@ static struct status_source source_of(const struct server *server)
 
 json_t *server_status(const struct server *server)
 {
-	const struct status_source source = source_of(server);
+	const struct status_source source = server_status_source(server);
 
 	return status_json(&source);
 }
@@ -54,21 +54,6 @@ static json_t *answer_status(struct server *server, const char *unused, int clie
 {
 	(void)unused, (void)client_fd;
 	return server_status(server);
-}
-
-static json_t *answer_metrics(struct server *server, const char *unused, int client_fd)
-{
-	const struct status_source source = source_of(server);
-	size_t size;
-	char *text = metrics_text(&source, &size);
-	json_t *json;
-
-	(void)unused, (void)client_fd;
-	if (!text)
-		return NULL;
-	json = json_stringn_nocheck(text, size); /* it is ASCII */
-	free(text);
-	return json_pack("{s:s, s:o}", "content_type", METRICS_CONTENT_TYPE, "text", json);
 }
 
 static json_t *answer_reload(struct server *server, const char *unused, int client_fd)
@@ -164,32 +149,84 @@ static json_t *answer_resume(struct server *server, const char *name, int client
 	return set_paused(server, name, false);
 }
 
-/* For usher-exec: a line at once, and one after each reload, see server_reload(). */
+/* From here on the client is not the control's any more. */
+static json_t *begin_to_follow(struct server *server, int client_fd, struct events_wish *wish)
+{
+	wish->is_monitor = !control_may_change(server->control, client_fd);
+	if (!events_have_place(server->events, wish->is_monitor))
+		return answer(false,
+			"%d processes follow already, which is the limit; of monitors half as many",
+			EVENTS_MAX_FOLLOWERS);
+	control_give_away(server->control, client_fd);
+	(void)events_follow(
+		server->events, client_fd, wish); /* else it sees its connection closed */
+	return NULL;
+}
+
+/* For usher-exec: a line at once, and one after each reload. */
 static json_t *answer_follow(struct server *server, const char *unused, int client_fd)
 {
 	(void)unused;
-	if (control_follow(server->control, client_fd) < 0)
-		return answer(false, "%d processes follow already, which is the limit",
-			CONTROL_MAX_FOLLOWERS);
-	return json_pack("{s:s}", "event", "following");
+	return begin_to_follow(server, client_fd, &(struct events_wish){.only_reloads = true});
+}
+
+static json_t *answer_events(struct server *server, const char *services, int client_fd)
+{
+	char names[CONTROL_MAX_REQUEST + 1], *rest;
+
+	(void)snprintf(names, sizeof(names), "%s", services ? services : "");
+	for (char *name = strtok_r(names, " ", &rest); name; name = strtok_r(NULL, " ", &rest))
+		if (!server_find_service(server, name))
+			return answer_no_service(name);
+	return begin_to_follow(server, client_fd, &(struct events_wish){.services = services});
+}
+
+/* "ADDRESS SERVICE". */
+static json_t *answer_explain(struct server *server, const char *argument, int client_fd)
+{
+	char client[CONTROL_MAX_REQUEST + 1], *name;
+	const struct service *service;
+	struct wire_address peer;
+
+	(void)client_fd;
+	(void)snprintf(client, sizeof(client), "%s", argument);
+	name = strchr(client, ' ');
+	if (name)
+		*name++ = '\0';
+	if (!name || !explain_parse(client, &peer))
+		return answer(false,
+			"'%s' is no address of a client, expected one of IPv4 or IPv6, or unix, "
+			"and the name of a service after it",
+			client);
+	service = server_find_service(server, name);
+	if (!service)
+		return answer_no_service(name);
+	return explain_json(service, client, &peer, server_now(server));
 }
 
 static const struct {
 	const char *word;
-	bool has_argument;
+	enum { ARGUMENT_NONE, ARGUMENT_ANY, ARGUMENT_ONE } argument;
 	bool only_looks; /* for monitors, too */
 	json_t *(*answer)(struct server *server, const char *argument, int client_fd);
 } requests[] = {
-	{"status", false, true, answer_status},
-	{"metrics", false, true, answer_metrics},
-	{"reload", false, false, answer_reload},
-	{"follow", false, true, answer_follow},
-	{"state", false, false, answer_state},
-	{"upgrade", false, false, answer_upgrade},
-	{"drain", true, false, answer_drain},
-	{"pause", true, false, answer_pause},
-	{"resume", true, false, answer_resume},
+	{"status", ARGUMENT_NONE, true, answer_status},
+	{"metrics", ARGUMENT_NONE, true, server_answer_metrics},
+	{"reload", ARGUMENT_NONE, false, answer_reload},
+	{"events", ARGUMENT_ANY, true, answer_events},
+	{"explain", ARGUMENT_ONE, true, answer_explain},
+	{"follow", ARGUMENT_NONE, true, answer_follow},
+	{"state", ARGUMENT_NONE, false, answer_state},
+	{"upgrade", ARGUMENT_NONE, false, answer_upgrade},
+	{"drain", ARGUMENT_ONE, false, answer_drain},
+	{"pause", ARGUMENT_ONE, false, answer_pause},
+	{"resume", ARGUMENT_ONE, false, answer_resume},
 };
+
+static bool takes(int kind, const char *argument)
+{
+	return kind == ARGUMENT_ANY || (kind == ARGUMENT_ONE) == !!argument;
+}
 
 static json_t *answer_monitor(const char *word)
 {
@@ -209,13 +246,14 @@ json_t *server_on_request(const char *request, int client_fd, void *userdata)
 
 	for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++) {
 		if (strncmp(request, requests[i].word, length) != 0 ||
-			requests[i].word[length] != '\0' || requests[i].has_argument != !!argument)
+			requests[i].word[length] != '\0' || !takes(requests[i].argument, argument))
 			continue;
 		if (!requests[i].only_looks && !control_may_change(server->control, client_fd))
 			return answer_monitor(requests[i].word);
 		return requests[i].answer(server, argument, client_fd);
 	}
 	return answer(false,
-		"unknown request: this usherd knows 'status', 'metrics', 'reload', 'follow', 'upgrade', "
-		"'state', 'drain SERVICE[/PROVIDER]', 'pause SERVICE' and 'resume SERVICE'");
+		"unknown request: this usherd knows 'status', 'metrics', 'events [SERVICE...]', "
+		"'explain ADDRESS SERVICE', 'reload', 'follow', 'upgrade', 'state', "
+		"'drain SERVICE[/PROVIDER]', 'pause SERVICE' and 'resume SERVICE'");
 }

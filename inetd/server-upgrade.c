@@ -112,6 +112,8 @@ json_t *server_upgrade(struct server *server, int client_fd)
 	if (!obstacle) {
 		log_write(LOG_INFO, &(struct log_about){.reason = "upgrading"},
 			"usherd " USHER_VERSION " is upgrading: executing %s", server->program);
+		events_tell(server->events, &(struct log_about){.event = "upgrading"});
+		events_flush(server->events);
 		r = execute(server, client_fd);
 		(void)snprintf(why, sizeof(why), "cannot execute %.128s: %s", server->program,
 			strerror(-r));

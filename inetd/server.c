@@ -53,6 +53,7 @@ static void on_service_ended(struct service *s, void *userdata)
 	while (server->services.services[i] != s)
 		i++;
 	server->services.n_services--;
+	server->n_changes++;
 	memmove(&server->services.services[i], &server->services.services[i + 1],
 		(server->services.n_services - i) * sizeof(struct service *));
 	log_write(LOG_INFO,
@@ -91,10 +92,18 @@ static struct denied *get_denied(void *userdata)
 	return server->denied;
 }
 
+static struct events *get_followers(void *userdata)
+{
+	const struct server *server = userdata;
+
+	return server->events;
+}
+
 const struct service_events server_service_events = {
 	.on_ended = on_service_ended,
 	.on_forward = on_forward,
 	.get_denied = get_denied,
+	.get_followers = get_followers,
 };
 
 void server_notify_reloading(const struct server *server)
@@ -151,6 +160,8 @@ static int start_loop(struct server *server)
 {
 	int r = sd_event_new(&server->event);
 
+	if (r >= 0)
+		r = events_new(&server->events, server->event);
 	if (r >= 0)
 		r = server_watch_signals(server);
 	if (r < 0)
@@ -251,6 +262,7 @@ static void stop(struct server *server)
 	for (size_t i = 0; i < server->services.n_services; i++)
 		service_free(server->services.services[i]);
 	free(server->services.services);
+	events_free(server->events);
 	denied_free(server->denied);
 	inheritance_free(server->inheritance);
 	succession_free(server->succession);

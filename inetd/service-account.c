@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a service says to the log (account.h) and to tracers (probe.h) about its connections.
+ * What a service says to the log (account.h), to those who follow it (events.h) and to tracers
+ * (probe.h) about its connections.
  *
  * A connection has started when a provider has claimed it: before that it may go to another one.
  */
@@ -71,6 +72,16 @@ void service_account_end(const struct service *s, const struct handoff *h)
 	fact = fact_of(h, ACCOUNT_END);
 	fact.reason = reasons[h->end];
 	fact.duration_usec = duration_usec(h);
+	account_write(s->account, &fact);
+}
+
+void service_account_parked(const struct service *s, const struct handoff *h)
+{
+	struct account_fact fact;
+
+	if (!account_wants(s->account, ACCOUNT_PARKED))
+		return;
+	fact = fact_of(h, ACCOUNT_PARKED);
 	account_write(s->account, &fact);
 }
 

@@ -113,15 +113,21 @@ static bool may_tell(struct service *s, uint64_t *told_usec)
 
 /* Waiting. */
 
+static uint32_t read_load_percent(void)
+{
+	double load;
+
+	return getloadavg(&load, 1) == 1 ? (uint32_t)(100 * load) : 0;
+}
+
 static uint32_t load_percent(struct service *s)
 {
 	uint64_t now_usec = service_now(s);
-	double load;
 
 	if (!admission_asks_load(s->admission))
 		return 0;
 	if (now_usec >= s->load.read_usec + SECOND || s->load.read_usec == 0) {
-		s->load.percent = getloadavg(&load, 1) == 1 ? (uint32_t)(100 * load) : 0;
+		s->load.percent = read_load_percent();
 		s->load.read_usec = now_usec;
 	}
 	return s->load.percent;
@@ -156,6 +162,7 @@ static void begin_limit(struct service *s, enum admission_reason reason, uint64_
 {
 	wait_until(s, reason, until_usec);
 	s->n_turned[reason]++;
+	service_tell(s, "delayed", admission_word(reason));
 	if (may_tell(s, &s->told.usec[reason]))
 		log_limit_begun(s, reason);
 }
@@ -177,19 +184,25 @@ bool service_may_accept(struct service *s)
 
 /* Refusing. */
 
+static uint32_t minute_of_day(time_t now)
+{
+	struct tm local;
+
+	(void)localtime_r(&now, &local);
+	return (uint32_t)(60 * local.tm_hour + local.tm_min);
+}
+
 /* The minute of the day, by the clock on the wall. */
 static uint32_t minute_now(struct service *s)
 {
 	time_t now;
-	struct tm local;
 
 	if (!admission_asks_minute(s->admission))
 		return 0;
 	now = time(NULL);
 	if (now / 60 != s->minute.of_time) {
-		(void)localtime_r(&now, &local);
 		s->minute.of_time = now / 60;
-		s->minute.of_day = (uint32_t)(60 * local.tm_hour + local.tm_min);
+		s->minute.of_day = minute_of_day(now);
 	}
 	return s->minute.of_day;
 }
@@ -337,6 +350,21 @@ enum admission_reason service_limit(const struct service *s, uint64_t *ret_until
 {
 	*ret_until_usec = s->limit.until_usec;
 	return s->limit.reason;
+}
+
+void service_explain(
+	const struct service *s, const struct wire_address *peer, struct admission_outlook *ret)
+{
+	const struct admission_client client = {
+		.peer = peer,
+		.denied = denied_of(s),
+		.minute = minute_of_day(time(NULL)),
+		.now_usec = service_now(s),
+	};
+
+	admission_explain(s->admission, &client, read_load_percent(), ret);
+	if (s->limit.reason != ADMISSION_ADMITTED)
+		ret->wait = service_limit(s, &ret->wait_until_usec);
 }
 
 uint64_t service_n_turned(const struct service *s, enum admission_reason reason)

@@ -55,6 +55,7 @@ static int park_oldest(struct service *s)
 
 	if (r < 0)
 		return r;
+	service_account_parked(s, &h);
 	dispatch_park(s->dispatch);
 	probe_park(s->name, h.id, dispatch_n_parked(s->dispatch));
 	service_left(s, &h);

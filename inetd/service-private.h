@@ -8,7 +8,8 @@
  * service-lend.c says to whom the sockets are lent, service-pass.c gives connections to a receiver
  * that is no provider, service-parking.c keeps what nobody can take, service-forward.c passes on
  * what providers forward, service-client.c says who a client is, service-account.c says to the log
- * what becomes of connections, service.c makes, changes and ends the whole, service-save.c and
+ * and to followers what becomes of connections, service-events.c to these what happens besides,
+ * service.c makes, changes and ends the whole, service-save.c and
  * service-restore.c hand it on to the next usherd.
  *
  * Invariant: every event, in whatever part, ends in service_settle().
@@ -17,6 +18,7 @@
 
 #include "account.h"
 #include "admission.h"
+#include "events.h"
 #include "parking.h"
 #include "service.h"
 
@@ -85,6 +87,7 @@ struct service {
 
 	struct service_pass *pass; /* see service-pass.c; NULL: it never passed anything */
 
+	struct events *followers; /* who follow what happens; NULL: nobody can */
 	const struct service_events *events;
 	void *userdata;
 };
@@ -219,12 +222,24 @@ void service_park(struct service *s);
 void service_watch_parking(struct service *s);
 
 /*
- * For the log, if it is wanted: a provider has claimed *h; it is over; or a client was turned away,
- * at the listener of that index (or WIRE_NO_LISTENER), for `reason`, a constant that usherd(8)
- * explains.
+ * To those who follow events: something about the service, or about one of its providers. `reason`
+ * may be NULL. Costs one look if nobody follows.
+ */
+void service_tell(const struct service *s, const char *event, const char *reason);
+void service_tell_provider(
+	const struct service *s, const struct provider *p, const char *event, const char *reason);
+
+/* For struct provider_events. */
+void service_on_draining(struct provider *p, void *userdata);
+
+/*
+ * For the log and those who follow events, if it is wanted: a provider has claimed *h; it is over;
+ * it is parked; or a client was turned away, at the listener of that index (or WIRE_NO_LISTENER),
+ * for `reason`, a constant that usherd(8) explains.
  */
 void service_account_start(const struct service *s, const struct handoff *h);
 void service_account_end(const struct service *s, const struct handoff *h);
+void service_account_parked(const struct service *s, const struct handoff *h);
 void service_account_refused(const struct service *s, uint32_t listener,
 	const struct wire_address *peer, const char *reason);
 

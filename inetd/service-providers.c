@@ -38,6 +38,7 @@ static void on_gone(struct provider *p, void *userdata)
 	if (p->number > 0) {
 		s->n_registered--;
 		provider_log(p, LOG_INFO, "gone", "is gone");
+		service_tell_provider(s, p, "gone", NULL);
 	}
 	provider_free(p);
 	service_settle(s);
@@ -123,6 +124,7 @@ static void add_registered(struct service *s, struct provider *p, const struct w
 	probe_register(s->name, p->pid, hello->credit);
 	provider_log(p, LOG_INFO, "registered", "has registered with credit %d%s", hello->credit,
 		p->record->is_standby ? ", as a standby" : "");
+	service_tell_provider(s, p, "registered", NULL);
 	replace_older(s, p);
 }
 
@@ -197,6 +199,7 @@ const struct provider_events service_provider_events = {
 	.on_hello = on_hello,
 	.on_welcome_owed = welcome_again,
 	.on_forward = service_on_forward,
+	.on_draining = service_on_draining,
 	.on_change = on_change,
 	.on_gone = on_gone,
 };

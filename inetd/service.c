@@ -69,6 +69,7 @@ int service_make(struct service **ret, sd_event *event, const struct config_serv
 		.event = sd_event_ref(event),
 		.name = strdup(config->name),
 		.is_full = true,
+		.followers = events->get_followers ? events->get_followers(userdata) : NULL,
 		.events = events,
 		.userdata = userdata,
 	};
@@ -76,7 +77,7 @@ int service_make(struct service **ret, sd_event *event, const struct config_serv
 		r = dispatch_new(
 			&s->dispatch, balances[config->providers.balance], config->instances);
 	if (r >= 0)
-		r = account_new(&s->account, s->name);
+		r = account_new(&s->account, s->name, s->followers);
 	if (r >= 0)
 		r = service_admission_init(s);
 	if (r >= 0)
@@ -283,6 +284,7 @@ void service_end(struct service *s)
 void service_set_paused(struct service *s, bool is_paused)
 {
 	s->is_paused = is_paused;
+	service_tell(s, is_paused ? "paused" : "resumed", NULL);
 	s->is_lending_new = true;
 	service_settle(s);
 }

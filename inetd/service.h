@@ -11,6 +11,7 @@
 #include "config.h"
 #include "denied.h"
 #include "dispatch.h"
+#include "events.h"
 #include "inheritance.h"
 #include "intake.h"
 #include "listener.h"
@@ -34,6 +35,8 @@ struct service_events {
 	int (*on_forward)(struct service *s, const char *to, struct handoff *h, void *userdata);
 	/* What sensors remember, which all services share. NULL: nothing. */
 	struct denied *(*get_denied)(void *userdata);
+	/* Who follow what happens to its connections and providers. NULL: nobody can. */
+	struct events *(*get_followers)(void *userdata);
 };
 
 /*
@@ -132,6 +135,10 @@ bool service_is_ending(const struct service *s);
 /* For status. */
 /* For what clients wait now, and until when, CLOCK_MONOTONIC; ADMISSION_ADMITTED: nothing. */
 enum admission_reason service_limit(const struct service *s, uint64_t *ret_until_usec);
+/* What admission_explain() says of this client, at this moment and load; but that a limit for which
+ * clients wait already is one. */
+void service_explain(
+	const struct service *s, const struct wire_address *peer, struct admission_outlook *ret);
 /* How many were refused for that reason; or how often clients had to wait for it. */
 uint64_t service_n_turned(const struct service *s, enum admission_reason reason);
 uint32_t service_n_sources(const struct service *s);

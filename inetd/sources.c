@@ -113,12 +113,30 @@ static int ask(const struct source *source, const struct sources_limits *limits,
 	return 0;
 }
 
+static struct network source_of(const struct sources *sources, const struct wire_address *peer)
+{
+	return network_of(peer, peer->family == AF_INET ? sources->bits_v4 : sources->bits_v6);
+}
+
+int sources_look(const struct sources *sources, const struct wire_address *peer,
+	const struct sources_limits *limits, uint64_t now_usec, uint32_t *ret_connections,
+	uint64_t *ret_ready_usec)
+{
+	static const struct source unknown;
+	const struct network network = source_of(sources, peer);
+	uint32_t number = netmap_find(sources->map, &network);
+	const struct source *source = number > 0 ? netmap_value(sources->map, number) : &unknown;
+
+	*ret_connections = source->n_connections;
+	*ret_ready_usec = bucket_ready(&source->bucket, &limits->rate, now_usec);
+	return ask(source, limits, now_usec);
+}
+
 int sources_enter(struct sources *sources, const struct wire_address *peer,
 	const struct sources_limits *limits, uint64_t now_usec, uint32_t *ret_source)
 {
 	static const struct sources_limits none;
-	struct network network =
-		network_of(peer, peer->family == AF_INET ? sources->bits_v4 : sources->bits_v6);
+	const struct network network = source_of(sources, peer);
 	struct source *source;
 	uint32_t number;
 	int r;

@@ -67,6 +67,15 @@ void sources_reset(struct sources *sources, uint32_t bits_v4, uint32_t bits_v6);
 int sources_enter(struct sources *sources, const struct wire_address *peer,
 	const struct sources_limits *limits, uint64_t now_usec, uint32_t *ret_source);
 
+/*
+ * What sources_enter() would return, 0 or an enum sources_answer, if it has memory; changes
+ * nothing. *ret_connections is how many connections the source has, *ret_ready_usec when it is not
+ * too fast any more: `now_usec` or earlier is now.
+ */
+int sources_look(const struct sources *sources, const struct wire_address *peer,
+	const struct sources_limits *limits, uint64_t now_usec, uint32_t *ret_connections,
+	uint64_t *ret_ready_usec);
+
 /* One of its connections is over. */
 void sources_leave(struct sources *sources, uint32_t source, uint64_t now_usec);
 

@@ -284,13 +284,14 @@ json_t *status_json(const struct status_source *source)
 {
 	const struct config *config = source->config;
 
-	return json_pack("{s:s, s:i, s:I, s:o, s:I, s:o, s:o, s:I, s:I, s:I, s:o, s:o}", "version",
-		USHER_VERSION, "pid", (int)getpid(), "uptime_seconds",
+	return json_pack("{s:s, s:i, s:I, s:o, s:I, s:o, s:o, s:I, s:I, s:I, s:I, s:o, s:o}",
+		"version", USHER_VERSION, "pid", (int)getpid(), "uptime_seconds",
 		(json_int_t)(source->uptime_usec / 1000000), "program",
 		source->program ? status_text(source->program) : json_null(), "upgrades",
 		(json_int_t)source->n_upgrades, "config", status_text(config->files[0]), "run_dir",
 		status_text(config->run_dir), "log_messages_dropped", (json_int_t)log_n_dropped(),
-		"denied", (json_int_t)source->n_denied, "notifications_dropped",
+		"denied", (json_int_t)source->n_denied, "followers",
+		(json_int_t)source->n_followers, "notifications_dropped",
 		(json_int_t)notify_n_dropped(), "services",
 		services_json(source->services, source->now_usec), "disabled",
 		disabled_json(config));

@@ -13,8 +13,9 @@
 struct status_source {
 	const struct config *config;
 	const struct service_list *services;
-	uint32_t n_denied; /* networks that have touched a sensor */
-	uint64_t now_usec; /* CLOCK_MONOTONIC */
+	uint32_t n_denied;  /* networks that have touched a sensor */
+	size_t n_followers; /* of events */
+	uint64_t now_usec;  /* CLOCK_MONOTONIC */
 	uint64_t uptime_usec;
 	const char *program;	      /* what an upgrade would execute; NULL: not known */
 	unsigned int n_upgrades;      /* of this process */

@@ -31,7 +31,7 @@ static bool make_room(struct text *text, size_t size)
 
 static void add_bytes(struct text *text, const char *bytes, size_t size)
 {
-	if (!make_room(text, size))
+	if (size == 0 || !make_room(text, size))
 		return;
 	memcpy(text->bytes + text->size, bytes, size);
 	text->size += size;
@@ -66,6 +66,11 @@ void text_add_seconds(struct text *text, uint64_t usec)
 	add_bytes(text, fraction, size);
 }
 
+static bool is_plain(char byte)
+{
+	return byte >= ' ' && byte < 0x7f && byte != '\\' && byte != '"';
+}
+
 static void add_escaped_byte(struct text *text, char byte)
 {
 	switch (byte) {
@@ -77,13 +82,20 @@ static void add_escaped_byte(struct text *text, char byte)
 		add_bytes(text, "\\n", 2);
 		break;
 	default:
-		add_bytes(text, byte >= ' ' && byte < 0x7f ? &byte : "?", 1);
+		add_bytes(text, "?", 1);
 		break;
 	}
 }
 
-void text_add_escaped(struct text *text, const char *string)
+void text_add_escaped(struct text *text, const char *bytes, size_t size)
 {
-	for (; *string; string++)
-		add_escaped_byte(text, *string);
+	size_t n;
+
+	for (size_t i = 0; i < size; i += n) {
+		for (n = 0; i + n < size && is_plain(bytes[i + n]); n++)
+			;
+		add_bytes(text, bytes + i, n);
+		if (i + n < size)
+			add_escaped_byte(text, bytes[i + n++]);
+	}
 }

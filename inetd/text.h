@@ -29,7 +29,8 @@ void text_add_number(struct text *text, uint64_t n);
 void text_add_seconds(struct text *text, uint64_t usec);
 
 /*
- * With a backslash before backslashes and quotation marks, and as "\n" a line end: as the labels of
- * Prometheus want it. Every other control character, and every byte that is not ASCII, becomes '?'.
+ * `size` bytes, with a backslash before backslashes and quotation marks, and as "\n" a line end: as
+ * the labels of Prometheus and the texts of JSON want it. Every other control character, and every
+ * byte that is not ASCII, becomes '?'.
  */
-void text_add_escaped(struct text *text, const char *string);
+void text_add_escaped(struct text *text, const char *bytes, size_t size);

@@ -56,6 +56,8 @@ static int connect_to(const char *run_dir, unsigned int timeout_seconds)
 	return take_fd(&fd);
 }
 
+_Static_assert(CLIENT_MAX_REQUEST + 2 <= CONTROL_MAX_REQUEST, "usherd takes the longest one");
+
 static int send_line(int fd, const char *request)
 {
 	char line[CONTROL_MAX_REQUEST];
@@ -121,6 +123,14 @@ int client_ask(const char *run_dir, const char *request, unsigned int timeout_se
 	return r < 0 ? r : receive_answer(fd, ret);
 }
 
+int client_open(const char *run_dir, const char *request, unsigned int timeout_seconds)
+{
+	_cleanup_close_ int fd = connect_to(run_dir, timeout_seconds);
+	int r = fd < 0 ? fd : send_line(fd, request);
+
+	return r < 0 ? r : take_fd(&fd);
+}
+
 const char *client_explain(int error, const char *run_dir, char *text, size_t size)
 {
 	switch (-error) {
@@ -147,7 +157,8 @@ const char *client_explain(int error, const char *run_dir, char *text, size_t si
 		snprintf(text, size, "usherd did not answer in time; what it does is in its log");
 		break;
 	case EINVAL:
-		snprintf(text, size, "names have no line ends and at most 63 bytes");
+		snprintf(text, size,
+			"names have no line ends and at most 63 bytes; there may be too many");
 		break;
 	case ENAMETOOLONG:
 		snprintf(text, size, "%s/control.sock: the path is too long for a socket", run_dir);

@@ -17,6 +17,9 @@
 /* Largest answer that is read: thousands of services with their providers stay far below. */
 #define CLIENT_MAX_ANSWER (256u << 20)
 
+/* Longest request, without its newline. */
+#define CLIENT_MAX_REQUEST 1022
+
 /*
  * Ask the usherd that has its control socket in `run_dir`: `request` is one short line without its
  * newline. Blocks until the whole answer is there, or usherd has been silent for `timeout_seconds`.
@@ -29,6 +32,12 @@
  */
 int client_ask(const char *run_dir, const char *request, unsigned int timeout_seconds, json_t **ret,
 	struct ucred *ret_usherd);
+
+/*
+ * The same for an answer of many lines, which are the caller's to read: returns a descriptor, given
+ * away, or a negative errno. With 0 seconds usherd may be silent for as long as it likes.
+ */
+int client_open(const char *run_dir, const char *request, unsigned int timeout_seconds);
 
 /* A sentence for an error of client_ask(), saying what to do. Returns `text`. */
 const char *client_explain(int error, const char *run_dir, char *text, size_t size);

@@ -72,15 +72,6 @@ static bool are_colours_wanted(void)
 	       strcmp(terminal, "dumb") != 0;
 }
 
-static int print_json(const json_t *object)
-{
-	/* Everything else than ASCII is escaped, C1 control characters too. */
-	if (json_dumpf(object, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII) < 0)
-		return EXIT_FAILURE;
-	putchar('\n');
-	return 0;
-}
-
 static int print_status(const struct options *options, json_t *status, char **names)
 {
 	json_t *services = json_object_get(status, "services");
@@ -93,7 +84,7 @@ static int print_status(const struct options *options, json_t *status, char **na
 	}
 	units_add(status);
 	if (options->is_json)
-		return print_json(status);
+		return request_print_json(status);
 	status_print(status, are_colours_wanted());
 	return 0;
 }
@@ -131,32 +122,37 @@ int command_metrics(const struct options *options, char **arguments)
 	(void)arguments;
 	if (r > 0)
 		return r;
-	r = options->is_json ? print_json(metrics) : print_text(metrics);
+	r = options->is_json ? request_print_json(metrics) : print_text(metrics);
 	json_decref(metrics);
 	return r;
 }
 
-/* Returns 0 with *ret, to be freed with config_free(); else the exit status, and the errors were
- * reported. Limits of descriptors are left to usherd: its own are others than ours. With
- * `is_whole` names are looked up, and warnings are printed. */
-static int load(const char *path, bool is_whole, struct config **ret)
+/*
+ * Returns 0 with *ret, to be freed with config_free(); else a negative errno. What is wrong is in
+ * *errors. Limits of descriptors are left to usherd: its own are others than ours. With `is_whole`
+ * names are looked up.
+ */
+static int load(const char *path, bool is_whole, struct config **ret, struct config_errors *errors)
 {
-	struct config_errors errors = {0};
 	struct config *config = NULL;
-	int r = config_load(path, 0, &config, &errors);
+	int r = config_load(path, 0, &config, errors);
 
 	if (r >= 0 && is_whole)
-		r = config_resolve_now(config, &errors);
-	for (size_t i = 0; is_whole && i < errors.n_warnings; i++)
-		fprintf(stderr, "%s\n", errors.warnings[i]);
-	for (size_t i = 0; i < errors.n_lines; i++)
-		fprintf(stderr, "%s\n", errors.lines[i]);
-	config_errors_done(&errors);
-	if (r >= 0) {
+		r = config_resolve_now(config, errors);
+	if (r >= 0)
 		*ret = config;
+	else
+		config_free(config);
+	return r;
+}
+
+/* Returns the exit status for a result of load(), whose errors are printed. */
+static int report_load(const char *path, int r, const struct config_errors *errors)
+{
+	for (size_t i = 0; i < errors->n_lines; i++)
+		fprintf(stderr, "%s\n", errors->lines[i]);
+	if (r >= 0)
 		return 0;
-	}
-	config_free(config);
 	if (r == -EINVAL)
 		return EX_CONFIG;
 	fprintf(stderr, "usherctl: %s: %s\n", path, strerror(-r));
@@ -184,24 +180,72 @@ static void print_summary(const char *path, const struct config *config)
 	putchar('\n');
 }
 
+static int print_check(
+	const char *path, int r, const struct config *config, const struct config_errors *errors)
+{
+	int status;
+
+	for (size_t i = 0; i < errors->n_warnings; i++)
+		fprintf(stderr, "%s\n", errors->warnings[i]);
+	status = report_load(path, r, errors);
+	if (status == 0)
+		print_summary(path, config);
+	return status;
+}
+
+static json_t *lines_json(char *const *lines, size_t n)
+{
+	json_t *array = json_array();
+
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(array, json_string(lines[i]));
+	return array;
+}
+
+/* The names of those that are disabled, or are not. */
+static json_t *names_json(const struct config *config, bool are_disabled)
+{
+	json_t *array = json_array();
+
+	for (size_t i = 0; config && i < config->n_services; i++)
+		if (config->services[i]->is_disabled == are_disabled)
+			json_array_append_new(array, json_string(config->services[i]->name));
+	return array;
+}
+
+static int print_check_json(int r, const struct config *config, const struct config_errors *errors)
+{
+	json_t *object = json_pack("{s:b, s:o, s:o, s:o, s:o}", "ok", r >= 0, "errors",
+		lines_json(errors->lines, errors->n_lines), "warnings",
+		lines_json(errors->warnings, errors->n_warnings), "services",
+		names_json(config, false), "disabled", names_json(config, true));
+	int status = request_print_json(object);
+
+	json_decref(object);
+	if (r == -EINVAL)
+		return EX_CONFIG;
+	return r < 0 ? EXIT_FAILURE : status;
+}
+
 int command_check(const struct options *options, char **arguments)
 {
 	const char *path = *arguments ? *arguments : USHER_CONFIG_FILE;
-	struct config *config;
-	int r = load(path, true, &config);
+	struct config_errors errors = {0};
+	struct config *config = NULL;
+	int r = load(path, true, &config, &errors);
+	int status = options->is_json ? print_check_json(r, config, &errors)
+				      : print_check(path, r, config, &errors);
 
-	(void)options;
-	if (r > 0)
-		return r;
-	print_summary(path, config);
+	config_errors_done(&errors);
 	config_free(config);
-	return 0;
+	return status;
 }
 
 /* Check the file that the running usherd was started with, before usherd is asked to read it. */
 static int check_running_config(const struct options *options)
 {
-	struct config *config;
+	struct config_errors errors = {0};
+	struct config *config = NULL;
 	json_t *status;
 	const char *path;
 	int r = request_ask(options, "status", &status);
@@ -209,11 +253,12 @@ static int check_running_config(const struct options *options)
 	if (r > 0)
 		return r;
 	path = json_string_value(json_object_get(status, "config"));
-	r = load(path ? path : USHER_CONFIG_FILE, false, &config);
-	if (r == 0)
-		config_free(config);
-	else
+	path = path ? path : USHER_CONFIG_FILE;
+	r = report_load(path, load(path, false, &config, &errors), &errors);
+	if (r > 0)
 		fprintf(stderr, "usherctl: usherd was not asked to reload: nothing was changed\n");
+	config_errors_done(&errors);
+	config_free(config);
 	json_decref(status);
 	return r;
 }

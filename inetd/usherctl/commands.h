@@ -13,7 +13,6 @@ struct command {
 	const char *help;
 	int min_arguments;
 	int max_arguments; /* -1: any number */
-	bool has_json;
 	int (*run)(const struct options *options, char **arguments);
 };
 
@@ -28,4 +27,6 @@ int command_reload(const struct options *options, char **arguments);
 int command_drain(const struct options *options, char **arguments);
 int command_pause(const struct options *options, char **arguments);
 int command_resume(const struct options *options, char **arguments);
+int command_explain(const struct options *options, char **arguments);
+int command_events(const struct options *options, char **arguments);
 int command_upgrade(const struct options *options, char **arguments);

@@ -11,6 +11,7 @@
 #include "compat/inetd-conf.h"
 #include "compat/translation-print.h"
 #include "compat/xinetd-conf.h"
+#include "request.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -119,6 +120,51 @@ static void print_warnings(const struct translation *translation)
 	}
 }
 
+static json_t *warnings_json(const struct translation *translation)
+{
+	json_t *array = json_array();
+
+	for (size_t i = 0; i < translation->n_warnings; i++) {
+		const struct translation_warning *warning = &translation->warnings[i];
+
+		json_array_append_new(array,
+			json_pack("{s:o, s:i, s:o}", "file", request_text(warning->place.file),
+				"line", (int)warning->place.line, "text",
+				request_text(warning->sentence)));
+	}
+	return array;
+}
+
+/* The same as an object. Returns whether there was memory. */
+static bool print_translation_json(const struct translation *translation)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *stream = open_memstream(&text, &size);
+	json_t *object;
+	bool is_printed;
+
+	if (!stream)
+		return false;
+	translation_print(translation, stream);
+	(void)fclose(stream);
+	object = json_pack("{s:o, s:o}", "configuration", request_text(text ? text : ""),
+		"warnings", warnings_json(translation));
+	is_printed = object && request_print_json(object) == 0;
+	json_decref(object);
+	free(text);
+	return is_printed;
+}
+
+static bool print_translation(const struct options *options, const struct translation *translation)
+{
+	if (options->is_json)
+		return print_translation_json(translation);
+	print_warnings(translation);
+	translation_print(translation, stdout);
+	return true;
+}
+
 int command_convert(const struct options *options, char **arguments)
 {
 	struct translation translation = {0};
@@ -132,12 +178,9 @@ int command_convert(const struct options *options, char **arguments)
 				    ? translate_folder(&translation, *arguments, &facts)
 				    : translate_file(&translation, options, *arguments, &facts);
 	translation_finish(&translation);
-	if (translation.is_out_of_memory) {
+	if (translation.is_out_of_memory || !print_translation(options, &translation)) {
 		fprintf(stderr, "usherctl: %s\n", strerror(ENOMEM));
 		is_right = false;
-	} else {
-		print_warnings(&translation);
-		translation_print(&translation, stdout);
 	}
 	translation_done(&translation);
 	return is_right ? EXIT_SUCCESS : EXIT_FAILURE;

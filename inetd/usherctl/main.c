@@ -18,23 +18,26 @@
 #include <sysexits.h>
 
 static const struct command commands[] = {
-	{"status", "[SERVICE...]", "show what the running usherd is doing", 0, -1, true,
-		command_status},
-	{"metrics", "", "print counters and histograms in Prometheus' text format", 0, 0, true,
+	{"status", "[SERVICE...]", "show what the running usherd is doing", 0, -1, command_status},
+	{"events", "[SERVICE...]", "show what happens, until it is interrupted", 0, -1,
+		command_events},
+	{"explain", "ADDRESS SERVICE", "say whether this client would be admitted, and why", 2, 2,
+		command_explain},
+	{"metrics", "", "print counters and histograms in Prometheus' text format", 0, 0,
 		command_metrics},
-	{"top", "", "show it live: rates, credit, time of handing over", 0, 0, true, command_top},
-	{"check", "[FILE]", "check a configuration; its disabled services are listed", 0, 1, false,
+	{"top", "", "show it live: rates, credit, time of handing over", 0, 0, command_top},
+	{"check", "[FILE]", "check a configuration; its disabled services are listed", 0, 1,
 		command_check},
-	{"convert", "FILE...", "print inetd.conf or xinetd.conf as usher.conf", 1, -1, false,
+	{"convert", "FILE...", "print inetd.conf or xinetd.conf as usher.conf", 1, -1,
 		command_convert},
-	{"reload", "", "check the configuration, then let usherd read it again", 0, 0, false,
+	{"reload", "", "check the configuration, then let usherd read it again", 0, 0,
 		command_reload},
 	{"drain", "SERVICE[/PROVIDER]...", "let providers finish what they have, and end", 1, -1,
-		false, command_drain},
-	{"pause", "SERVICE...", "let clients of a service wait in the backlog", 1, -1, false,
+		command_drain},
+	{"pause", "SERVICE...", "let clients of a service wait in the backlog", 1, -1,
 		command_pause},
-	{"resume", "SERVICE...", "serve them again", 1, -1, false, command_resume},
-	{"upgrade", "", "let usherd become the program that is installed now", 0, 0, false,
+	{"resume", "SERVICE...", "serve them again", 1, -1, command_resume},
+	{"upgrade", "", "let usherd become the program that is installed now", 0, 0,
 		command_upgrade},
 };
 
@@ -67,7 +70,7 @@ static int print_help(void)
 	printf("\nOptions:\n"
 	       "  -r, --run-dir RUN_DIR   where usherd's control socket is\n"
 	       "                          (default: $USHER_RUN_DIR, then %s)\n"
-	       "      --json              what is shown as JSON\n"
+	       "      --json              what is printed, as JSON\n"
 	       "  -d, --interval SECONDS  how often top looks (default: 1)\n"
 	       "  -n, --count N           how often top looks before it ends\n"
 	       "      --type TYPE         what to convert: inetd or xinetd\n"
@@ -111,8 +114,6 @@ static int run_command(const struct options *options, char **arguments, int n_ar
 	command = find_command(arguments[0]);
 	if (!command)
 		return fail_usage("unknown command: ", arguments[0]);
-	if (options->is_json && !command->has_json)
-		return fail_usage("--json does not go with ", arguments[0]);
 	if (command->max_arguments >= 0 && n_arguments - 1 > command->max_arguments)
 		return fail_usage("too many arguments for ", arguments[0]);
 	if (options->type && command->run != command_convert)
@@ -121,7 +122,9 @@ static int run_command(const struct options *options, char **arguments, int n_ar
 		return fail_usage("--interval and --count do not go with ", arguments[0]);
 	if (n_arguments - 1 < command->min_arguments)
 		return fail_usage(command->run == command_convert ? "no file was given for "
-								  : "no service was given for ",
+				  : command->run == command_explain
+					  ? "an address and a service are needed for "
+					  : "no service was given for ",
 			arguments[0]);
 	return command->run(options, arguments + 1);
 }

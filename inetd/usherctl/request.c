@@ -5,8 +5,10 @@
 #include "client.h"
 #include "table.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sysexits.h>
 
 void request_print(FILE *file, const char *before, const char *text)
@@ -15,6 +17,27 @@ void request_print(FILE *file, const char *before, const char *text)
 
 	text_copy(printable, sizeof(printable), text);
 	fprintf(file, "%s%s\n", before, printable);
+}
+
+int request_print_json(const json_t *object)
+{
+	if (json_dumpf(object, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII) < 0)
+		return EXIT_FAILURE;
+	putchar('\n');
+	return 0;
+}
+
+json_t *request_text(const char *text)
+{
+	json_t *json = json_string(text);
+	char *copy = json ? NULL : strdup(text);
+
+	for (char *c = copy; c && *c; c++)
+		if (!isascii(*c))
+			*c = '?';
+	json = copy ? json_string(copy) : json;
+	free(copy);
+	return json;
 }
 
 /* Report an error object, { "error": "sentence" }, after the "lines" that explain it, if there are
@@ -76,7 +99,7 @@ int request_ask(const struct options *options, const char *request, json_t **ret
 	return request_conclude(options, r, answer, ret);
 }
 
-void request_print_message(json_t *answer)
+static void print_message(const json_t *answer)
 {
 	const char *message = json_string_value(json_object_get(answer, "message"));
 	const json_t *warning;
@@ -86,6 +109,14 @@ void request_print_message(json_t *answer)
 		json_object_get(answer, "warnings"), i, warning) if (json_is_string(warning))
 		request_print(stderr, "", json_string_value(warning));
 	request_print(stdout, "", message ? message : "done");
+}
+
+void request_print_message(const struct options *options, json_t *answer)
+{
+	if (options->is_json)
+		(void)request_print_json(answer); /* main() finds out what went wrong with it */
+	else
+		print_message(answer);
 	json_decref(answer);
 }
 
@@ -95,6 +126,6 @@ int request_tell(const struct options *options, const char *request)
 	int r = request_ask(options, request, &answer);
 
 	if (r == 0)
-		request_print_message(answer);
+		request_print_message(options, answer);
 	return r;
 }

@@ -10,6 +10,14 @@
 #include <jansson.h>
 #include <stdio.h>
 
+/* Print an object as --json promises: all but ASCII escaped, which keeps C1 control characters from
+ * a terminal, too. Returns the exit status. */
+int request_print_json(const json_t *object);
+
+/* A text that may have any bytes: in one that is not UTF-8, which JSON can't hold, all but ASCII
+ * becomes '?'. A new reference, or NULL when out of memory. */
+json_t *request_text(const char *text);
+
 /* Print a line whose text came from somewhere else: it cannot disturb the terminal. */
 void request_print(FILE *file, const char *before, const char *text);
 
@@ -29,5 +37,5 @@ int request_tell(const struct options *options, const char *request);
  */
 int request_conclude(const struct options *options, int error, json_t *answer, json_t **ret);
 
-/* The end of request_tell(): print the message of `answer`, which is taken. */
-void request_print_message(json_t *answer);
+/* The end of request_tell(): print the message of `answer`, or all of it as JSON. It is taken. */
+void request_print_message(const struct options *options, json_t *answer);

@@ -99,10 +99,10 @@ __attribute__((noreturn)) static void run_trial(
 }
 
 /*
- * Print what the program has said, line by line. Returns whether it takes the state: that it ended
- * well is not enough, any program may do that.
+ * Print what the program has said, line by line; of one that takes the state not if `is_quiet`.
+ * Returns whether it takes the state: that it ended well is not enough, any program may do that.
  */
-static bool print_words(int fd, int status)
+static bool print_words(int fd, int status, bool is_quiet)
 {
 	char words[WORDS_MAX + 1], *rest;
 	ssize_t length = pread(fd, words, WORDS_MAX, 0);
@@ -111,6 +111,8 @@ static bool print_words(int fd, int status)
 
 	words[length > 0 ? length : 0] = '\0';
 	has_accepted = status == 0 && strstr(words, SUCCESSION_ACCEPTED);
+	if (has_accepted && is_quiet)
+		return true;
 	file = has_accepted ? stdout : stderr;
 	for (char *line = strtok_r(words, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
 		request_print(file, "", line);
@@ -121,7 +123,8 @@ static bool print_words(int fd, int status)
  * Let `program` look at the state, and print its words. Returns 0 if it takes it; else its status
  * as of waitpid(2) or, when it could not be asked or is something else, a negative errno.
  */
-static int try_program(const char *program, const json_t *state, const struct ucred *usherd)
+static int try_program(
+	const char *program, const json_t *state, const struct ucred *usherd, bool is_quiet)
 {
 	_cleanup_close_ int state_fd = open_state(state);
 	_cleanup_close_ int words_fd = memfd_create("usherd-words", MFD_CLOEXEC);
@@ -140,7 +143,7 @@ static int try_program(const char *program, const json_t *state, const struct uc
 	while (waitpid(child, &status, 0) < 0)
 		if (errno != EINTR)
 			return -errno;
-	if (print_words(words_fd, status))
+	if (print_words(words_fd, status, is_quiet))
 		return 0;
 	return status == 0 ? -ENOEXEC : status;
 }
@@ -152,11 +155,11 @@ static bool is_about_configuration(int status)
 
 /* `answer` is that to "state". Returns 0 if its program may be upgraded to; else the exit status,
  * and the reason was reported. */
-static int try_state(const json_t *answer, const struct ucred *usherd)
+static int try_state(const json_t *answer, const struct ucred *usherd, bool is_quiet)
 {
 	const char *program = json_string_value(json_object_get(answer, "program"));
 	const json_t *state = json_object_get(answer, "state");
-	int r = program && state ? try_program(program, state, usherd) : -EBADMSG;
+	int r = program && state ? try_program(program, state, usherd, is_quiet) : -EBADMSG;
 
 	if (r == 0)
 		return 0;
@@ -185,7 +188,7 @@ static int ask_upgrade(const struct options *options)
 	}
 	r = request_conclude(options, r, answer, &answer);
 	if (r == 0)
-		request_print_message(answer);
+		request_print_message(options, answer);
 	return r;
 }
 
@@ -199,7 +202,7 @@ int command_upgrade(const struct options *options, char **arguments)
 	r = request_conclude(options, r, answer, &answer);
 	if (r > 0)
 		return r;
-	r = try_state(answer, &usherd);
+	r = try_state(answer, &usherd, options->is_json);
 	json_decref(answer);
 	return r > 0 ? r : ask_upgrade(options);
 }

@@ -189,6 +189,22 @@ class Metrics(MetricsTest):
         self.assertEqual(after["usher_upgrades_total", ()], 1)
         self.assertEqual(self.get()[0], 200)
 
+    def test_reload_cuts_a_long_answer_off(self):
+        """Its second part would have lines of other services than the first."""
+        service = 'service s{} {{ listen = {{"tcp:127.0.0.1:0"}}  providers {{ max = 1 }} }}\n'
+        services = "".join(service.format(n) for n in range(300))
+        self.usherd = self.start_usherd(services)
+        with network.connect(f"unix:{self.usherd.run_dir}/control.sock") as control:
+            control.sendall(b"metrics\n")
+            begin = network.read_exactly(control, 1)
+            self.usherd.write_config(services + service.format("more"))
+            self.assertTrue(self.usherd.ask("reload")["ok"])
+            with self.assertRaises(json.JSONDecodeError):
+                json.loads(begin + network.read_all(control))
+        self.usherd.remember_fds()
+        text = self.usherd.ask("metrics")["text"]
+        self.assertEqual(text.count("\nusher_connections_claimed_total{"), 301)
+
     def test_manual_has_exactly_these_families(self):
         self.begin()
         described = set(re.findall(r"(?m)^\.It Dv (usher_\w+)", MANUAL.read_text()))

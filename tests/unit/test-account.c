@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 static bool has_no_randomness;
 static char last[256]; /* event=... of the last one that was written */
@@ -39,7 +40,7 @@ static struct account *open_account(const struct config_service_log *config)
 
 	n_written = 0;
 	last[0] = '\0';
-	assert_int_equal(account_new(&account, "web"), 0);
+	assert_int_equal(account_new(&account, "web", NULL), 0);
 	account_configure(account, config, 24, 56);
 	return account;
 }
@@ -122,6 +123,41 @@ static void test_without_a_key_there_are_no_addresses(void **state)
 	account_free(account);
 }
 
+static void test_followers_hear_what_is_not_logged(void **state)
+{
+	const struct config_service_log config = {.address = CONFIG_LOG_ADDRESS_PREFIX};
+	const struct wire_address peer = {.family = AF_INET, .address = {192, 0, 2, 77}};
+	struct account_fact fact = {
+		.event = ACCOUNT_START, .peer = &peer, .provider = "p", .provider_pid = 7};
+	struct account *account;
+	struct events *events;
+	char line[512];
+	ssize_t length;
+	int fds[2];
+
+	(void)state;
+	n_written = 0;
+	assert_int_equal(events_new(&events, loop), 0);
+	assert_int_equal(account_new(&account, "web", events), 0);
+	account_configure(account, &config, 24, 56);
+	assert_false(account_wants(account, ACCOUNT_START));
+	assert_int_equal(
+		socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
+	assert_int_equal(events_follow(events, fds[1], &(struct events_wish){0}), 0);
+	assert_true(account_wants(account, ACCOUNT_START));
+	assert_true(recv(fds[0], line, sizeof(line), 0) > 0); /* the first line */
+	account_write(account, &fact);
+	events_flush(events);
+	length = recv(fds[0], line, sizeof(line) - 1, 0);
+	assert_true(length > 0);
+	line[length] = '\0';
+	assert_non_null(strstr(line, "\"peer\":\"192.0.2.0/24\",\"provider\":\"p\""));
+	assert_int_equal(n_written, 0);
+	close(fds[0]);
+	account_free(account);
+	events_free(events);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -129,6 +165,7 @@ int main(void)
 		check_loop_test(test_nothing_is_wanted_by_default),
 		check_loop_test(test_what_is_wanted_is_written_once),
 		check_loop_test(test_services_have_the_same_key),
+		check_loop_test(test_followers_hear_what_is_not_logged),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

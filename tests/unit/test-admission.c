@@ -102,6 +102,16 @@ static enum admission_reason ask_address(struct world *w, const struct wire_addr
 	return admission_ask(w->admission, &client, &last_source);
 }
 
+static struct admission_outlook explain(const struct world *w, const struct wire_address *peer)
+{
+	const struct admission_client client = {
+		.peer = peer, .denied = w->denied, .minute = w->minute, .now_usec = w->now_usec};
+	struct admission_outlook outlook;
+
+	admission_explain(w->admission, &client, w->load, &outlook);
+	return outlook;
+}
+
 /* The word of what becomes of that client. */
 static const char *ask(struct world *w, const char *text)
 {
@@ -602,6 +612,50 @@ static void test_no_configuration_any_more(void **state)
 	end(&w);
 }
 
+/* Clients without an address are asked for nothing; those that are mapped are who they are. */
+static void test_explaining_other_families(void **state)
+{
+	const struct wire_address plain = peer_of("192.0.2.1"),
+				  mapped = peer_of("mapped:192.0.2.1"), local = peer_of("unix");
+	struct world w;
+
+	(void)state;
+	begin(&w);
+	add_rule(&w, "-192.0.2.0/24");
+	w.config.per_source = 1;
+	configure(&w);
+	assert_int_equal(explain(&w, &plain).answer, ADMISSION_NO_ACCESS);
+	assert_int_equal(explain(&w, &mapped).answer, ADMISSION_NO_ACCESS);
+	assert_ptr_equal(explain(&w, &mapped).rule, &w.rules[0]);
+	assert_int_equal(explain(&w, &local).answer, ADMISSION_ADMITTED);
+	assert_false(explain(&w, &local).is_counted);
+	end(&w);
+}
+
+/* However often it is asked for: what counts goes on as if nobody had asked. */
+static void test_explaining_takes_nothing(void **state)
+{
+	const struct wire_address peer = peer_of("192.0.2.1");
+	struct world w;
+
+	(void)state;
+	begin(&w);
+	w.config.per_source = 1;
+	w.config.cps =
+		(struct config_rate){.count = 1, .period_usec = SECOND, .pause_usec = SECOND};
+	configure(&w);
+	for (int i = 0; i < 10; i++)
+		assert_int_equal(explain(&w, &peer).answer, ADMISSION_ADMITTED);
+	assert_int_equal(admission_n_sources(w.admission), 0);
+	assert_string_equal(ready(&w), "admitted");
+	assert_string_equal(ask(&w, "192.0.2.1"), "admitted");
+	assert_int_equal(explain(&w, &peer).answer, ADMISSION_PER_SOURCE);
+	assert_int_equal(explain(&w, &peer).wait, ADMISSION_CPS); /* and begins no pause: */
+	w.now_usec += SECOND;
+	assert_string_equal(ready(&w), "admitted");
+	end(&w);
+}
+
 static void test_every_reason_has_a_word(void **state)
 {
 	(void)state;
@@ -723,22 +777,45 @@ static void take(uint64_t *level, const struct config_rate *rate)
 	*level -= *level < interval(rate) ? *level : interval(rate);
 }
 
+/* What was foretold of who is answered now. */
+static void check_outlook(const struct model *m, const struct admission_outlook *outlook,
+	enum admission_reason reason, uint32_t i)
+{
+	uint64_t denied_usec = m->denied_until_usec[i];
+
+	assert_int_equal(outlook->answer, reason);
+	assert_int_equal(outlook->denied_until_usec, denied_usec > m->w.now_usec ? denied_usec : 0);
+	assert_int_equal(outlook->is_time, is_hour(m));
+	if (outlook->is_counted)
+		assert_int_equal(outlook->n_connections, m->n_now[i]);
+	if (reason == ADMISSION_NO_ACCESS)
+		assert_false(outlook->rule->is_allowed);
+	if (reason == ADMISSION_ONLY_FROM)
+		assert_null(outlook->rule);
+	if (reason == ADMISSION_PER_SOURCE_RATE)
+		assert_true(outlook->source_ready_usec > m->w.now_usec);
+}
+
 static void come(struct model *m, uint32_t i)
 {
 	const struct wire_address peer = client_of(i);
+	struct admission_outlook outlook = explain(&m->w, &peer);
 	enum admission_reason expected = expected_ready(m), reason;
 	uint64_t until_usec;
 
 	reason = admission_ready(m->w.admission, m->w.load, m->w.now_usec, &until_usec);
 	assert_int_equal(reason, expected);
+	assert_int_equal(outlook.wait, reason);
 	m->n_of_reason[reason] += reason != ADMISSION_ADMITTED;
 	if (reason != ADMISSION_ADMITTED) {
+		assert_int_equal(outlook.wait_until_usec, until_usec);
 		assert_true(until_usec > m->w.now_usec);
 		return;
 	}
 	expected = expected_answer(m, i);
 	reason = ask_address(&m->w, &peer);
 	assert_int_equal(reason, expected);
+	check_outlook(m, &outlook, reason, i);
 	m->n_of_reason[reason]++;
 	if (reason == ADMISSION_SENSOR) {
 		struct network whole = network_of(&peer, 32);
@@ -890,6 +967,8 @@ int main(void)
 		check_test(test_rate_waits_for_the_next_token),
 		check_test(test_max_load),
 		check_test(test_no_configuration_any_more),
+		check_test(test_explaining_other_families),
+		check_test(test_explaining_takes_nothing),
 		check_test(test_every_reason_has_a_word),
 		check_test(test_a_million_events_as_the_model_says),
 	};

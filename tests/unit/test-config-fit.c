@@ -286,6 +286,33 @@ static void check_warning(const char *text, const char *expected)
 	config_free(config);
 }
 
+static void test_unknown_user_of_a_disabled_service_is_a_warning(void **state)
+{
+	static const char warning[] =
+		"c.conf:1: warning: unknown user 'nosuch', expected a name or number of passwd(5)";
+	static const char error[] =
+		"c.conf:1: unknown user 'nosuch', expected a name or number of passwd(5)\n";
+
+	(void)state;
+	check_warning(
+		"service a { listen = \"tcp:80\" providers { users = {nosuch} } disable = true }",
+		warning);
+	check_warning("service a { providers { users = {nosuch} } listen = \"tcp:80\" }\n"
+		      "defaults { disable = true }",
+		warning);
+	check_warning("service a { exec { user = nosuch program = /p } listen = \"tcp:80\" "
+		      "disable = true }",
+		warning);
+	check_errors("service a { listen = \"tcp:80\" providers { users = {nosuch} } }", error);
+	check_errors(
+		"service a { listen = \"tcp:80\" exec { user = nosuch program = /p } }", error);
+	check_errors("defaults { disable = true providers { users = {nosuch} } }", error);
+	check_errors(
+		"service a { providers { users = {nosuch} } listen = \"tcp:80\" disable = false }\n"
+		"defaults { disable = true }",
+		error);
+}
+
 static void test_program_without_a_user_is_a_warning(void **state)
 {
 	(void)state;
@@ -314,6 +341,7 @@ int main(void)
 		check_test(test_service_for_refused_clients_in_the_defaults),
 		check_test(test_service_for_refused_clients_alone),
 		check_test(test_rules_of_lent_sockets_are_limited),
+		check_test(test_unknown_user_of_a_disabled_service_is_a_warning),
 		check_test(test_program_without_a_user_is_a_warning),
 	};
 

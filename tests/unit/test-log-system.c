@@ -23,7 +23,8 @@
 
 #define ENOUGH_USEC (30 * UINT64_C(1000000))
 
-static const struct log_about about = {.service = "echo", .provider_pid = 42, .error = -EPIPE};
+static const struct log_about about = {
+	.service = "echo", .provider_pid = 42, .reason = "protocol", .error = -EPIPE};
 
 /* Run `body` in a child with mounts of its own. Returns whether it could, and `body` was content.
  */
@@ -85,7 +86,8 @@ static bool has_all(const char *text, const char *const *parts)
 static bool write_to_journal(void)
 {
 	static const char *const fields[] = {"MESSAGE=it hung up\n", "PRIORITY=4\n",
-		"USHER_SERVICE=echo\n", "USHER_PROVIDER_PID=42\n", "ERRNO=32\n",
+		"MESSAGE_ID=9701851b98dc49fcab4263844335ab30\n", "USHER_SERVICE=echo\n",
+		"USHER_PROVIDER_PID=42\n", "USHER_REASON=protocol\n", "ERRNO=32\n",
 		"SYSLOG_IDENTIFIER=", NULL};
 	int fd = listen_at("/run", "/run/systemd/journal/socket");
 	const char *text;
@@ -154,7 +156,8 @@ static bool write_to_syslog(void)
 	const char *const parts[] = {"<28>", sentence, NULL}; /* LOG_DAEMON | LOG_WARNING */
 
 	snprintf(sentence, sizeof(sentence),
-		" usherd[%d]: it hung up [service=echo provider_pid=42 provider_uid=0]", getpid());
+		" usherd[%d]: it hung up [service=echo provider_pid=42 provider_uid=0 reason=protocol]",
+		getpid());
 	if (fd < 0 || log_open(LOG_TO_SYSLOG, NULL) < 0)
 		return false;
 	log_write(LOG_WARNING, &about, "it %s", "hung up");

@@ -71,6 +71,10 @@ static void test_every_member_of_the_present_format(void **state)
 	assert_string_equal(service->name, "one");
 	assert_true(service->is_paused);
 	assert_int_equal(service->totals.n_expired, 1);
+	assert_int_equal(service->totals.waiting_time.sum_usec, 150);
+	assert_int_equal(service->totals.handoff_time.counts[1], 5);
+	assert_int_equal(unclaimed->entered_usec, 1900000);
+	assert_int_equal(unclaimed->given_usec, 2000000);
 	assert_int_equal(service->admission.cps.full_nsec, 3000000000);
 	assert_int_equal(service->admission.rate.full_nsec, 4000000000);
 	assert_int_equal(service->admission.paused_until_usec, 6000000);
@@ -99,16 +103,19 @@ static void test_every_member_of_the_present_format(void **state)
 /* Nor does every state of this format have all its members. */
 static void test_what_may_lack_is_zero(void **state)
 {
-	static const char *const members[] = {
-		"cps_full_nsec", "rate_full_nsec", "paused_until_usec", "sources"};
+	static const char *const members[] = {"cps_full_nsec", "rate_full_nsec",
+		"paused_until_usec", "sources", "waiting_time", "handoff_time"};
 	json_t *json = load_state("format-2");
 	json_t *service = json_array_get(json_object_get(json, "services"), 0);
 	json_t *provider = json_array_get(json_object_get(service, "providers"), 0);
+	json_t *handoff = json_array_get(json_object_get(service, "waiting"), 0);
 	struct succession *succession;
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++)
 		assert_int_equal(json_object_del(service, members[i]), 0);
+	assert_int_equal(json_object_del(handoff, "entered_usec"), 0);
+	assert_int_equal(json_object_del(handoff, "given_usec"), 0);
 	assert_int_equal(json_object_del(provider, "place"), 0);
 	assert_int_equal(json_object_del(json, "is_sandboxed"), 0);
 	succession = parse(json);
@@ -116,6 +123,8 @@ static void test_what_may_lack_is_zero(void **state)
 	assert_int_equal(succession->services[0].admission.cps.full_nsec, 0);
 	assert_int_equal(succession->services[0].admission.paused_until_usec, 0);
 	assert_int_equal(succession->services[0].n_sources, 0);
+	assert_int_equal(succession->services[0].totals.handoff_time.sum_usec, 0);
+	assert_int_equal(succession->services[0].waiting[0].entered_usec, 0);
 	assert_int_equal(succession->services[0].providers[0].place, 0);
 	succession_free(succession);
 	json_decref(json);

@@ -66,18 +66,23 @@ static void test_seconds(void **state)
 	}
 }
 
+static void escape(struct text *text, const char *string)
+{
+	text_add_escaped(text, string, strlen(string));
+}
+
 static void test_escaped(void **state)
 {
 	struct text text = {0};
 
 	(void)state;
-	text_add_escaped(&text, "plain name_1.2-3");
+	escape(&text, "plain name_1.2-3");
 	check_end(&text, "plain name_1.2-3");
-	text_add_escaped(&text, "a\"b\\c\nd");
+	escape(&text, "a\"b\\c\nd");
 	check_end(&text, "a\\\"b\\\\c\\nd");
-	text_add_escaped(&text, "\t\r\x01\x7f\xc3\xa4");
+	escape(&text, "\t\r\x01\x7f\xc3\xa4");
 	check_end(&text, "??????");
-	text_add_escaped(&text, "");
+	escape(&text, "");
 	assert_int_equal(text.size, 0);
 }
 

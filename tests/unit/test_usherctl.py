@@ -454,7 +454,7 @@ class Services(Usherctl):
 
     def test_names_that_are_no_names(self):
         usherd = self.usherd()
-        for name in ("a\nupgrade", 300 * "x", 3000 * "x"):
+        for name in ("a\nupgrade", 1100 * "x", 3000 * "x"):
             with self.subTest(name):
                 self.assert_fails(self.usherctl("drain", name), 64, "at most 63 bytes")
         self.assertEqual([request for request in usherd.requests if request], [])
@@ -584,6 +584,68 @@ class Upgrade(Usherctl):
                 self.assert_fails(self.usherctl("upgrade"), 1, "cannot be tried", "nothing was changed")
 
 
+class Json(Usherctl):
+    """--json of what is not a picture of usherd."""
+
+    def as_json(self, *arguments, status=0):
+        result = self.usherctl("--json", *arguments)
+        self.assertEqual(result.returncode, status, result.stderr)
+        return json.loads(result.stdout)
+
+    def test_answers_are_those_of_usherd(self):
+        config = self.config('service a { listen = "tcp:127.0.0.1:0" }\n')
+        reloaded = {"ok": True, "message": "services: none", "warnings": ["a: warning: \u00e4"]}
+        self.usherd(status={**STATUS, "config": config}, reload=reloaded, **{"pause a": {"ok": True, "message": "a"}})
+        self.assertEqual(self.as_json("reload"), reloaded)
+        self.assertEqual(self.as_json("pause", "a"), {"ok": True, "message": "a"})
+
+    def test_one_object_for_each_service(self):
+        answers = [{"ok": True, "message": name} for name in "ab"]
+        self.usherd(**{"drain a": answers[0], "drain b": answers[1]})
+        result = self.usherctl("--json", "drain", "a", "b").stdout
+        first, end = json.JSONDecoder().raw_decode(result)
+        self.assertEqual([first, json.loads(result[end:])], answers)
+
+    def test_errors_are_sentences(self):
+        self.usherd(**{"pause a": {"error": "no service 'a'"}})
+        self.assert_fails(self.usherctl("--json", "pause", "a"), 1, "no service 'a'")
+
+    def test_upgrade_says_nothing_besides(self):
+        program = self.folder / "usherd"
+        program.write_text(f"#!/bin/sh\necho '{Upgrade.ACCEPTED.strip()}'\n")
+        program.chmod(0o755)
+        self.usherd(state={"program": str(program), "state": {}}, upgrade=Upgrade.UPGRADED)
+        self.assertEqual(self.as_json("upgrade"), Upgrade.UPGRADED)
+
+    def test_check(self):
+        path = self.config('service a { listen = "tcp:80" }\nservice b { listen = "tcp:81" disable = true }\n')
+        self.assertEqual(self.as_json("check", path),
+                         {"ok": True, "errors": [], "warnings": [], "services": ["a"], "disabled": ["b"]})
+        path = self.config("bogus = 1\n")
+        answer = self.as_json("check", path, status=78)
+        self.assertFalse(answer["ok"])
+        self.assertIn(f"{path}:1: unknown option 'bogus'", answer["errors"][0])
+
+    def test_convert(self):
+        path = self.folder / "inetd.conf"
+        path.write_bytes(b"# caf\xe9\necho stream tcp nowait root internal\nwrong\n")
+        answer = self.as_json("convert", str(path))
+        self.assertIn("# caf?\nservice echo {", answer["configuration"])
+        [warning] = answer["warnings"]
+        self.assertEqual((warning["file"], warning["line"]), (str(path), 3))
+
+    def test_explain_and_its_exit_statuses(self):
+        for outcome, status in (("admitted", 0), ("refused", 2), ("waiting", 3)):
+            with self.subTest(outcome):
+                answer = {"service": "a", "client": "unix", "outcome": outcome, "reason": None, "checks": []}
+                usherd = FakeUsherd(self.folder, {"explain unix a": answer}, os.geteuid())
+                try:
+                    self.assertEqual(self.as_json("explain", "unix", "a", status=status), answer)
+                finally:
+                    usherd.stop()
+                    (self.folder / "control.sock").unlink(missing_ok=True)
+
+
 class CommandLine(Usherctl):
     def test_usage_errors(self):
         for arguments, words in (((), "no command"), (("stat",), "unknown command: stat"),
@@ -592,6 +654,7 @@ class CommandLine(Usherctl):
                                  (("pause",), "no service was given for pause"),
                                  (("drain",), "no service was given for drain"),
                                  (("upgrade", "now"), "too many arguments for upgrade"),
+                                 (("explain", "192.0.2.1"), "an address and a service are needed"),
                                  (("top", "web"), "too many arguments for top"),
                                  (("-d", "0.09", "top"), "0.1 to 3600 seconds, not 0.09"),
                                  (("-d", "3601", "top"), "0.1 to 3600 seconds, not 3601"),
@@ -600,7 +663,6 @@ class CommandLine(Usherctl):
                                  (("-n", "0", "top"), "--count of 1"), (("-n", "x", "top"), "--count of 1"),
                                  (("-n", "1", "status"), "do not go with status"),
                                  (("-d", "1", "status"), "do not go with status"),
-                                 (("--json", "reload"), "--json does not go with reload"),
                                  (("--frobnicate", "status"), "frobnicate")):
             with self.subTest(arguments):
                 self.assert_fails(self.run_plainly(*arguments), 64, words, "usherctl")
@@ -619,11 +681,11 @@ class CommandLine(Usherctl):
         page = (ROOT / "man/usherctl.8").read_text(encoding="utf-8")
         commands = re.findall(r"^  ([a-z]+) ", self.run_plainly("--help").stdout, re.MULTILINE)
         self.assertEqual(
-            commands, ["status", "metrics", "top", "check", "convert", "reload", "drain", "pause", "resume",
-                       "upgrade"])
+            commands, ["status", "events", "explain", "metrics", "top", "check", "convert", "reload", "drain", "pause",
+                       "resume", "upgrade"])
         for command in commands:
             self.assertRegex(page, rf"(?m)^\.It Cm {command}\b")
-        for status in (0, 1, 64, 69, 77, 78):
+        for status in (0, 1, 2, 3, 64, 69, 77, 78):
             self.assertRegex(page, rf"(?m)^\.It {status}\b")
 
 
