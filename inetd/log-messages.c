@@ -63,6 +63,7 @@ static const struct kind reasons[] = {
 	{"start-failed", "d7275b03f910410e81391704ad74bff1", .is_each = true},
 	{"started", "e51b998397dc4263b2ce15893af20e04", .is_each = true},
 	{"stopping", "fa65ee11fc6b4b94925ab5e3824191a1", .is_each = true},
+	{"supervisor-failed", "e7abd93f1c4449d8b5b5e0eb2aa31905", .is_each = true},
 	{"takes-no-listeners", "c5a2f824d0b14fe4a9bcc4ba630fabe0"},
 	{"unknown-socket", "aa90992271d547fba346b25475be5990", .is_each = true},
 	{"upgrade-failed", "da6431d3728e45a4802efcadca22372e", .is_each = true},

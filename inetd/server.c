@@ -293,7 +293,8 @@ static void tell_supervisor(int notify_fd)
 	int r = notify_fd < 0 ? 0 : notify_newline(notify_fd);
 
 	if (r < 0)
-		log_write(LOG_WARNING, &(struct log_about){.error = r},
+		log_write(LOG_WARNING,
+			&(struct log_about){.reason = "supervisor-failed", .error = r},
 			"cannot say on descriptor %d (--notify-fd) that usherd is ready: %s",
 			notify_fd, strerror(-r));
 }
