@@ -373,10 +373,10 @@ static void write_head(struct text *text, const struct family *family)
 static bool write_services(struct text *text, const struct family *family,
 	const struct service_list *services, size_t *service)
 {
-	for (; *service < services->n_services; ++*service) {
-		if (text->size >= METRICS_PART)
+	while (*service < services->n_services) {
+		family->of_service(text, family, services->services[(*service)++]);
+		if (text->size >= METRICS_PART) /* behind a service: the head is written */
 			return false;
-		family->of_service(text, family, services->services[*service]);
 	}
 	*service = 0;
 	return true;

@@ -167,6 +167,42 @@ static void test_many_services_and_no_memory(void **state)
 	end(&w);
 }
 
+static size_t offset(const char *text, const char *what)
+{
+	const char *at = strstr(text, what);
+
+	assert_non_null(at);
+	return (size_t)(at - text);
+}
+
+/* So many services that a part is full with the last line of a family, or one more than that. */
+static void test_part_ends_with_a_family(void **state)
+{
+	struct world w;
+	size_t begin_size, family_size, n;
+	char *text;
+
+	(void)state;
+	begin(&w);
+	open_service(&w);
+	text = text_of(&w, 1);
+	begin_size = offset(text, "usher_listeners{");
+	family_size = offset(text, "# HELP usher_providers ") - begin_size;
+	free(text);
+	n = (METRICS_PART - begin_size + family_size - 1) / family_size;
+	for (size_t more = 0; more < 2; more++) {
+		text = text_of(&w, n + more);
+		assert_int_equal(count(text, "# HELP usher_listeners "), 1);
+		assert_int_equal(count(text, "# HELP usher_providers "), 1);
+		assert_int_equal(
+			count(text, "\nusher_listeners{"), (n + more) * STATUS_N_LISTENER_STATES);
+		assert_int_equal(
+			count(text, "\nusher_providers{"), (n + more) * STATUS_N_PROVIDER_STATES);
+		free(text);
+	}
+	end(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -174,6 +210,7 @@ int main(void)
 		check_loop_test(test_credit_and_states_of_providers),
 		check_loop_test(test_odd_name_is_escaped),
 		check_loop_test(test_many_services_and_no_memory),
+		check_loop_test(test_part_ends_with_a_family),
 	};
 
 	return cmocka_run_group_tests_name("metrics", tests, NULL, NULL);
