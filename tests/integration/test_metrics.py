@@ -163,6 +163,15 @@ class Metrics(MetricsTest):
         provider.finish(connection)
         self.usherd.wait_service("echo", in_service=0)
 
+    def test_a_service_is_in_exactly_one_state(self):
+        self.begin()
+        for command, expected in (("status", "waiting"), ("pause echo", "paused")):
+            self.usherctl(*command.split())
+            states = {dict(labels)["state"] for (name, labels), value in self.samples().items()
+                      if name == "usher_service_state" and ("service", "echo") in labels and value}
+            self.assertEqual(states, {expected})
+            self.assertEqual(self.usherd.service("echo")["state"], expected)
+
     def test_reload_and_its_failure(self):
         self.begin()
         loaded = self.sample("usher_config_last_reload_success_timestamp_seconds")
@@ -210,6 +219,26 @@ class Metrics(MetricsTest):
         described = set(re.findall(r"(?m)^\.It Dv (usher_\w+)", MANUAL.read_text()))
         families = set(re.findall(r"(?m)^# TYPE (\w+)", self.usherctl("metrics").stdout))
         self.assertEqual(families, described)
+
+    def test_questions_of_the_manual_have_answers(self):
+        """Asked with the labels that Prometheus adds, of samples that are as bad as the questions expect."""
+        questions = re.search(r"(?s)^Questions to Prometheus.*?^\.Bd .*?\n(.*?)^\.Ed", MANUAL.read_text(), re.MULTILINE)[1]
+        questions = [" ".join(question.split()) for question in questions.split("\n\n")]
+        self.assertEqual(len(questions), 4)
+        self.begin()
+        self.serve_echo(1)
+        samples = {line.rpartition(" ")[0] for line in self.usherctl("metrics").stdout.splitlines() if line[0] != "#"}
+        place = self.folder / "questions.json"
+        series = [{"series": f'{sample[:-1]},job="usher",instance="a:1"}}',
+                   "values": "1+60x10" if re.match(r"\w+_(total|bucket)\{", sample) else "1x10"}
+                  for sample in samples if 'service="echo"' in sample]
+        # The samples of a question are its answer: all that promtool can compare is that there is one.
+        place.write_text(json.dumps({"tests": [{"interval": "1m", "input_series": series, "promql_expr_test": [
+            {"expr": f"count({question}) > bool 0", "eval_time": "10m", "exp_samples": [{"value": 1}]}
+            for question in questions]}]}))
+        result = subprocess.run(["promtool", "test", "rules", place], capture_output=True, text=True,
+                                timeout=processes.DEADLINE, check=False)
+        self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
 
     def test_json_is_the_answer(self):
         self.begin()
