@@ -207,7 +207,7 @@ static void write_state(struct text *text, const struct family *family, const st
 {
 	unsigned int state = status_service_state(s);
 
-	for (unsigned int i = 0; i < STATUS_N_SERVICE_STATES; i++)
+	for (unsigned int i = 0; i < STATUS_DRAINING; i++)
 		write_labelled(text, family, s, "state", status_service_words[i], i == state);
 }
 
@@ -399,11 +399,17 @@ static void write_head(struct text *text, const struct family *family)
 	text_add(text, "\n");
 }
 
+/* Those that are ending come last in the list. */
+static bool is_there(const struct service_list *services, size_t i)
+{
+	return i < services->n_services && !service_is_ending(services->services[i]);
+}
+
 /* Returns false if there is room for nothing more in this part, and maybe something is left. */
 static bool write_services(struct text *text, const struct family *family,
 	const struct service_list *services, size_t *service)
 {
-	while (*service < services->n_services) {
+	while (is_there(services, *service)) {
 		family->of_service(text, family, services->services[(*service)++]);
 		if (text->size >= METRICS_PART) /* behind a service: the head is written */
 			return false;

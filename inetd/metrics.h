@@ -4,7 +4,8 @@
  * formats" of its documentation describes it. usher-metrics(8) says what each family means.
  *
  * How many lines there are follows from the configuration alone: labels say services, states and
- * reasons, never clients or providers.
+ * reasons, never clients or providers. A service that is ending is in the configuration no more,
+ * and another one may have its name already: it has no lines.
  *
  * Reads everything, changes nothing. No input or output.
  */

@@ -36,9 +36,8 @@ json_t *status_text(const char *text);
  * (enum intake_state), or one of these.
  */
 enum {
-	STATUS_UNREACHED =
-		INTAKE_LENT + 1, /* the next client shows whether the receiver is there */
-	STATUS_DRAINING,
+	STATUS_UNREACHED = INTAKE_LENT + 1, /* the next client tells: see struct service_receiver */
+	STATUS_DRAINING,		    /* service_is_ending() */
 	STATUS_N_SERVICE_STATES,
 };
 extern const char *const status_service_words[STATUS_N_SERVICE_STATES];

@@ -198,6 +198,23 @@ class Metrics(MetricsTest):
         self.assertEqual(after["usher_upgrades_total", ()], 1)
         self.assertEqual(self.get()[0], 200)
 
+    def test_service_that_is_removed_and_comes_back_is_there_once(self):
+        """While it drains there are two of that name, and no two lines may have the same labels."""
+        self.begin()
+        provider = self.provider(self.usherd, "echo")
+        self.connect(self.usherd.addresses("echo")[0])
+        connection, = provider.take(1)
+        services = SERVICES.format(more="")
+        for config, n in (("service metrics" + services.partition("service metrics")[2], 0), (services, 1)):
+            self.usherd.write_config(config)
+            self.assertTrue(self.usherd.ask("reload")["ok"])
+            text = self.usherctl("metrics").stdout
+            self.assertIn(("echo", "draining"),
+                          [(service["name"], service["state"]) for service in self.usherd.status()["services"]])
+            self.assertEqual(text.count('\nusher_connections_claimed_total{service="echo"} '), n)
+        provider.send(protocol.claim(connection.sequence))
+        provider.finish(connection)
+
     def test_reload_cuts_a_long_answer_off(self):
         """Its second part would have lines of other services than the first."""
         service = 'service s{} {{ listen = {{"tcp:127.0.0.1:0"}}  providers {{ max = 1 }} }}\n'
