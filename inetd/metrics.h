@@ -31,8 +31,8 @@ struct metrics_cursor {
 
 /*
  * Add about METRICS_PART bytes of the text to `text`, ASCII without a NUL. Returns false if that
- * was the end. Between the calls no service may come or go: a line would be missing, or be there
- * twice.
+ * was the end. Between the calls no service may come, or begin to end: a line would be missing, or
+ * be there twice.
  */
 bool metrics_write(
 	struct text *text, struct metrics_cursor *cursor, const struct status_source *source);
