@@ -239,8 +239,8 @@ class Metrics(MetricsTest):
 
     def test_questions_of_the_manual_have_answers(self):
         """Asked with the labels that Prometheus adds, of samples that are as bad as the questions expect."""
-        questions = re.search(r"(?s)^Questions to Prometheus.*?^\.Bd .*?\n(.*?)^\.Ed", MANUAL.read_text(), re.MULTILINE)[1]
-        questions = [" ".join(question.split()) for question in questions.split("\n\n")]
+        text = re.search(r"(?ms)^Questions to Prometheus.*?^\.Bd .*?\n(.*?)^\.Ed", MANUAL.read_text())[1]
+        questions = [" ".join(question.split()) for question in text.split("\n\n")]
         self.assertEqual(len(questions), 4)
         self.begin()
         self.serve_echo(1)
@@ -318,8 +318,11 @@ class Http(MetricsTest):
         for client in silent[:8]:
             self.assertEqual(network.read_all(client), b"")
 
+    def tally(self):
+        return self.usherd.service("metrics")["providers"][0]["status"]
+
     def n_asked(self):
-        return int(re.search(r"asked (\d+) times", self.usherd.service("metrics")["providers"][0]["status"])[1])
+        return int(re.search(r"asked (\d+) times", self.tally())[1])
 
     def test_many_scrapes_ask_once(self):
         self.begin()
@@ -329,8 +332,7 @@ class Http(MetricsTest):
         seconds = time.monotonic() - begin
         self.assertTrue(all(answer.startswith(b"HTTP/1.1 200") for answer in answers))
         self.assertLessEqual(len(answers), 1 + seconds)
-        self.usherd.wait_until(lambda: " 100 served" in self.usherd.service("metrics")["providers"][0]["status"],
-                               "the tally to be told")
+        self.usherd.wait_until(lambda: " 100 served" in self.tally(), "the tally to be told")
         self.assertEqual(self.n_asked(), len(answers))
 
     def test_silent_usherd_is_said_and_blocks_nobody(self):
@@ -349,6 +351,7 @@ class Http(MetricsTest):
         clients[2].sendall(REQUEST[3:])
         self.assertIn(split_answer(network.read_all(clients[2]))[0], (200, 503))
         self.usherd.wait_until(lambda: self.get()[0] == 200, "the metrics to be there again")
+        self.usherd.wait_until(lambda: re.search(r" [1-9]\d* failed", self.tally()), "the tally to be told")
 
     @harness.needs_root
     def test_who_may_not_ask_says_so(self):
