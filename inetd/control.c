@@ -402,6 +402,11 @@ bool control_may_change(const struct control *control, int client_fd)
 	return !find_client(control, client_fd)->is_monitor;
 }
 
+bool control_may_look(const struct control *control, int fd)
+{
+	return rank_of(control, fd) != RANK_STRANGER;
+}
+
 void control_give_away(struct control *control, int client_fd)
 {
 	struct client *client = find_client(control, client_fd);
