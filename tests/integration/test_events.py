@@ -116,6 +116,8 @@ class Events(harness.UsherTest):
         self.assertEqual(follower.next()["provider"], "wanted")
         wrong = self.closing(Follower(self.usherd, "events one three"))
         self.assertIn("no service 'three'", wrong.first["error"])
+        for none in ("events ", "events  "):  # an empty variable in a script: no services are not all of them
+            self.assertIn("no service '", self.closing(Follower(self.usherd, none)).first["error"])
 
     def test_log_address_holds_here_too(self):
         follower = self.follow("events two")
