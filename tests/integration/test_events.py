@@ -201,6 +201,11 @@ class Usherctl(harness.UsherTest):
 
     def test_errors(self):
         usherd = self.start_usherd(CONFIG)
+        with open("/dev/full", "wb") as full:
+            result = subprocess.run([str(harness.USHERCTL), "-r", str(usherd.run_dir), "--json", "events"], stdout=full,
+                                    stderr=subprocess.PIPE, timeout=processes.DEADLINE, check=False)
+        self.assertEqual(result.returncode, 1)
+        self.assertIn(b"output", result.stderr)
         unknown = self.events(usherd, "events", "three")
         self.assertEqual(unknown.communicate(timeout=processes.DEADLINE),
                          (b"", b"usherctl: no service 'three' is running; 'usherctl status' lists those that are\n"))
