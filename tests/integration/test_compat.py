@@ -2,6 +2,7 @@
 """Files of inetd and xinetd: the same under those and under usherd with usher-exec, the answers compared."""
 
 import contextlib
+import errno
 import json
 import os
 import select
@@ -161,14 +162,21 @@ def setUpModule():
 
 
 def talk(port, line=b"hello\n", host="127.0.0.1"):
-    """What a service says to a line and the end; an exception's name if it does not come to that."""
+    """What a service says to a line and the end; an exception's name if it does not come to that.
+
+    Whoever is reset is told so in words that depend on how far he was.
+    """
     try:
         with socket.create_connection((host, port), processes.DEADLINE) as client:
             client.sendall(line)
             client.shutdown(socket.SHUT_WR)
             return network.read_all(client)
-    except (ConnectionRefusedError, ConnectionResetError, BrokenPipeError) as error:
-        return type(error).__name__
+    except ConnectionRefusedError:
+        return "ConnectionRefusedError"
+    except OSError as error:
+        if error.errno not in (errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN):
+            raise
+        return "ConnectionResetError"
 
 
 def ask(port, data):
