@@ -196,9 +196,8 @@ def talk_unix(path):
         return network.read_all(client)
 
 
-def is_listening(port):
-    answer = subprocess.run(["ss", "-Hltn", f"sport = :{port}"], capture_output=True, text=True, check=True)
-    return bool(answer.stdout)
+def list_listening(*which):
+    return subprocess.run(["ss", "-Hln", *which], capture_output=True, text=True, check=True).stdout
 
 
 def wait_listening(process, port):
@@ -206,12 +205,19 @@ def wait_listening(process, port):
     deadline = processes.Deadline()
     pidfd = os.pidfd_open(process.pid)
     try:
-        while not is_listening(port):
+        while not list_listening("-t", f"sport = :{port}"):
             if select.select([pidfd], [], [], min(0.02, deadline.left(f"port {port} to be listened on")))[0]:
                 return False
         return True
     finally:
         os.close(pidfd)
+
+
+def wait_free():
+    """Until no port is taken: a program may outlive the super-server that has run it, for which there is no event."""
+    deadline = processes.Deadline()
+    while taken := list_listening("-tu"):
+        deadline.left(f"these to be closed:\n{taken}")
 
 
 class Compat(harness.UsherTest):
@@ -263,6 +269,7 @@ class Compat(harness.UsherTest):
         finally:
             os.killpg(process.pid, signal.SIGTERM)
             process.wait(processes.DEADLINE)
+            wait_free()
 
 
 class Inetd(Compat):
