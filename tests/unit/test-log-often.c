@@ -270,11 +270,10 @@ static void test_losses_at_the_end_are_told(void **state)
 	for (int i = 0; i < 500; i++)
 		log_write_event(NULL, LOG_INFO, &started);
 	log_write_event(to, LOG_INFO, &started);
-	log_write_event(to, LOG_INFO, &started);
 	log_close(LONG_ENOUGH_USEC);
 	assert_int_equal(count("event=start"), 500);
 	assert_int_equal(count("cannot write to "), 1);
-	assert_int_equal(count("messages dropped: 2 ("), 1);
+	assert_int_equal(count("messages dropped: 1 ("), 1);
 	log_destination_unref(to);
 	end();
 }
