@@ -162,7 +162,7 @@ static int carry_out(struct server *server, struct server_loaded *loaded, struct
 	set_monitors(server, &loaded->config->monitors);
 	config_free(server->config);
 	server->config = loaded->config;
-	server->n_changes++;
+	server->n_reloads++;
 	note_loaded(server);
 	return 0;
 }

@@ -225,6 +225,16 @@ StandardOutput=truncate:/run/attempt
         self.assertRegex(devices, r"\A1: lo: [^\n]*\n\Z")
         self.assertEqual(self.ask(7), "hello\n")
 
+    def test_metrics_as_their_manual_says(self):
+        """A user of its own, who is no more than a monitor, and a unit without network."""
+        self.offer("metrics")
+        self.machine.run("sed", "-i", "s/^# monitors/monitors/", "/etc/usher/usher.conf")
+        self.machine.run("sh", "-ec", "usherctl check && usherctl reload")
+        self.systemctl("enable", "--now", "usher-metrics")
+        answer = self.ask(19119, "GET /metrics HTTP/1.0\r\n\r\n")
+        self.assertRegex(answer, r"\AHTTP/1\.1 200 ")
+        self.assertIn('\nusher_providers{service="metrics",state="ready"} 1\n', answer)
+
     # Journal
 
     def journal(self, *matches):
