@@ -111,24 +111,42 @@ static void add_room(struct explanation *e)
 		add(e, "credit", WAITING, "no provider takes another connection now");
 }
 
-/* For what everybody waits. */
-static void add_limits(struct explanation *e)
+static void add_wait(struct explanation *e)
 {
-	const struct admission_outlook *outlook = &e->outlook;
-	const struct config_admission *config = e->config;
-	double seconds = seconds_until(e, outlook->wait_until_usec);
+	bool is_load = e->outlook.wait == ADMISSION_MAX_LOAD;
 
-	if (outlook->wait != ADMISSION_ADMITTED)
-		add(e, admission_word(outlook->wait), WAITING, "more came than it allows: %.3f s",
-			seconds);
-	if (config->cps.count > 0 && outlook->wait != ADMISSION_CPS)
+	add(e, admission_word(e->outlook.wait), WAITING, "%s: %.3f s",
+		is_load ? "the load average is above it" : "more came than it allows",
+		seconds_until(e, e->outlook.wait_until_usec));
+}
+
+static void add_no_wait(struct explanation *e, enum admission_reason limit)
+{
+	const struct config_admission *config = e->config;
+
+	if (limit == ADMISSION_CPS && config->cps.count > 0)
 		add(e, "cps", ADMITTED, "not more than %u in a second came", config->cps.count);
-	if (config->rate.count > 0 && outlook->wait != ADMISSION_RATE)
+	if (limit == ADMISSION_RATE && config->rate.count > 0)
 		add(e, "rate", ADMITTED, "not more than %u in %" PRIu64 " s came",
 			config->rate.count, config->rate.period_usec / 1000000);
-	if (config->max_load_percent > 0 && outlook->wait != ADMISSION_MAX_LOAD)
+	if (limit == ADMISSION_MAX_LOAD && config->max_load_percent > 0)
 		add(e, "max_load", ADMITTED, "the load average is not above %u.%02u",
 			config->max_load_percent / 100, config->max_load_percent % 100);
+}
+
+/* For what everybody waits: one of these, and those after it were not asked. */
+static void add_limits(struct explanation *e)
+{
+	static const enum admission_reason limits[] = {
+		ADMISSION_CPS, ADMISSION_RATE, ADMISSION_MAX_LOAD};
+
+	for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
+		if (e->outlook.wait == limits[i]) {
+			add_wait(e);
+			return;
+		}
+		add_no_wait(e, limits[i]);
+	}
 }
 
 static void add_denied(struct explanation *e)

@@ -115,6 +115,7 @@ static int print_stream(const struct options *options, FILE *stream)
 		if (json_is_string(json_object_get(event, "event"))) {
 			print_event(options, event);
 			json_decref(event);
+			r = ferror(stdout) ? EXIT_FAILURE : 0; /* main() says why */
 		} else {
 			r = request_conclude(options, event ? 0 : -EBADMSG, event, &answer);
 			if (r == 0) {

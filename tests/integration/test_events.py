@@ -116,6 +116,8 @@ class Events(harness.UsherTest):
         self.assertEqual(follower.next()["provider"], "wanted")
         wrong = self.closing(Follower(self.usherd, "events one three"))
         self.assertIn("no service 'three'", wrong.first["error"])
+        for none in ("events ", "events  "):  # an empty variable in a script: no services are not all of them
+            self.assertIn("no service '", self.closing(Follower(self.usherd, none)).first["error"])
 
     def test_log_address_holds_here_too(self):
         follower = self.follow("events two")
@@ -199,6 +201,11 @@ class Usherctl(harness.UsherTest):
 
     def test_errors(self):
         usherd = self.start_usherd(CONFIG)
+        with open("/dev/full", "wb") as full:
+            result = subprocess.run([str(harness.USHERCTL), "-r", str(usherd.run_dir), "--json", "events"], stdout=full,
+                                    stderr=subprocess.PIPE, timeout=processes.DEADLINE, check=False)
+        self.assertEqual(result.returncode, 1)
+        self.assertIn(b"output", result.stderr)
         unknown = self.events(usherd, "events", "three")
         self.assertEqual(unknown.communicate(timeout=processes.DEADLINE),
                          (b"", b"usherctl: no service 'three' is running; 'usherctl status' lists those that are\n"))

@@ -106,6 +106,12 @@ class Units(unittest.TestCase):
             has_network = unit.stem in ("usherd", "usher-exec", "usher-redirect")
             self.assertEqual(self.settings(unit).get("PrivateNetwork"), None if has_network else "yes", unit.name)
 
+    def test_programs_may_have_as_many_descriptors_as_anywhere(self):
+        """usher-exec gives them the soft limit that it was started with; some close all there may be."""
+        soft, hard = map(int, self.settings(self.find("usher-exec.service"))["LimitNOFILE"].split(":"))
+        self.assertEqual(soft, 1024)
+        self.assertEqual(str(hard), self.settings(self.find("usher-basic.service"))["LimitNOFILE"])
+
     def test_users_of_units_are_made(self):
         made = {line.split()[1] for line in self.find("sysusers.d/usher.conf").read_text().splitlines()
                 if line.startswith("u ")}
