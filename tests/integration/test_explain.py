@@ -17,6 +17,7 @@ service rules { listen = {"tcp:127.0.0.1:0"} refused_to = banner
     no_access = {"10.1.0.0/16"} }
 service few { listen = {"tcp:127.0.0.1:0"} per_source = 1 }
 service rate { listen = {"tcp:127.0.0.1:0"} rate = {1, "1h"} }
+service often { listen = {"tcp:127.0.0.1:0"} per_source_rate = {1, "1h"} }
 service refusing { listen = {"tcp:127.0.0.1:0"} unavailable = refuse }
 service trap { listen = {"tcp:127.0.0.1:0"} sensor = true deny_time = forever }
 service banner { listen = {} }
@@ -95,12 +96,23 @@ class Explain(harness.UsherTest):
         self.assertEqual(self.usherd.service("few")["refused"]["per_source"], 0)
         provider.finish(connection)
 
+    def test_rates_of_a_source(self):
+        provider = self.provider(self.usherd, "often")
+        self.assertEqual(self.text_of("127.0.0.1", "often", "per_source_rate"), "not more than 1 in 3600 s came")
+        self.connect(self.usherd.addresses("often")[0])
+        [connection] = provider.take_and_claim(1)
+        self.check("127.0.0.1", "often", REFUSED, "per_source_rate")
+        self.assertRegex(self.text_of("127.0.0.1", "often", "per_source_rate"),
+                         r"^as many as 1 in 3600 s came: the next one may in 3[56]\d\d\.\d+ s$")
+        provider.finish(connection)
+
     def test_limits_for_everybody(self):
         provider = self.provider(self.usherd, "rate")
         self.check("192.0.2.1", "rate", ADMITTED)
         self.connect(self.usherd.addresses("rate")[0])
         [connection] = provider.take_and_claim(1)
         self.check("192.0.2.1", "rate", WAITING, "rate")
+        self.assertRegex(self.text_of("192.0.2.1", "rate", "rate"), r"^more came than it allows: goes on in 3[56]\d\d\.\d+ s$")
         self.assertEqual(self.usherd.service("rate")["delayed"]["rate"], 0)
         provider.finish(connection)
 
