@@ -31,8 +31,11 @@ bool sandbox_is_entered(void)
 
 const char *sandbox_hint(int error)
 {
-	return has_guarded_files && error == -EACCES
-		       ? "; and a folder that its configuration did not name when it started is "
-			 "closed to it by its sandbox: restart usherd"
-		       : "";
+	if (has_guarded_files && error == -EACCES)
+		return "; and a folder that its configuration did not name when it started is "
+		       "closed to it by its sandbox: restart usherd";
+	if (error == -EROFS)
+		return "; if it is the unit that closes the folder to it, name the folder in "
+		       "ReadWritePaths= ('systemctl edit usherd') and restart usherd";
+	return "";
 }

@@ -65,7 +65,7 @@ class Units(unittest.TestCase):
 
     def verify(self, unit, *changes):
         """What systemd-analyze(1) says to a unit, as if its programs were installed, after these changes."""
-        text = unit.read_text().replace(f"ExecStart={PREFIX}", f"ExecStart={self.root}{PREFIX}")
+        text = re.sub(rf"^(Exec\w+=)(?={PREFIX})", rf"\1{self.root}", unit.read_text(), flags=re.MULTILINE)
         for old, new in changes:
             self.assertIn(old, text)
             text = text.replace(old, new)

@@ -69,6 +69,15 @@ class Units(world.SystemTest):
         self.assertEqual(self.finish(client), "hello\n")
         self.assertEqual(self.main_pid("usherd"), pid)
 
+    def test_reload_by_systemctl_tells_of_errors(self):
+        wrong = "/etc/usher/services.d/wrong.conf"
+        self.write(wrong, "service wrong { lissen = {} }\n")
+        with self.assertRaisesRegex(AssertionError, "ended with 1:"):
+            self.systemctl("reload", "usherd")
+        self.assertRegex(self.machine.run("journalctl", "--unit", "usherd"), f"{wrong}:1: unknown option 'lissen'")
+        self.machine.run("rm", wrong)
+        self.systemctl("reload", "usherd")
+
     def ask_bytes(self, port):
         with self.machine.connect(port) as client:
             return client.recv(16)

@@ -386,6 +386,7 @@ static bool advises_a_restart_when_it_helps(void)
 	EXPECT(enter().files == 0);
 	EXPECT(sandbox_is_entered() && strstr(sandbox_hint(-EACCES), "restart"));
 	EXPECT(strcmp(sandbox_hint(-ENOENT), "") == 0);
+	EXPECT(strstr(sandbox_hint(-EROFS), "ReadWritePaths="));
 	return true;
 }
 
