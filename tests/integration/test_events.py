@@ -81,9 +81,9 @@ class Events(harness.UsherTest):
         follower = self.follow()
         self.provider(self.usherd, "no")
         provider = self.provider(self.usherd, "slow")
-        with network.connect(self.usherd.addresses("no")[0]):
-            refused = follower.wait("refused")
-            self.assertEqual((refused["service"], refused["reason"], refused["peer"]), ("no", "no_access", "127.0.0.1"))
+        self.assertIsNone(network.answer(self.usherd.addresses("no")[0]))
+        refused = follower.wait("refused")
+        self.assertEqual((refused["service"], refused["reason"], refused["peer"]), ("no", "no_access", "127.0.0.1"))
         self.connect(self.usherd.addresses("slow")[0])
         provider.take_and_claim(1)
         self.connect(self.usherd.addresses("slow")[0])

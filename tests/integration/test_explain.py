@@ -140,8 +140,8 @@ class Explain(harness.UsherTest):
         self.provider(self.usherd, "open")
         self.check("127.0.0.1", "trap", REFUSED, "sensor")
         self.check("127.0.0.1", "open", ADMITTED)
-        with network.connect(self.usherd.addresses("trap")[0]):
-            self.usherd.wait_until(lambda: self.usherd.status()["denied"] == 1, "the sensor")
+        self.assertIsNone(network.answer(self.usherd.addresses("trap")[0]))
+        self.usherd.wait_until(lambda: self.usherd.status()["denied"] == 1, "the sensor")
         self.check("127.0.0.1", "open", REFUSED, "denied")
         self.check("192.0.2.1", "open", ADMITTED)
 
