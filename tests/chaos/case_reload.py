@@ -62,7 +62,8 @@ class Reload(chaos.ChaosTest):
         """What a reload may change: services, listeners with their sockets, limits, who is registered."""
         services = [
             {**service, "state": None, "in_service": None, "unclaimed": None, "waiting": None, "totals": None,
-             "parked": None, "providers": [(one["number"], one["pid"]) for one in service["providers"]]}
+             "parked": None, "waiting_time": None, "handoff_time": None,
+             "providers": [(one["number"], one["pid"]) for one in service["providers"]]}
             for service in self.usherd.status()["services"]]
         found = subprocess.run(["ss", "-Hltne"], capture_output=True, text=True, check=True).stdout
         return services, [sorted(re.findall(rf"127\.0\.0\.1:{port} .*ino:(\d+)", found))
