@@ -161,7 +161,9 @@ class Usherctl(harness.UsherTest):
     def end(process):
         if process.poll() is None:
             process.terminate()
-        process.communicate()
+        process.wait(processes.DEADLINE)
+        process.stdout.close()
+        process.stderr.close()
 
     def line(self, process):
         self.assertTrue(select.select([process.stdout], [], [], processes.DEADLINE)[0], "no line came")
@@ -203,6 +205,19 @@ class Usherctl(harness.UsherTest):
         self.assertEqual(unknown.communicate(timeout=processes.DEADLINE),
                          (b"", b"usherctl: no service 'three' is running; 'usherctl status' lists those that are\n"))
         self.assertEqual(unknown.returncode, 1)
+        for name in "", "one two":
+            process = self.events(usherd, "events", name)
+            self.assertEqual(process.wait(processes.DEADLINE), 64)
+
+    def test_it_ends_when_nobody_can_read_it(self):
+        """Also where SIGPIPE is ignored, as in systemd's units."""
+        usherd = self.start_usherd(CONFIG)
+        process = self.events(usherd, "--json", "events", restore_signals=False)
+        self.wait_following(process)
+        process.stdout.close()
+        usherd.ask("pause one")
+        self.assertEqual(process.wait(processes.DEADLINE), 1)
+        self.assertIn(b"standard output: Broken pipe", process.stderr.read())
 
 
 if __name__ == "__main__":
