@@ -16,7 +16,8 @@
 
 #define DEFAULT_USER "usher"
 
-/* Standard streams, event loop, control socket and its clients, journal, connections in hand. */
+/* Standard streams, event loop, control socket, who asks and follows there, journal, connections in
+ * hand. */
 #define RESERVED_FDS	256
 
 #define FDS_OF_PROVIDER 2 /* its channel and its pidfd */

@@ -68,6 +68,12 @@ struct control {
 	size_t n_clients, n_monitors;
 };
 
+/* Adding to epoll may fail for memory: the next client that goes tries again. */
+static void look_for_places(struct control *control)
+{
+	(void)acceptor_set_paused(control->acceptor, control->n_clients >= CONTROL_MAX_CLIENTS);
+}
+
 /* Changing the events of a source that epoll already has needs no memory: it cannot fail. */
 static void set_events(sd_event_source *io, uint32_t events)
 {
@@ -86,7 +92,7 @@ static struct client *client_free(struct client *client)
 		client->next->previous = client->previous;
 	control->n_monitors -= client->is_monitor;
 	control->n_clients--;
-	(void)acceptor_set_paused(control->acceptor, false); /* a place is free again */
+	look_for_places(control);
 
 	sd_event_source_disable_unref(client->deadline);
 	sd_event_source_disable_unref(client->io);
@@ -229,8 +235,8 @@ static int client_new(struct control *control, int fd, bool is_monitor, struct c
 		client->next->previous = client;
 	control->clients = client;
 	control->n_monitors += is_monitor;
-	if (++control->n_clients == CONTROL_MAX_CLIENTS)
-		(void)acceptor_set_paused(control->acceptor, true);
+	control->n_clients++;
+	look_for_places(control);
 
 	r = sd_event_add_io(control->event, &client->io, fd, EPOLLIN, on_client, client);
 	if (r >= 0)
@@ -394,6 +400,11 @@ static struct client *find_client(const struct control *control, int fd)
 bool control_may_change(const struct control *control, int client_fd)
 {
 	return !find_client(control, client_fd)->is_monitor;
+}
+
+bool control_may_look(const struct control *control, int fd)
+{
+	return rank_of(control, fd) != RANK_STRANGER;
 }
 
 void control_give_away(struct control *control, int client_fd)

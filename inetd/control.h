@@ -86,6 +86,9 @@ void control_set_monitors(struct control *control, const struct config_accounts 
 /* For control_on_request: may the client that asks change anything, or only look? */
 bool control_may_change(const struct control *control, int client_fd);
 
+/* May who is at the other end of `fd`, a connection that was given away, look (still)? */
+bool control_may_look(const struct control *control, int fd);
+
 /* How long clients that connect from now on may take. Default CONTROL_TIMEOUT_USEC. */
 void control_set_timeout(struct control *control, uint64_t timeout_usec);
 

@@ -18,7 +18,7 @@ static const char *const kept[] = {
 	/* Of an upgrade, whose program is loaded like this one. */
 	"GLIBC_TUNABLES=",
 	"LD_",
-	"USHER_",
+	"USHER_STATE_FD=", /* SUCCESSION_VARIABLE */
 	/* For access_times. */
 	"TZ=",
 	"TZDIR=",

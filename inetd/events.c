@@ -77,6 +77,7 @@ struct events *events_free(struct events *events)
 {
 	if (!events)
 		return NULL;
+	events_flush(events);
 	while (events->followers)
 		follower_free(events->followers);
 	sd_event_source_disable_unref(events->timer);
@@ -166,6 +167,17 @@ void events_flush(struct events *events)
 		next = follower->next;
 		if (follower->begin < follower->end && !follower->is_blocked &&
 			!follower_send(follower))
+			follower_free(follower);
+	}
+}
+
+void events_review(struct events *events, bool (*may_look)(int fd, void *userdata), void *userdata)
+{
+	struct events_follower *follower, *next;
+
+	for (follower = events->followers; follower; follower = next) {
+		next = follower->next;
+		if (follower->is_monitor && !may_look(follower->fd, userdata))
 			follower_free(follower);
 	}
 }

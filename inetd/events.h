@@ -45,7 +45,7 @@ struct events_wish {
  * that of sd_event_add_time(3). */
 int events_new(struct events **ret, sd_event *event);
 
-/* Ends all followers. NULL is allowed. Returns NULL. */
+/* Ends all followers, after events_flush(). NULL is allowed. Returns NULL. */
 struct events *events_free(struct events *events);
 
 /* Is there a place for one more, who is a monitor or not? */
@@ -57,6 +57,9 @@ bool events_have_place(const struct events *events, bool is_monitor);
  * Returns 0 or a negative errno: it was closed.
  */
 int events_follow(struct events *events, int fd, const struct events_wish *wish);
+
+/* End the monitors for whose connections `may_look` is false. */
+void events_review(struct events *events, bool (*may_look)(int fd, void *userdata), void *userdata);
 
 /* Does anybody hear of what becomes of connections? Else nothing need be found out about it. */
 static inline bool events_are_followed(const struct events *events)

@@ -111,24 +111,47 @@ static void add_room(struct explanation *e)
 		add(e, "credit", WAITING, "no provider takes another connection now");
 }
 
-/* For what everybody waits. */
-static void add_limits(struct explanation *e)
+static void add_wait(struct explanation *e)
 {
-	const struct admission_outlook *outlook = &e->outlook;
 	const struct config_admission *config = e->config;
-	double seconds = seconds_until(e, outlook->wait_until_usec);
+	double seconds = seconds_until(e, e->outlook.wait_until_usec);
 
-	if (outlook->wait != ADMISSION_ADMITTED)
-		add(e, admission_word(outlook->wait), WAITING, "more came than it allows: %.3f s",
-			seconds);
-	if (config->cps.count > 0 && outlook->wait != ADMISSION_CPS)
+	if (e->outlook.wait == ADMISSION_MAX_LOAD)
+		add(e, "max_load", WAITING,
+			"the load average is above %u.%02u: looked at in %.3f s",
+			config->max_load_percent / 100, config->max_load_percent % 100, seconds);
+	else
+		add(e, admission_word(e->outlook.wait), WAITING,
+			"more came than it allows: goes on in %.3f s", seconds);
+}
+
+static void add_no_wait(struct explanation *e, enum admission_reason limit)
+{
+	const struct config_admission *config = e->config;
+
+	if (limit == ADMISSION_CPS && config->cps.count > 0)
 		add(e, "cps", ADMITTED, "not more than %u in a second came", config->cps.count);
-	if (config->rate.count > 0 && outlook->wait != ADMISSION_RATE)
+	if (limit == ADMISSION_RATE && config->rate.count > 0)
 		add(e, "rate", ADMITTED, "not more than %u in %" PRIu64 " s came",
 			config->rate.count, config->rate.period_usec / 1000000);
-	if (config->max_load_percent > 0 && outlook->wait != ADMISSION_MAX_LOAD)
+	if (limit == ADMISSION_MAX_LOAD && config->max_load_percent > 0)
 		add(e, "max_load", ADMITTED, "the load average is not above %u.%02u",
 			config->max_load_percent / 100, config->max_load_percent % 100);
+}
+
+/* For what everybody waits: one of these, and those after it were not asked. */
+static void add_limits(struct explanation *e)
+{
+	static const enum admission_reason limits[] = {
+		ADMISSION_CPS, ADMISSION_RATE, ADMISSION_MAX_LOAD};
+
+	for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
+		if (e->outlook.wait == limits[i]) {
+			add_wait(e);
+			return;
+		}
+		add_no_wait(e, limits[i]);
+	}
 }
 
 static void add_denied(struct explanation *e)
@@ -138,7 +161,7 @@ static void add_denied(struct explanation *e)
 	if (until_usec == DENIED_FOREVER)
 		add(e, "denied", REFUSED, "it has touched a sensor: until usherd ends");
 	else if (until_usec > 0)
-		add(e, "denied", REFUSED, "it has touched a sensor: %.0f s",
+		add(e, "denied", REFUSED, "it has touched a sensor: for %.0f s more",
 			seconds_until(e, until_usec));
 	else
 		add(e, "denied", ADMITTED, "it has touched no sensor");
@@ -167,21 +190,32 @@ static void add_time(struct explanation *e)
 		add(e, "sensor", REFUSED, "who connects is denied by all services");
 }
 
+static void add_source_rate(struct explanation *e)
+{
+	unsigned int count = e->config->per_source_rate.count;
+	uint64_t period = e->config->per_source_rate.period_usec / 1000000;
+	double seconds = seconds_until(e, e->outlook.source_ready_usec);
+
+	if (seconds > 0)
+		add(e, "per_source_rate", REFUSED,
+			"as many as %u in %" PRIu64 " s came: the next one may in %.3f s", count,
+			period, seconds);
+	else
+		add(e, "per_source_rate", ADMITTED, "not more than %u in %" PRIu64 " s came", count,
+			period);
+}
+
 static void add_source(struct explanation *e)
 {
 	const struct admission_outlook *outlook = &e->outlook;
 	const struct config_admission *config = e->config;
-	double seconds = seconds_until(e, outlook->source_ready_usec);
 
 	if (config->per_source > 0)
 		add(e, "per_source",
 			outlook->n_connections >= config->per_source ? REFUSED : ADMITTED,
 			"%u of %u connections", outlook->n_connections, config->per_source);
 	if (config->per_source_rate.count > 0)
-		add(e, "per_source_rate", seconds > 0 ? REFUSED : ADMITTED,
-			"%s than %u in %" PRIu64 " s came: %.3f s",
-			seconds > 0 ? "more" : "not more", config->per_source_rate.count,
-			config->per_source_rate.period_usec / 1000000, seconds);
+		add_source_rate(e);
 }
 
 /* What is asked of a client's address; as who comes by a unix socket is not. */

@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-#define PLACES 8
+#define PLACES 16
 
 static const char *text_of(const char *text)
 {
@@ -29,7 +29,8 @@ static uint32_t hash_cause(const struct log_about *about)
 	uint32_t hash = hash_text(2166136261u, text_of(about->service));
 
 	hash = hash_text(hash, text_of(about->reason));
-	return hash_text(hash, text_of(about->event));
+	hash = hash_text(hash, text_of(about->event));
+	return hash ^ hash >> 16; /* its low bits depend on low bits alone */
 }
 
 static bool is_same(const struct log_limit_cause *cause, const struct log_about *about)

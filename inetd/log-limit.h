@@ -20,8 +20,8 @@
 #define LOG_LIMIT_BURST	     20
 #define LOG_LIMIT_USEC	     (10 * UINT64_C(1000000))
 #define LOG_LIMIT_EVENT_USEC (60 * UINT64_C(1000000))
-#define LOG_LIMIT_CAUSES     256 /* as many are told apart, at most */
-#define LOG_LIMIT_SERVICE    64	 /* bytes of a name that are told apart, and a NUL */
+#define LOG_LIMIT_CAUSES     1024 /* as many are told apart, at most */
+#define LOG_LIMIT_SERVICE    64	  /* bytes of a name that are told apart, and a NUL */
 
 struct log_destination;
 

@@ -30,6 +30,9 @@
 /* Beyond so many events wait no more, and messages still do. */
 #define EVENTS_MAX (QUEUE_MAX / 4 * 3)
 
+/* Between two messages that messages were dropped: whatever loses each event is no flood itself. */
+#define REPORT_USEC (10 * UINT64_C(1000000))
+
 struct queued {
 	struct log_record *record;
 	struct log_destination *to; /* a reference; NULL: the sink */
@@ -38,7 +41,7 @@ struct queued {
 static struct {
 	pthread_mutex_t lock;
 	struct background *writer; /* NULL: the log is not open */
-	bool is_closing;	   /* the writer gets no more messages, and may be stuck */
+	bool is_closing;	   /* only the writer has messages still, and may be stuck */
 	struct log_sink sink;	   /* the writer's own, while there is one */
 	bool has_new_sink;	   /* the writer shall take over `new_sink` */
 	struct log_sink new_sink;
@@ -46,8 +49,20 @@ static struct {
 	bool is_stderr; /* the last sink */
 	uint64_t n_dropped;
 	uint64_t n_unreported; /* of those: nobody was told yet */
+	uint64_t report_usec;  /* nobody is told before, unless it is the last chance */
+	bool is_last_chance;
 	struct log_limit limit;
 } state = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static _Thread_local bool is_writer;
+
+static uint64_t monotonic_usec(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
 
 /* Under the lock. */
 static void count_dropped(uint64_t n_messages)
@@ -78,14 +93,22 @@ __attribute__((format(printf, 5, 6))) static void make_record(struct log_record 
 	va_end(arguments);
 }
 
+/* Under the lock. Is anybody to be told now that messages were dropped? */
+static bool is_report_due(void)
+{
+	return state.writer && state.n_unreported > 0 &&
+	       (state.is_last_chance || monotonic_usec() >= state.report_usec);
+}
+
 /* Under the lock, when there is room. */
 static void queue_push_report(void)
 {
 	char text[LOG_RECORD_TEXT_MAX];
 	struct log_record report;
 
-	if (state.n_unreported == 0)
+	if (!is_report_due())
 		return;
+	state.report_usec = monotonic_usec() + REPORT_USEC;
 	make_record(&report, text, LOG_WARNING, &(struct log_about){.reason = "messages-dropped"},
 		"messages dropped: %" PRIu64
 		" (the log was not being read, or could not be written)",
@@ -110,33 +133,42 @@ static void take_new_sink(void)
 	log_sink_done(&old);
 }
 
+/* Under the lock. Have the writer look when the next count is due. */
+static void watch_counts(void)
+{
+	uint64_t next_usec = log_limit_next(&state.limit);
+
+	if (state.n_unreported > 0 && state.report_usec < next_usec)
+		next_usec = state.report_usec;
+	if (state.writer)
+		background_set_alarm(state.writer, next_usec);
+}
+
+/* A report that is lost itself is not followed by the next one at once. */
 static void note_result(const struct log_record *record, bool is_written)
 {
+	bool is_lost_report = !is_written && record->n_reported;
+
 	pthread_mutex_lock(&state.lock);
-	if (!is_written && record->n_reported)
+	if (is_lost_report)
 		state.n_unreported += record->n_reported;
 	else if (!is_written)
 		count_dropped(1);
-	else if (background_n_queued(state.writer) == 0)
+	if (!is_lost_report && background_n_queued(state.writer) == 0)
 		queue_push_report();
+	if (state.n_unreported > 0)
+		watch_counts();
 	pthread_mutex_unlock(&state.lock);
 }
 
 static void tell_left_out(uint64_t now_usec);
-
-static uint64_t monotonic_usec(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
 
 static void write_queued(const void *items, size_t n, void *unused)
 {
 	const struct queued *queued = items;
 
 	(void)unused;
+	is_writer = true;
 	if (n == 0)
 		tell_left_out(monotonic_usec());
 	for (size_t i = 0; i < n; i++) {
@@ -163,13 +195,6 @@ static int make_writer(void)
 
 	state.sink = log_sink_none;
 	return background_new(&state.writer, &task, NULL);
-}
-
-/* Under the lock. Have the writer look when the next count is due. */
-static void watch_counts(void)
-{
-	if (state.writer)
-		background_set_alarm(state.writer, log_limit_next(&state.limit));
 }
 
 int log_open(enum log_target target, const char *path)
@@ -199,12 +224,27 @@ int log_open(enum log_target target, const char *path)
 	return r;
 }
 
+static void set_last_chance(bool is_last_chance)
+{
+	pthread_mutex_lock(&state.lock);
+	state.is_last_chance = is_last_chance;
+	pthread_mutex_unlock(&state.lock);
+}
+
+/* What was left out and lost until now; and what is lost from now on as soon as it is. */
+static void tell_all(void)
+{
+	set_last_chance(true);
+	tell_left_out(UINT64_MAX);
+}
+
 void log_wait(uint64_t timeout_usec)
 {
 	if (!state.writer) /* by the one thread that opens and closes */
 		return;
-	tell_left_out(UINT64_MAX);
+	tell_all();
 	(void)background_wait(state.writer, timeout_usec);
+	set_last_chance(false);
 }
 
 /* A writer that does not end in time is left: log_open() looks after it. */
@@ -212,19 +252,21 @@ void log_close(uint64_t timeout_usec)
 {
 	struct background *writer;
 
+	if (!state.writer)
+		return;
 	if (!state.is_closing)
-		tell_left_out(UINT64_MAX);
+		tell_all();
 	pthread_mutex_lock(&state.lock);
 	writer = state.writer;
-	state.is_closing = writer != NULL;
+	state.is_closing = true;
 	pthread_mutex_unlock(&state.lock);
-	if (!writer || background_free(writer, timeout_usec))
+	if (background_free(writer, timeout_usec))
 		return;
 	take_new_sink(); /* if nothing was written since */
 	log_sink_done(&state.sink);
 	pthread_mutex_lock(&state.lock);
 	state.writer = NULL;
-	state.is_closing = false;
+	state.is_closing = state.is_last_chance = false;
 	pthread_mutex_unlock(&state.lock);
 }
 
@@ -243,9 +285,11 @@ static void write_to_stderr(const struct log_record *record)
 		(void)log_sink_write(&sink, record);
 }
 
-static bool is_event(const struct log_record *record)
+/* A stranger causes it. How many were left out is said seldom, and not again. */
+static bool is_single_event(const struct log_record *record)
 {
-	return log_record_field(record, LOG_FIELD_EVENT);
+	return log_record_field(record, LOG_FIELD_EVENT) &&
+	       !log_record_field(record, LOG_FIELD_MORE);
 }
 
 /* Under the lock. */
@@ -253,7 +297,8 @@ static void queue_or_drop(const struct log_record *record, struct log_destinatio
 {
 	size_t n_queued = background_n_queued(state.writer);
 
-	if (state.is_closing || (is_event(record) && n_queued >= EVENTS_MAX)) {
+	if ((state.is_closing && !is_writer) ||
+		(is_single_event(record) && n_queued >= EVENTS_MAX)) {
 		count_dropped(1);
 		return;
 	}
@@ -276,14 +321,17 @@ static void write_record(const struct log_record *record, struct log_destination
 		write_to_stderr(record);
 }
 
+/* Returns false when there is none, and all else that is due is told. */
 static bool take_count(uint64_t now_usec, struct log_limit_cause *ret)
 {
 	bool is_due;
 
 	pthread_mutex_lock(&state.lock);
 	is_due = log_limit_take(&state.limit, now_usec, ret);
-	if (!is_due)
+	if (!is_due) {
+		queue_push_report();
 		watch_counts();
+	}
 	pthread_mutex_unlock(&state.lock);
 	return is_due;
 }

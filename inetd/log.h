@@ -5,8 +5,8 @@
  * The only caller of sd_journal_*. A message is queued and written by a thread of its own, because
  * the journal, syslog and stderr block when their reader stalls: the event loop never does. When
  * the queue is full messages are dropped, counted, and the count is logged when there is room
- * again. The thread starts with the first message after log_open(), all signals blocked;
- * capabilities belong to threads (capabilities(7)), so give them up before.
+ * again, once in 10 seconds. The thread starts with the first message after log_open(), all signals
+ * blocked; capabilities belong to threads (capabilities(7)), so give them up before.
  *
  * Control characters and broken UTF-8 are escaped as \xNN: what a peer calls itself cannot forge a
  * line.

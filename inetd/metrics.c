@@ -18,7 +18,8 @@ struct family {
 	void (*of_server)(
 		struct text *text, const struct family *family, const struct status_source *source);
 	void (*of_service)(struct text *text, const struct family *family, const struct service *s);
-	size_t total; /* the offset in struct dispatch_totals, of those that are there */
+	/* The offset of what it says in struct dispatch_totals, or struct service_receiver. */
+	size_t member;
 };
 
 /* A line is begin_line() or begin_service(), labels, and end_labels() with the value behind it. */
@@ -149,7 +150,7 @@ static void write_total(struct text *text, const struct family *family, const st
 {
 	const char *totals = (const char *)dispatch_totals(service_dispatch(s));
 
-	write_service(text, family, s, *(const uint64_t *)(const void *)(totals + family->total));
+	write_service(text, family, s, *(const uint64_t *)(const void *)(totals + family->member));
 }
 
 static void write_reset(struct text *text, const struct family *family, const struct service *s)
@@ -202,6 +203,14 @@ static void write_sources(struct text *text, const struct family *family, const 
 	write_service(text, family, s, service_n_sources(s));
 }
 
+static void write_state(struct text *text, const struct family *family, const struct service *s)
+{
+	unsigned int state = status_service_state(s);
+
+	for (unsigned int i = 0; i < STATUS_DRAINING; i++)
+		write_labelled(text, family, s, "state", status_service_words[i], i == state);
+}
+
 static void write_listeners(struct text *text, const struct family *family, const struct service *s)
 {
 	uint64_t counts[STATUS_N_LISTENER_STATES] = {0};
@@ -233,6 +242,17 @@ static void write_credit(struct text *text, const struct family *family, const s
 		if (p->record && status_provider_state(p->record) == PROVIDER_READY)
 			credit += (uint64_t)p->record->credit;
 	write_service(text, family, s, credit);
+}
+
+/* Of a service that passes its connections; others have no such line. */
+static void write_receiver(struct text *text, const struct family *family, const struct service *s)
+{
+	struct service_receiver receiver;
+
+	if (service_pass_report(s, &receiver))
+		write_service(text, family, s,
+			*(const uint64_t *)(const void *)((const char *)&receiver +
+							  family->member));
 }
 
 /* A bucket counts what is in those before it, too. */
@@ -271,13 +291,15 @@ static void write_histogram(struct text *text, const struct family *family, cons
 
 	if (totals->n_claimed > 0)
 		write_buckets(
-			text, family, s, (const void *)((const char *)totals + family->total));
+			text, family, s, (const void *)((const char *)totals + family->member));
 }
 
-#define TOTAL(member)                                                                              \
-	.of_service = write_total, .total = offsetof(struct dispatch_totals, n_##member)
-#define HISTOGRAM(member)                                                                          \
-	.of_service = write_histogram, .total = offsetof(struct dispatch_totals, member)
+#define TOTAL(field)                                                                               \
+	.of_service = write_total, .member = offsetof(struct dispatch_totals, n_##field)
+#define HISTOGRAM(field)                                                                           \
+	.of_service = write_histogram, .member = offsetof(struct dispatch_totals, field)
+#define RECEIVER(field)                                                                            \
+	.of_service = write_receiver, .member = offsetof(struct service_receiver, n_##field)
 
 static const struct family families[] = {
 	{"usher_build_info", "gauge", "Always 1; the label says the version of usherd.",
@@ -300,6 +322,8 @@ static const struct family families[] = {
 	{"usher_denied_networks", "gauge",
 		"Networks refused by all services because they have touched a sensor.",
 		.of_server = write_denied},
+	{"usher_service_state", "gauge", "1 for the state that a service is in, 0 for the others.",
+		.of_service = write_state},
 	{"usher_listeners", "gauge", "Listening sockets, by state.", .of_service = write_listeners},
 	{"usher_providers", "gauge", "Registered processes, by state.",
 		.of_service = write_providers},
@@ -349,6 +373,12 @@ static const struct family families[] = {
 		.of_service = write_refused},
 	{"usher_delays_total", "counter", "How often clients had to wait, by limit.",
 		.of_service = write_delayed},
+	{"usher_receiver_in_flight", "gauge",
+		"Connections that were sent to a receiver and not read yet.", RECEIVER(in_flight)},
+	{"usher_receiver_passed_total", "counter", "Connections that a receiver has read.",
+		RECEIVER(passed)},
+	{"usher_receiver_unread_total", "counter",
+		"Connections that a receiver was gone without reading.", RECEIVER(unread)},
 	{"usher_waiting_seconds", "histogram",
 		"From accepting a connection to sending it to the provider that claimed it.",
 		HISTOGRAM(waiting_time)},
@@ -369,14 +399,20 @@ static void write_head(struct text *text, const struct family *family)
 	text_add(text, "\n");
 }
 
+/* Those that are ending come last in the list. */
+static bool is_there(const struct service_list *services, size_t i)
+{
+	return i < services->n_services && !service_is_ending(services->services[i]);
+}
+
 /* Returns false if there is room for nothing more in this part, and maybe something is left. */
 static bool write_services(struct text *text, const struct family *family,
 	const struct service_list *services, size_t *service)
 {
-	for (; *service < services->n_services; ++*service) {
-		if (text->size >= METRICS_PART)
+	while (is_there(services, *service)) {
+		family->of_service(text, family, services->services[(*service)++]);
+		if (text->size >= METRICS_PART) /* behind a service: the head is written */
 			return false;
-		family->of_service(text, family, services->services[*service]);
 	}
 	*service = 0;
 	return true;

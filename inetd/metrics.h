@@ -4,7 +4,8 @@
  * formats" of its documentation describes it. usher-metrics(8) says what each family means.
  *
  * How many lines there are follows from the configuration alone: labels say services, states and
- * reasons, never clients or providers.
+ * reasons, never clients or providers. A service that is ending is in the configuration no more,
+ * and another one may have its name already: it has no lines.
  *
  * Reads everything, changes nothing. No input or output.
  */
@@ -30,8 +31,8 @@ struct metrics_cursor {
 
 /*
  * Add about METRICS_PART bytes of the text to `text`, ASCII without a NUL. Returns false if that
- * was the end. Between the calls no service may come or go: a line would be missing, or be there
- * twice.
+ * was the end. Between the calls no service may come, or begin to end: a line would be missing, or
+ * be there twice.
  */
 bool metrics_write(
 	struct text *text, struct metrics_cursor *cursor, const struct status_source *source);

@@ -197,6 +197,7 @@ static const char *const allowed[] = {
 	"set_robust_list",
 	"set_thread_area",
 	"set_tid_address",
+	"set_tls", /* how a program begins on 32-bit ARM */
 	/* Who and where it is. */
 	"getegid",
 	"getegid32",

@@ -4,8 +4,8 @@
 
 #include <errno.h>
 
-/* Of the process, like what it says. */
-static bool is_entered;
+/* Of the process, like what they say. */
+static bool is_entered, has_guarded_files;
 
 /* Files first: the filter need not know what guards them. */
 struct sandbox_result sandbox_enter(const struct sandbox *sandbox)
@@ -14,12 +14,14 @@ struct sandbox_result sandbox_enter(const struct sandbox *sandbox)
 
 	result.system_calls = sandbox_filter_system_calls();
 	is_entered = true;
+	has_guarded_files = result.files == 0;
 	return result;
 }
 
 void sandbox_adopt(void)
 {
 	is_entered = true;
+	has_guarded_files = true; /* as far as one can know */
 }
 
 bool sandbox_is_entered(void)
@@ -29,8 +31,11 @@ bool sandbox_is_entered(void)
 
 const char *sandbox_hint(int error)
 {
-	return is_entered && error == -EACCES
-		       ? "; and a folder that its configuration did not name when it started is "
-			 "closed to it by its sandbox: restart usherd"
-		       : "";
+	if (has_guarded_files && error == -EACCES)
+		return "; and a folder that its configuration did not name when it started is "
+		       "closed to it by its sandbox: restart usherd";
+	if (error == -EROFS)
+		return "; if it is the unit that closes the folder to it, name the folder in "
+		       "ReadWritePaths= ('systemctl edit usherd') and restart usherd";
+	return "";
 }

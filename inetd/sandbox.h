@@ -2,8 +2,9 @@
 /*
  * What this process takes away from itself when everything is open: system calls that it never
  * needs (seccomp(2)), and writing to and executing files elsewhere (landlock(7)). So whoever makes
- * usherd do as he likes, by a fault of ours or of a library, gets no shell, and changes no file but
- * those that usherd writes anyway.
+ * usherd do as he likes, by a fault of ours or of a library, starts no process, and changes no file
+ * but those that usherd writes anyway. What he makes it into is in here, too: the loader of
+ * programs, which an upgrade needs, loads whatever can be read.
  *
  * It is inherited by the program that an upgrade in place executes, and nothing of it can ever be
  * taken back: what is allowed is what a whole life of usherd needs, its start included. Who it is,
@@ -47,6 +48,7 @@ bool sandbox_is_entered(void);
 
 /*
  * What an administrator can do about the negative errno `error` of making or opening a file for
- * writing: words to be put behind those about the rights of usherd's user, or "".
+ * writing: words to be put behind those about the rights of usherd's user, or "", also where files
+ * are not guarded.
  */
 const char *sandbox_hint(int error);

@@ -14,7 +14,7 @@
 struct answering {
 	const struct server *server;
 	struct metrics_cursor cursor;
-	uint64_t n_changes; /* of the services, when it began */
+	uint64_t n_reloads; /* when it began */
 	bool has_begun, has_ended;
 };
 
@@ -35,7 +35,7 @@ static char *next_part(void *userdata, size_t *ret_size)
 	const struct status_source source = server_status_source(answering->server);
 	struct text plain = {0}, json = {0};
 
-	if (answering->has_ended || answering->n_changes != answering->server->n_changes)
+	if (answering->has_ended || answering->n_reloads != answering->server->n_reloads)
 		return NULL;
 	answering->has_ended = !metrics_write(&plain, &answering->cursor, &source);
 	write_json(answering, &plain, &json);
@@ -57,7 +57,7 @@ json_t *server_answer_metrics(struct server *server, const char *unused, int cli
 	(void)unused;
 	if (!answering)
 		return NULL;
-	*answering = (struct answering){.server = server, .n_changes = server->n_changes};
+	*answering = (struct answering){.server = server, .n_reloads = server->n_reloads};
 	control_answer_in_parts(server->control, client_fd, &parts, answering);
 	return NULL;
 }

@@ -35,7 +35,7 @@ struct server {
 	uint64_t started_usec;
 	uint32_t n_upgrades;
 	struct status_reload reload;
-	uint64_t n_changes; /* how often services have come or gone */
+	uint64_t n_reloads; /* that were carried out */
 	sd_event_source *watchdog;
 	uint64_t watchdog_usec; /* how often the service manager hears that the loop turns */
 

@@ -135,6 +135,18 @@ static void note_loaded(struct server *server)
 	(void)sd_event_now(server->event, CLOCK_REALTIME, &server->reload.loaded_usec);
 }
 
+static bool may_look(int fd, void *userdata)
+{
+	return control_may_look(userdata, fd);
+}
+
+/* Those who follow and are not named any more are sent away. */
+static void set_monitors(struct server *server, const struct config_accounts *monitors)
+{
+	control_set_monitors(server->control, monitors);
+	events_review(server->events, may_look, server->control);
+}
+
 /* Carry a configuration out, or change nothing and say why in its errors. */
 static int carry_out(struct server *server, struct server_loaded *loaded, struct reload_counts *ret)
 {
@@ -147,10 +159,10 @@ static int carry_out(struct server *server, struct server_loaded *loaded, struct
 		server->reload.has_failed = true;
 		return r;
 	}
-	control_set_monitors(server->control, &loaded->config->monitors);
+	set_monitors(server, &loaded->config->monitors);
 	config_free(server->config);
 	server->config = loaded->config;
-	server->n_changes++;
+	server->n_reloads++;
 	note_loaded(server);
 	return 0;
 }

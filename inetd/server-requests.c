@@ -174,6 +174,8 @@ static json_t *answer_events(struct server *server, const char *services, int cl
 {
 	char names[CONTROL_MAX_REQUEST + 1], *rest;
 
+	if (services && services[strspn(services, " ")] == '\0')
+		return answer_no_service(services);
 	(void)snprintf(names, sizeof(names), "%s", services ? services : "");
 	for (char *name = strtok_r(names, " ", &rest); name; name = strtok_r(NULL, " ", &rest))
 		if (!server_find_service(server, name))

@@ -53,7 +53,6 @@ static void on_service_ended(struct service *s, void *userdata)
 	while (server->services.services[i] != s)
 		i++;
 	server->services.n_services--;
-	server->n_changes++;
 	memmove(&server->services.services[i], &server->services.services[i + 1],
 		(server->services.n_services - i) * sizeof(struct service *));
 	log_write(LOG_INFO,

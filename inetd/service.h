@@ -158,7 +158,7 @@ struct service_receiver {
 	const char *state; /* "unreached", "ready", "full" or "absent" */
 	/* The next client will show whether it is there: it was not reached yet, or not again. */
 	bool is_unreached;
-	uint32_t n_in_flight; /* sent, and not read yet */
+	uint64_t n_in_flight; /* sent, and not read yet */
 	uint64_t n_passed;    /* read by it; this and the next one since this process began */
 	uint64_t n_unread;    /* not read before it was gone */
 };

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char *const intake_names[] = {
+const char *const status_service_words[] = {
 	[INTAKE_WAITING] = "waiting",
 	[INTAKE_REFUSING] = "refusing",
 	[INTAKE_RESETTING] = "resetting",
@@ -19,6 +19,8 @@ static const char *const intake_names[] = {
 	[INTAKE_LIMITED] = "limited",
 	[INTAKE_PAUSED] = "paused",
 	[INTAKE_LENT] = "lent",
+	[STATUS_UNREACHED] = "unreached",
+	[STATUS_DRAINING] = "draining",
 };
 
 const char *const status_listener_words[] = {
@@ -191,17 +193,19 @@ static void add_times(json_t *json, const struct service *s)
 	json_object_set_new(json, "handoff_time", histogram_json(&totals->handoff_time));
 }
 
-static const char *service_state_name(const struct service *s)
+unsigned int status_service_state(const struct service *s)
 {
 	const struct intake *intake = service_intake(s);
 	struct service_receiver receiver;
 
 	if (service_is_ending(s))
-		return "draining";
+		return STATUS_DRAINING;
+	if (service_only_lends(s))
+		return intake_lending(intake);
 	if (intake_state(intake) == INTAKE_SERVING && service_pass_report(s, &receiver) &&
 		receiver.is_unreached)
-		return receiver.state;
-	return intake_names[service_only_lends(s) ? intake_lending(intake) : intake_state(intake)];
+		return STATUS_UNREACHED;
+	return intake_state(intake);
 }
 
 /* By reason: how many were refused; how often clients had to wait. */
@@ -246,8 +250,8 @@ static json_t *service_json(const struct service *s, uint64_t now_usec)
 
 	json_t *json = json_pack(
 		"{s:s, s:s, s:b, s:o, s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o}",
-		"name", service_name(s), "state", service_state_name(s), "paused",
-		service_is_paused(s), "listeners", listeners_json(s), "rendezvous",
+		"name", service_name(s), "state", status_service_words[status_service_state(s)],
+		"paused", service_is_paused(s), "listeners", listeners_json(s), "rendezvous",
 		rendezvous ? status_text(rendezvous_path(rendezvous)) : json_null(), "balance",
 		balance_names[config->providers.balance], "instances",
 		(json_int_t)config->instances, "max_providers", (json_int_t)config->providers.max,

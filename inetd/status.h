@@ -31,6 +31,18 @@ struct status_source {
  */
 json_t *status_text(const char *text);
 
+/*
+ * What the states of services are called, by what status_service_state() says: what clients meet
+ * (enum intake_state), or one of these.
+ */
+enum {
+	STATUS_UNREACHED = INTAKE_LENT + 1, /* the next client tells: see struct service_receiver */
+	STATUS_DRAINING,		    /* service_is_ending() */
+	STATUS_N_SERVICE_STATES,
+};
+extern const char *const status_service_words[STATUS_N_SERVICE_STATES];
+unsigned int status_service_state(const struct service *s);
+
 /* What the states of listeners are called, by enum listener_state. */
 #define STATUS_N_LISTENER_STATES (LISTENER_REFUSING + 1)
 extern const char *const status_listener_words[STATUS_N_LISTENER_STATES];

@@ -158,8 +158,7 @@ const char *client_explain(int error, const char *run_dir, char *text, size_t si
 		break;
 	case EINVAL:
 		snprintf(text, size,
-			"names are not empty, and have no blanks, no line ends and at most 63 "
-			"bytes; there may be too many");
+			"names have no blanks, no line ends and at most 63 bytes; there may be too many");
 		break;
 	case ENAMETOOLONG:
 		snprintf(text, size, "%s/control.sock: the path is too long for a socket", run_dir);

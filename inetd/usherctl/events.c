@@ -186,8 +186,8 @@ int command_events(const struct options *options, char **arguments)
 	for (; *arguments; arguments++) {
 		int n = snprintf(request + length, sizeof(request) - length, " %s", *arguments);
 
-		/* An empty name, or a blank in one, would be other names for usherd. */
-		if (n <= 1 || (size_t)n >= sizeof(request) - length || strchr(*arguments, ' '))
+		/* A blank in a name would make two of it for usherd. */
+		if (n < 0 || (size_t)n >= sizeof(request) - length || strchr(*arguments, ' '))
 			return request_conclude(options, -EINVAL, NULL, NULL);
 		length += (size_t)n;
 	}

@@ -417,7 +417,7 @@ static void draw_foot(const struct top_view *view)
 
 	(void)snprintf(text, sizeof(text), "q quit  ? help  s order: %s  space %s  Enter providers",
 		top_order_name(view->list.order), view->is_held ? "go on" : "hold");
-	draw_text(LINES - 1, 0, view->is_help ? "any key: back" : text, A_NORMAL);
+	draw_text(LINES - 1, 0, view->is_help ? "q quit  any other key: back" : text, A_NORMAL);
 }
 
 void top_view_draw(struct top_view *view, const struct top_sample *sample)

@@ -181,6 +181,16 @@ static int open_channel(struct usher *u)
 	return channel_open(&u->channel, &u->address, &u->hello);
 }
 
+/* For who reads that there is no connection to usherd. */
+static const char *connect_hint(int error)
+{
+	if (error == -EACCES)
+		return " (does the service name this user in providers { users }?)";
+	if (error == -ENOENT)
+		return " (usherd is not running, or has no such service that is enabled)";
+	return "";
+}
+
 static void connect_to_usherd(struct usher *u)
 {
 	int r;
@@ -189,8 +199,8 @@ static void connect_to_usherd(struct usher *u)
 	r = open_channel(u);
 	if (r >= 0)
 		return;
-	registration_explain(u, "%s: %s%s", u->address.sun_path, strerrordesc_np(-r),
-		r == -EACCES ? " (does the service name this user in providers { users }?)" : "");
+	registration_explain(
+		u, "%s: %s%s", u->address.sun_path, strerrordesc_np(-r), connect_hint(r));
 	if (is_usherd_away(r)) {
 		registration_leave(u);
 	} else {

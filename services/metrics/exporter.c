@@ -141,7 +141,10 @@ static void on_page(struct source *source, struct page *page)
 	while ((client = TAILQ_FIRST(&e->waiting))) {
 		end_waiting(client);
 		client->page = page ? page_share(page) : NULL;
-		e->n_served++;
+		if (page && page->status == HTTP_OK)
+			e->n_served++;
+		else
+			e->n_failed++;
 		(void)connection_watch(&client->connection, EPOLLOUT);
 	}
 }
@@ -152,9 +155,9 @@ static bool format_tally(struct tally *t, char *text, size_t size)
 
 	connections_say_crowded(&e->connections, &e->enrolment);
 	(void)snprintf(text, size,
-		"%zu here; %" PRIu64 " served, %" PRIu64 " refused, %" PRIu64 " too late, %" PRIu64
-		" too many; usherd asked %" PRIu64 " times",
-		e->connections.n, e->n_served, e->n_refused, e->connections.n_late,
+		"%zu here; %" PRIu64 " served, %" PRIu64 " refused, %" PRIu64 " failed, %" PRIu64
+		" too late, %" PRIu64 " too many; usherd asked %" PRIu64 " times",
+		e->connections.n, e->n_served, e->n_refused, e->n_failed, e->connections.n_late,
 		e->connections.n_crowded, e->source.n_asked);
 	return e->connections.n > 0;
 }

@@ -22,7 +22,8 @@ struct exporter {
 	struct source source;
 	struct tally tally;
 	TAILQ_HEAD(, client) waiting;
-	uint64_t n_served, n_refused;
+	uint64_t n_served, n_refused; /* with the metrics; because of what they asked */
+	uint64_t n_failed;	      /* there were no metrics to be had */
 };
 
 /*

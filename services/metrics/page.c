@@ -54,7 +54,12 @@ struct page *page_new(enum http_status status, const char *type, const char *bod
 	page = malloc(sizeof(*page) + head_size + size);
 	if (!page)
 		return NULL;
-	*page = (struct page){.n_users = 1, .head_size = head_size, .size = head_size + size};
+	*page = (struct page){
+		.n_users = 1,
+		.status = status,
+		.head_size = head_size,
+		.size = head_size + size,
+	};
 	memcpy(page->bytes, head, head_size);
 	memcpy(page->bytes + head_size, body, size);
 	return page;

@@ -12,6 +12,7 @@
 
 struct page {
 	unsigned int n_users;
+	enum http_status status;
 	size_t head_size; /* what HEAD is answered with */
 	size_t size;	  /* head and body */
 	char bytes[];

@@ -14,6 +14,7 @@ import tap
 
 TABLE = Path("inetd/log-messages.c")
 CATALOG = Path("packaging/systemd/usher.catalog")
+FIELDS = Path("inetd/log-record.c")
 MANUAL = Path("man/usherd.8")
 
 ROW = re.compile(r'^\t\{"([\w-]+)", "([0-9a-f]{32})"', re.MULTILINE)
@@ -137,6 +138,13 @@ def find_differences(root):
         yield f"{TABLE}: {identifier} is there twice"
 
 
+def find_unknown_fields(root):
+    """journalctl(1) shows @NAME@ as it is where a message has no such field."""
+    known = set(re.findall(r'\{"(\w+)", ', (root / FIELDS).read_text()))
+    for field in sorted(set(re.findall(r"@(\w+)@", (root / CATALOG).read_text())) - known):
+        yield f"{CATALOG}: no message has the field {field}"
+
+
 def list_catalog(root, folder):
     """What journalctl(1) has read of the catalog: {identifier: subject}."""
     place = Path(folder) / "usr/lib/systemd/catalog"
@@ -162,6 +170,9 @@ class Messages(unittest.TestCase):
 
     def test_catalog_and_manual_explain_the_same_kinds(self):
         tree.check_nothing(self, find_differences(tree.ROOT))
+
+    def test_fields_of_the_catalog_exist(self):
+        tree.check_nothing(self, find_unknown_fields(tree.ROOT))
 
     def test_journalctl_reads_the_catalog(self):
         if not shutil.which("journalctl"):

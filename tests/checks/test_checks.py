@@ -173,6 +173,13 @@ class Messages(SmallTree):
         self.assertEqual(list(check_messages.find_unused(self.root, self.sources('"gone" "end"'))), [])
         self.check_found(check_messages.find_unused(self.root, self.sources('"end"')), "gone")
 
+    def test_unknown_field_of_the_catalog_is_found(self):
+        self.write("inetd/log-record.c", '\t[LOG_FIELD_PEER] = {"USHER_PEER", "peer"},\n')
+        self.write("packaging/systemd/usher.catalog", "@USHER_PEER@\n")
+        self.assertEqual(list(check_messages.find_unknown_fields(self.root)), [])
+        self.write("packaging/systemd/usher.catalog", "@USHER_PEERS@\n")
+        self.check_found(check_messages.find_unknown_fields(self.root), "USHER_PEERS")
+
     def test_difference_of_table_catalog_and_manual_is_found(self):
         self.assertEqual(list(check_messages.find_differences(self.root)), [])
         self.write_table("")

@@ -30,9 +30,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	size_t cut;
 	char *text;
 
-	if (size == 0)
+	if (size < 2)
 		return 0;
-	text = malloc(size); /* exactly: one byte more is found out */
+	text = malloc(size - 1); /* exactly: one byte more is found out */
 	if (!text)
 		return 0;
 	memcpy(text, data + 1, size - 1);

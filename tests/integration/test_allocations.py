@@ -123,9 +123,15 @@ class Connections(Counted):
         self.before = self.read_counts()
 
     def warm_up(self, provider):
-        """As many as usherd sends to a provider that stands still, then as many as it takes."""
+        """As many as usherd sends to a provider that stands still, then as many as it takes.
+
+        usherd finds them all at once: if they came one by one, and slowly, the timer of a busy
+        service would only be made later.
+        """
         processes.stop_process(provider.pid)
+        processes.stop_process(self.usherd.pid)
         clients = [self.client() for _ in range(N_WARM_UP)]
+        os.kill(self.usherd.pid, signal.SIGCONT)
         self.usherd.wait_idle()
         os.kill(provider.pid, signal.SIGCONT)
         for client in clients:

@@ -2,6 +2,7 @@
 """usherctl explain: what would become of a client, and what then does become of it."""
 
 import json
+import os
 import subprocess
 
 import harness
@@ -17,6 +18,9 @@ service rules { listen = {"tcp:127.0.0.1:0"} refused_to = banner
     no_access = {"10.1.0.0/16"} }
 service few { listen = {"tcp:127.0.0.1:0"} per_source = 1 }
 service rate { listen = {"tcp:127.0.0.1:0"} rate = {1, "1h"} }
+service limits { listen = {"tcp:127.0.0.1:0"} rate = {1, "1h"} max_load = 10000 }
+service load { listen = {"tcp:127.0.0.1:0"} max_load = 0.01 }
+service often { listen = {"tcp:127.0.0.1:0"} per_source_rate = {1, "1h"} }
 service refusing { listen = {"tcp:127.0.0.1:0"} unavailable = refuse }
 service trap { listen = {"tcp:127.0.0.1:0"} sensor = true deny_time = forever }
 service banner { listen = {} }
@@ -95,21 +99,49 @@ class Explain(harness.UsherTest):
         self.assertEqual(self.usherd.service("few")["refused"]["per_source"], 0)
         provider.finish(connection)
 
+    def test_rates_of_a_source(self):
+        provider = self.provider(self.usherd, "often")
+        self.assertEqual(self.text_of("127.0.0.1", "often", "per_source_rate"), "not more than 1 in 3600 s came")
+        self.connect(self.usherd.addresses("often")[0])
+        [connection] = provider.take_and_claim(1)
+        self.check("127.0.0.1", "often", REFUSED, "per_source_rate")
+        self.assertRegex(self.text_of("127.0.0.1", "often", "per_source_rate"),
+                         r"^as many as 1 in 3600 s came: the next one may in 3[56]\d\d\.\d+ s$")
+        provider.finish(connection)
+
     def test_limits_for_everybody(self):
         provider = self.provider(self.usherd, "rate")
         self.check("192.0.2.1", "rate", ADMITTED)
         self.connect(self.usherd.addresses("rate")[0])
         [connection] = provider.take_and_claim(1)
         self.check("192.0.2.1", "rate", WAITING, "rate")
+        self.assertRegex(self.text_of("192.0.2.1", "rate", "rate"), r"^more came than it allows: goes on in 3[56]\d\d\.\d+ s$")
         self.assertEqual(self.usherd.service("rate")["delayed"]["rate"], 0)
         provider.finish(connection)
+
+    def test_what_comes_after_the_limit_that_holds_was_not_asked(self):
+        provider = self.provider(self.usherd, "limits")
+        self.assertIn("is not above 10000.00", self.text_of("192.0.2.1", "limits", "max_load"))
+        self.connect(self.usherd.addresses("limits")[0])
+        [connection] = provider.take_and_claim(1)
+        checks = self.explain("192.0.2.1", "limits")[2]["checks"]
+        limits = [check["check"] for check in checks if check["check"] in ("cps", "rate", "max_load")]
+        self.assertEqual(limits, ["rate"])
+        provider.finish(connection)
+
+    def test_load(self):
+        if os.getloadavg()[0] <= 0.2:
+            self.skipTest("the machine is idle: its load is not above any limit")
+        self.provider(self.usherd, "load")
+        self.check("192.0.2.1", "load", WAITING, "max_load")
+        self.assertIn("the load average is above 0.01", self.text_of("192.0.2.1", "load", "max_load"))
 
     def test_sensors(self):
         self.provider(self.usherd, "open")
         self.check("127.0.0.1", "trap", REFUSED, "sensor")
         self.check("127.0.0.1", "open", ADMITTED)
-        with network.connect(self.usherd.addresses("trap")[0]):
-            self.usherd.wait_until(lambda: self.usherd.status()["denied"] == 1, "the sensor")
+        self.assertIsNone(network.answer(self.usherd.addresses("trap")[0]))
+        self.usherd.wait_until(lambda: self.usherd.status()["denied"] == 1, "the sensor")
         self.check("127.0.0.1", "open", REFUSED, "denied")
         self.check("192.0.2.1", "open", ADMITTED)
 

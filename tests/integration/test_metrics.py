@@ -103,9 +103,7 @@ class Metrics(MetricsTest):
         self.begin()
         self.serve_echo(5)
         for _ in range(2):
-            refused = self.connect(self.usherd.addresses("echo")[0], source=("127.9.0.1", 0))
-            with self.assertRaises(ConnectionResetError):
-                network.read_all(refused)
+            self.assertIsNone(network.answer(self.usherd.addresses("echo")[0], ("127.9.0.1", 0)))
         samples, status = self.samples(), self.usherd.service("echo")
         self.assertEqual(samples["usher_connections_refused_total", (("reason", "no_access"), ("service", "echo"))], 2)
         for name, n in status["totals"].items():
@@ -163,6 +161,15 @@ class Metrics(MetricsTest):
         provider.finish(connection)
         self.usherd.wait_service("echo", in_service=0)
 
+    def test_a_service_is_in_exactly_one_state(self):
+        self.begin()
+        for command, expected in (("status", "waiting"), ("pause echo", "paused")):
+            self.usherctl(*command.split())
+            states = {dict(labels)["state"] for (name, labels), value in self.samples().items()
+                      if name == "usher_service_state" and ("service", "echo") in labels and value}
+            self.assertEqual(states, {expected})
+            self.assertEqual(self.usherd.service("echo")["state"], expected)
+
     def test_reload_and_its_failure(self):
         self.begin()
         loaded = self.sample("usher_config_last_reload_success_timestamp_seconds")
@@ -189,6 +196,23 @@ class Metrics(MetricsTest):
         self.assertEqual(after["usher_upgrades_total", ()], 1)
         self.assertEqual(self.get()[0], 200)
 
+    def test_service_that_is_removed_and_comes_back_is_there_once(self):
+        """While it drains there are two of that name, and no two lines may have the same labels."""
+        self.begin()
+        provider = self.provider(self.usherd, "echo")
+        self.connect(self.usherd.addresses("echo")[0])
+        connection, = provider.take(1)
+        services = SERVICES.format(more="")
+        for config, n in (("service metrics" + services.partition("service metrics")[2], 0), (services, 1)):
+            self.usherd.write_config(config)
+            self.assertTrue(self.usherd.ask("reload")["ok"])
+            text = self.usherctl("metrics").stdout
+            self.assertIn(("echo", "draining"),
+                          [(service["name"], service["state"]) for service in self.usherd.status()["services"]])
+            self.assertEqual(text.count('\nusher_connections_claimed_total{service="echo"} '), n)
+        provider.send(protocol.claim(connection.sequence))
+        provider.finish(connection)
+
     def test_reload_cuts_a_long_answer_off(self):
         """Its second part would have lines of other services than the first."""
         service = 'service s{} {{ listen = {{"tcp:127.0.0.1:0"}}  providers {{ max = 1 }} }}\n'
@@ -210,6 +234,26 @@ class Metrics(MetricsTest):
         described = set(re.findall(r"(?m)^\.It Dv (usher_\w+)", MANUAL.read_text()))
         families = set(re.findall(r"(?m)^# TYPE (\w+)", self.usherctl("metrics").stdout))
         self.assertEqual(families, described)
+
+    def test_questions_of_the_manual_have_answers(self):
+        """Asked with the labels that Prometheus adds, of samples that are as bad as the questions expect."""
+        text = re.search(r"(?ms)^Questions to Prometheus.*?^\.Bd .*?\n(.*?)^\.Ed", MANUAL.read_text())[1]
+        questions = [" ".join(question.split()) for question in text.split("\n\n")]
+        self.assertEqual(len(questions), 4)
+        self.begin()
+        self.serve_echo(1)
+        samples = {line.rpartition(" ")[0] for line in self.usherctl("metrics").stdout.splitlines() if line[0] != "#"}
+        place = self.folder / "questions.json"
+        series = [{"series": f'{sample[:-1]},job="usher",instance="a:1"}}',
+                   "values": "1+60x10" if re.match(r"\w+_(total|bucket)\{", sample) else "1x10"}
+                  for sample in samples if 'service="echo"' in sample]
+        # The samples of a question are its answer: all that promtool can compare is that there is one.
+        place.write_text(json.dumps({"tests": [{"interval": "1m", "input_series": series, "promql_expr_test": [
+            {"expr": f"count({question}) > bool 0", "eval_time": "10m", "exp_samples": [{"value": 1}]}
+            for question in questions]}]}))
+        result = subprocess.run(["promtool", "test", "rules", place], capture_output=True, text=True,
+                                timeout=processes.DEADLINE, check=False)
+        self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
 
     def test_json_is_the_answer(self):
         self.begin()
@@ -272,8 +316,11 @@ class Http(MetricsTest):
         for client in silent[:8]:
             self.assertEqual(network.read_all(client), b"")
 
+    def tally(self):
+        return self.usherd.service("metrics")["providers"][0]["status"]
+
     def n_asked(self):
-        return int(re.search(r"asked (\d+) times", self.usherd.service("metrics")["providers"][0]["status"])[1])
+        return int(re.search(r"asked (\d+) times", self.tally())[1])
 
     def test_many_scrapes_ask_once(self):
         self.begin()
@@ -283,8 +330,7 @@ class Http(MetricsTest):
         seconds = time.monotonic() - begin
         self.assertTrue(all(answer.startswith(b"HTTP/1.1 200") for answer in answers))
         self.assertLessEqual(len(answers), 1 + seconds)
-        self.usherd.wait_until(lambda: " 100 served" in self.usherd.service("metrics")["providers"][0]["status"],
-                               "the tally to be told")
+        self.usherd.wait_until(lambda: " 100 served" in self.tally(), "the tally to be told")
         self.assertEqual(self.n_asked(), len(answers))
 
     def test_silent_usherd_is_said_and_blocks_nobody(self):
@@ -303,6 +349,7 @@ class Http(MetricsTest):
         clients[2].sendall(REQUEST[3:])
         self.assertIn(split_answer(network.read_all(clients[2]))[0], (200, 503))
         self.usherd.wait_until(lambda: self.get()[0] == 200, "the metrics to be there again")
+        self.usherd.wait_until(lambda: re.search(r" [1-9]\d* failed", self.tally()), "the tally to be told")
 
     @harness.needs_root
     def test_who_may_not_ask_says_so(self):

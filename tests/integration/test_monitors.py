@@ -13,7 +13,7 @@ import tap
 EX_NOPERM = 77
 SERVICE = 'service one { listen = "tcp:127.0.0.1:0" }\n'
 MONITORS = 'monitors { users = {"%s"} }\n' % harness.STRANGER_USER
-FOR_MONITORS = ("status", "events", "events one", "explain 192.0.2.1 one", "follow")
+FOR_MONITORS = ("status", "metrics", "events", "events one", "explain 192.0.2.1 one", "follow")
 ONLY_FOR_OWNERS = ("reload", "upgrade", "state", "pause one", "resume one", "drain one")
 
 
@@ -64,6 +64,37 @@ class Monitors(harness.UsherTest):
         self.assertEqual(self.usherctl(usherd, "pause", "one").returncode, EX_NOPERM)
         self.assertFalse(usherd.service("one")["paused"])
         self.assertEqual(usherd.status()["upgrades"], 0)
+
+    def follow(self, usherd, monitor):
+        """What a follower hears: a file, whose first line is read already and returned, too."""
+        if monitor:
+            os.seteuid(processes.user_id(harness.STRANGER_USER))
+        try:
+            client = self.closing(socket.socket(socket.AF_UNIX))
+            client.settimeout(processes.DEADLINE)
+            client.connect(str(usherd.run_dir / "control.sock"))
+            client.sendall(b"events\n")
+        finally:
+            os.seteuid(0)
+        lines = self.closing(client.makefile("rb"))
+        return lines, json.loads(lines.readline())
+
+    def test_monitors_follow_in_half_of_the_places(self):
+        usherd = self.start_usherd(SERVICE + MONITORS)
+        for _ in range(8):
+            self.assertEqual(self.follow(usherd, True)[1], {"event": "following"})
+        self.assertIn("of monitors half as many", self.follow(usherd, True)[1]["error"])
+        self.assertEqual(self.follow(usherd, False)[1], {"event": "following"})
+
+    def test_who_is_not_named_any_more_hears_no_more(self):
+        usherd = self.start_usherd(SERVICE + MONITORS)
+        monitor, root = self.follow(usherd, True)[0], self.follow(usherd, False)[0]
+        usherd.ask("reload")
+        self.assertEqual(json.loads(monitor.readline())["event"], "reloaded")
+        usherd.write_config(SERVICE)
+        usherd.ask("reload")
+        self.assertEqual(monitor.readline(), b"")
+        self.assertEqual([json.loads(root.readline())["event"] for _ in range(2)], ["reloaded"] * 2)
 
     def test_a_reload_names_others(self):
         usherd = self.start_usherd(SERVICE + MONITORS)

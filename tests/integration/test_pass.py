@@ -115,6 +115,24 @@ class Pass(PassTest):
                                                       "passed": 2, "unread": 0})
                 usherd.stop()
 
+    def test_metrics(self):
+        receiver, usherd = self.receiver(), self.start()
+        self.assertIn('\nusher_service_state{service="x",state="unreached"} 1\n', usherd.ask("metrics")["text"])
+        clients = [self.client() for _ in range(3)]
+        self.wait_receiver(usherd, in_flight=3)
+        self.assertIn('\nusher_receiver_in_flight{service="x"} 3\n', usherd.ask("metrics")["text"])
+        receiver.serve()
+        self.wait_receiver(usherd, passed=1)
+        receiver.close()
+        self.wait_receiver(usherd, unread=2)
+        text = usherd.ask("metrics")["text"]
+        for name, n in (("in_flight", 0), ("passed_total", 1), ("unread_total", 2)):
+            self.assertIn(f'\nusher_receiver_{name}{{service="x"}} {n}\n', text)
+        receiver = self.receiver()
+        receiver.serve()
+        receiver.serve()
+        self.assertEqual([network.read_all(client) for client in clients], [b"x\n"] * 3)
+
     def test_without_attributes_there_is_one_byte(self):
         receiver = self.receiver()
         self.start()

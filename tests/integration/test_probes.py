@@ -34,11 +34,16 @@ def probes_of(program):
 
 
 def attach_all():
-    """A script of bpftrace that prints what is traced: its name and its arguments."""
+    """A script of bpftrace that prints what is traced: when, its name and its arguments."""
     for name, arguments in documented_probes().items():
         formats = " ".join("%s" if argument in STRINGS else "%d" for argument in arguments)
         values = ", ".join(f"str(arg{i})" if argument in STRINGS else f"arg{i}" for i, argument in enumerate(arguments))
-        yield f'usdt:{harness.USHERD}:usher:{name} {{ printf("{name} {formats}\\n", {values}); }}'
+        yield f'usdt:{harness.USHERD}:usher:{name} {{ printf("%lld {name} {formats}\\n", nsecs, {values}); }}'
+
+
+def histogram_of_the_manual():
+    script = re.search(r"# bpftrace -e '\n(.*?)'\n", MANUAL, re.DOTALL)[1]
+    return script.replace("/usr/sbin/usherd", str(harness.USHERD))
 
 
 @functools.cache
@@ -54,27 +59,54 @@ def why_no_tracing():
 
 
 class Tracer:
-    """bpftrace(8) with a script; its lines go to a file."""
+    """bpftrace(8) with a script, looking at one process.
 
-    def __init__(self, folder, script):
-        self.path = folder / "trace"
-        with open(self.path, "w") as file:
-            self.process = subprocess.Popen(["bpftrace", "-B", "line", "-e", script], stdout=file, stderr=subprocess.STDOUT)
+    It reads a ring for each processor, one after the other: lines come in the order of their times when they
+    are sorted. It prints nothing, not even at BEGIN, before all is attached.
+    """
+
+    def __init__(self, pid, script):
+        self.text = ""
+        self.process = subprocess.Popen(
+            ["bpftrace", "-B", "line", "-p", str(pid), "-e", f'BEGIN {{ printf("begun\\n"); }}\n{script}'],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    def wait_until(self, is_true, what, seconds=processes.DEADLINE):
+        """Read until `is_true()`. False if it ends before."""
+        deadline = processes.Deadline(seconds)
+        while not is_true():
+            processes.wait_readable(self.process.stdout, deadline, f"{what}; it has said:\n{self.text}")
+            block = os.read(self.process.stdout.fileno(), 65536)
+            if not block:
+                return False
+            self.text += block.decode()
+        return True
+
+    def wait_begun(self):
+        """Until it traces. False if it has ended instead."""
+        return self.wait_until(lambda: "\nbegun\n" in self.text, "the tracer to begin", 60)
 
     def lines(self, service):
         """What was printed about a service: lists of words without it."""
-        words = [line.split() for line in self.path.read_text().splitlines()]
-        return [[line[0], *line[2:]] for line in words if line[1:2] == [service]]
+        found = re.findall(rf"^(\d+) (\w+) {service}\b(.*)\n", self.text, re.MULTILINE)
+        return [[name, *rest.split()] for _, name, rest in sorted(found, key=lambda line: int(line[0]))]
 
     def wait(self, service, n):
-        processes.wait_file(self.path, lambda: len(self.lines(service)) >= n, f"{n} lines about {service}")
+        self.wait_until(lambda: len(self.lines(service)) >= n, f"{n} lines about {service}")
         return self.lines(service)
 
-    def close(self):
-        """End it. Returns all that it has written."""
+    def end(self):
+        """Returns all that it has said."""
         self.process.send_signal(signal.SIGINT)
+        self.wait_until(lambda: False, "the end of the tracer")
+        self.close()
+        return self.text
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.kill()
         self.process.wait()
-        return self.path.read_text()
+        self.process.stdout.close()
 
 
 class Probes(harness.UsherTest):
@@ -89,78 +121,72 @@ class Probes(harness.UsherTest):
         self.assertEqual(dict(found), documented)
         self.assertEqual(set(found), set(documented.items()), "places of one name differ")
 
-    def trace(self, script, options=""):
-        """A tracer, and an usherd with the services `warm`, which has told that it works, and `one`."""
-        if why_no_tracing():
-            self.skipTest(why_no_tracing())
-        usherd = self.start_usherd('service warm { listen = {"tcp:127.0.0.1:0"} }\n'
-                                   f'service one {{ listen = {{"tcp:127.0.0.1:0"}} {options} }}\n')
-        tracer = Tracer(self.folder, script)
-        self.addCleanup(lambda: tracer.process.poll() is None and tracer.close())
-        provider = self.provider(usherd, "warm")
-        deadline = processes.Deadline(60)
-        while not tracer.lines("warm"):
-            self.assertIsNone(tracer.process.poll(), tracer.path.read_text())
-            deadline.left("the tracer to begin")
-            self.serve(usherd, "warm", provider)
-        return usherd, tracer
+    def trace(self, usherd):
+        """A tracer that has begun. It takes seconds to: one is for all."""
+        tracer = self.closing(Tracer(usherd.pid, "\n".join([*attach_all(), histogram_of_the_manual()])))
+        if not tracer.wait_begun():
+            if why_no_tracing():
+                self.skipTest(why_no_tracing())
+            self.fail(tracer.text)
+        return tracer
 
-    def serve(self, usherd, service, provider):
-        client = self.connect(usherd.addresses(service)[0])
-        connections = provider.take_and_claim(1)
-        provider.finish(*connections)
-        self.assertEqual(network.read_all(client), b"")
-        client.close()
-        return connections
+    def test_connections_are_traced(self):
+        usherd = self.start_usherd("".join(
+            f'service {name} {{ listen = {{"tcp:127.0.0.1:0"}} {options} }}\n' for name, options in {
+                "served": "", "refused": 'only_from = {"10.0.0.0/8"}', "parked": "", "moved": ""}.items()))
+        tracer = self.trace(usherd)
+        for check in (self.check_served, self.check_refused, self.check_parked, self.check_moved):
+            with self.subTest(check.__name__):
+                check(usherd, tracer)
+        self.assertRegex(tracer.end(), r"@us\[served\]: *\n(\[.*\n)+")
 
-    def test_connection_is_traced_from_accept_to_release(self):
-        usherd, tracer = self.trace("\n".join(attach_all()))
-        provider = self.provider(usherd, "one", credit=7)
-        self.serve(usherd, "one", provider)
-        lines = tracer.wait("one", 5)
-        number = lines[1][1]
-        pid = str(os.getpid())
+    def check_served(self, usherd, tracer):
+        """From accept to release."""
+        provider = self.provider(usherd, "served", credit=7)
+        self.connect(usherd.addresses("served")[0])
+        provider.finish(*provider.take_and_claim(1))
+        lines = tracer.wait("served", 5)
+        number, pid = lines[1][1], str(os.getpid())
         self.assertEqual(lines[0], ["register", pid, "7"])
         self.assertEqual(lines[1][:3], ["accept", number, "0"])
         self.assertEqual(lines[2:], [["handoff", number, pid], ["claim", number], ["release", number, "released"]])
 
-    def test_refusal_is_traced_with_its_reason(self):
-        usherd, tracer = self.trace("\n".join(attach_all()), 'only_from = {"10.0.0.0/8"}')
-        provider = self.provider(usherd, "one")
+    def check_refused(self, usherd, tracer):
+        self.provider(usherd, "refused")
         # Perhaps before connect(2) has returned.
-        with self.assertRaises(ConnectionResetError), self.connect(usherd.addresses("one")[0]) as client:
+        with self.assertRaises(ConnectionResetError), self.connect(usherd.addresses("refused")[0]) as client:
             network.read_all(client)
-        self.assertEqual(tracer.wait("one", 2)[1], ["refuse", "0", "only_from"])
-        provider.close()
+        self.assertEqual(tracer.wait("refused", 2)[1], ["refuse", "0", "only_from"])
 
-    def test_parked_connection_is_traced(self):
-        usherd, tracer = self.trace("\n".join(attach_all()))
-        provider = self.provider(usherd, "one")
-        self.connect(usherd.addresses("one")[0])
+    def check_parked(self, usherd, tracer):
+        """It has another number afterwards."""
+        provider = self.provider(usherd, "parked")
+        self.connect(usherd.addresses("parked")[0])
         provider.take(1)
         provider.close()
-        lines = tracer.wait("one", 4)
+        lines = tracer.wait("parked", 4)
         self.assertEqual([line[0] for line in lines], ["register", "accept", "handoff", "park"])
         number = lines[1][1]
         self.assertEqual(lines[3][1:], [number, "1"])
-        provider = self.provider(usherd, "one")
+        provider = self.provider(usherd, "parked")
         provider.finish(*provider.take_and_claim(1))
-        lines = tracer.wait("one", 8)[4:]
+        lines = tracer.wait("parked", 8)[4:]
         self.assertEqual([line[0] for line in lines], ["register", "handoff", "claim", "release"])
         self.assertEqual(len({line[1] for line in lines[1:]}), 1)
         self.assertNotEqual(lines[1][1], number)
 
-    def test_histogram_of_the_manual_works(self):
-        script = re.search(r"# bpftrace -e '\n(.*?)'\n", MANUAL, re.DOTALL)[1].replace(
-            "/usr/sbin/usherd", str(harness.USHERD))
-        usherd, tracer = self.trace(f"{script}\n" + next(attach_all()))
-        provider = self.provider(usherd, "one")
-        for _ in range(5):
-            self.serve(usherd, "one", provider)
-        tracer.wait("one", 5)
+    def check_moved(self, usherd, tracer):
+        """To another provider, as the first one has gone without a claim."""
+        provider = self.provider(usherd, "moved")
+        client = self.connect(usherd.addresses("moved")[0])
+        provider.take(1)
+        other = str(self.serving_child(usherd, "moved", "other").pid)
         provider.close()
-        usherd.wait_service("one", n_providers=0)
-        self.assertRegex(tracer.close(), r"@us\[one\]: *\n(\[.*\n)+")
+        self.assertEqual(network.read_all(client), b"other\n")
+        lines = tracer.wait("moved", 7)
+        number = lines[1][1]
+        self.assertEqual(lines[2:], [["handoff", number, str(os.getpid())], ["register", other, lines[3][2]],
+                                     ["handoff", number, other], ["claim", number], ["release", number, "released"]])
 
 
 if __name__ == "__main__":

@@ -60,6 +60,12 @@ class Process(harness.UsherTest):
     def test_kernel_without_landlock_is_told_of(self):
         usherd = self.start_usherd(ONE, before_exec=kernels.without_landlock)
         usherd.wait_log("no sandbox for files: the kernel has no Landlock")
+        folder = self.folder / "closed"  # by its mode: a restart would change nothing
+        folder.mkdir(mode=0o555)
+        usherd.write_config(ONE + f'service two {{ listen = {{"unix:{folder}/socket"}} }}\n')
+        message = usherd.ask("reload")["lines"][0]
+        self.assertIn("Permission denied", message)
+        self.assertNotIn("sandbox", message)
 
     @needs_filter
     def test_kernel_without_seccomp_is_told_of(self):

@@ -314,7 +314,7 @@ class Manager(harness.UsherTest):
 
     def test_the_unit_reloads_whatever_the_run_dir(self):
         usherd = self.start_usherd(ONE)
-        command, = self.unit_settings("ExecReload")
+        command = self.unit_settings("ExecReload")[-1]
         subprocess.run(["sh", "-c", command], env={"MAINPID": str(usherd.pid)}, check=True)
         usherd.wait_notification("RELOADING", "1")
         usherd.wait_log("reloaded")

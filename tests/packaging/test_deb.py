@@ -18,7 +18,7 @@ import tree
 MENTIONED = {
     "debian-watch-file-is-missing": "there is no place where releases are published",
     "no-homepage-field": "and no other one",
-    "package-supports-alternative-init-but-no-init.d-script": "of the services, systemd's units are shipped",
+    "package-supports-alternative-init-but-no-init.d-script": "of what runs from the beginning there is one",
 }
 
 # Where each package may have files.

@@ -65,7 +65,7 @@ class Units(unittest.TestCase):
 
     def verify(self, unit, *changes):
         """What systemd-analyze(1) says to a unit, as if its programs were installed, after these changes."""
-        text = unit.read_text().replace(f"ExecStart={PREFIX}", f"ExecStart={self.root}{PREFIX}")
+        text = re.sub(rf"^(Exec\w+=)(?={PREFIX})", rf"\1{self.root}", unit.read_text(), flags=re.MULTILINE)
         for old, new in changes:
             self.assertIn(old, text)
             text = text.replace(old, new)
@@ -105,6 +105,12 @@ class Units(unittest.TestCase):
         for unit in self.units:
             has_network = unit.stem in ("usherd", "usher-exec", "usher-redirect")
             self.assertEqual(self.settings(unit).get("PrivateNetwork"), None if has_network else "yes", unit.name)
+
+    def test_programs_may_have_as_many_descriptors_as_anywhere(self):
+        """usher-exec gives them the soft limit that it was started with; some close all there may be."""
+        soft, hard = map(int, self.settings(self.find("usher-exec.service"))["LimitNOFILE"].split(":"))
+        self.assertEqual(soft, 1024)
+        self.assertEqual(str(hard), self.settings(self.find("usher-basic.service"))["LimitNOFILE"])
 
     def test_users_of_units_are_made(self):
         made = {line.split()[1] for line in self.find("sysusers.d/usher.conf").read_text().splitlines()

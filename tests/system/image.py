@@ -96,5 +96,6 @@ class Image:
         apt = ("chroot", str(root), "apt-get", "--quiet", "--yes", "--download-only")
         _run(*apt[:3], "clean")
         _run(*apt[:3], "--quiet", "update")
-        _run(*apt, "install", *(f"/packages/{Path(package).name}" for package in self.packages), *self.names)
+        _run(*apt, "install", *(f"/packages/{Path(package).name}" for package in self.packages))
+        _run(*apt, "install", *self.names)  # which may conflict with ours
         shutil.rmtree(inside)

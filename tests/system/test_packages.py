@@ -2,10 +2,14 @@
 # SPDX-License-Identifier: MIT
 """The packages from the first installation to the purge: what apt does, and what is left of it."""
 
+import contextlib
+import shutil
+import socket
 import threading
 
 import world
 import tap
+import tree
 
 # What a purge leaves: accounts (files may still be theirs), what belongs to all packages, and logs.
 LEFT = ("/etc/group", "/etc/gshadow", "/etc/passwd", "/etc/shadow", "/etc/subgid", "/etc/subuid", "/etc/.pwd.lock",
@@ -73,24 +77,75 @@ class Packages(world.SystemTest):
         self.systemctl("enable", "--now", "usher-basic")
         self.assertEqual(self.ask(7), "hello\n")
 
-    def test_upgrade_drops_nobody(self):
-        before, client = self.status(), self.connect(7)
-        client.sendall(b"a")
-        self.assertEqual(client.recv(1), b"a")
+    @contextlib.contextmanager
+    def clients(self):
+        """One after the other meanwhile: each has to be served."""
         loop = Loop(self.machine, 7)
         try:
-            loop.has_begun.wait(world.DEADLINE)
-            self.install_usher()
+            self.assertTrue(loop.has_begun.wait(world.DEADLINE))
+            yield
         finally:
             loop.end()
         self.assertEqual(loop.failures, [])
         self.assertGreater(loop.n_served, 10)
+
+    def open_relay(self):
+        """Both ends of a connection through usher-redirect."""
+        with self.machine.network():
+            server = socket.create_server(("127.0.0.1", 2001))
+        self.addCleanup(server.close)
+        server.settimeout(world.DEADLINE)
+        self.write("/etc/usher/services.d/relay.conf",
+                   'service relay { listen = {"tcp:127.0.0.1:2000"} providers { users = {"usher-redirect"} } }\n')
+        self.write("/etc/usher/usher-redirect.env", 'ARGUMENTS="relay=127.0.0.1:2001"\n')
+        self.machine.run("usherctl", "reload")
+        self.systemctl("start", "usher-redirect")
+        client = self.connect(2000)
+        end, _ = server.accept()
+        self.addCleanup(end.close)
+        return client, end
+
+    def services(self):
+        """The ids of the processes of all, 0: it does not run."""
+        names = self.machine.shell("cd /lib/systemd/system; ls usher-*").split()
+        return {name.removesuffix(".service"): self.main_pid(name) for name in names}
+
+    def test_upgrade_drops_nobody(self):
+        client, end = self.open_relay()
+        self.systemctl("disable", "--now", "usher-exec")
+        before, services = self.status(), self.services()
+        with self.clients():
+            self.install_usher()
+        client.sendall(b"a")
+        self.assertEqual(end.recv(1), b"a")
+        restarted = {name for name, pid in self.services().items() if pid != services[name]}
+        self.assertEqual(restarted, {"usher-basic"})
+        self.systemctl("enable", "--now", "usher-exec")
         after = self.status()
         self.assertEqual(after["pid"], before["pid"])
         self.assertEqual(after["upgrades"], before["upgrades"] + 1)
         self.assertEqual(self.machine.run("readlink", f"/proc/{after['pid']}/exe"), "/usr/sbin/usherd\n")
         version = self.machine.run("dpkg-query", "--show", "--showformat=${Version}", "usher")
         self.assertNotEqual(version, world.OLD_VERSION)
+
+    def reinstall(self):
+        """As an upgrade, whose words are returned."""
+        with self.clients():
+            return self.apt("--reinstall", "install", "/packages/usher.deb")
+
+    def test_upgrade_with_a_wrong_configuration(self):
+        before = self.status()
+        self.write("/etc/usher/services.d/wrong.conf", "service wrong {\n")
+        self.assertIn("goes on as the version that it was", self.reinstall())
+        self.machine.run("rm", "/etc/usher/services.d/wrong.conf")
+        after = self.status()
+        self.assertEqual((after["pid"], after["upgrades"]), (before["pid"], before["upgrades"]))
+
+    def test_upgrade_that_is_not_possible_in_place(self):
+        before = self.status()
+        self.machine.run("rm", "/run/usher/control.sock")
+        self.assertIn("it is restarted", self.reinstall())
+        self.assertNotEqual(self.status()["pid"], before["pid"])
 
     def test_package_of_an_inetd_service_is_served(self):
         self.install("nullidentd")
@@ -116,6 +171,7 @@ class Packages(world.SystemTest):
         self.assertEqual(self.ask(7), "hello\n")
 
     def test_purge_leaves_nothing(self):
+        self.machine.run("rm", "/etc/usher/services.d/relay.conf", "/etc/usher/usher-redirect.env")
         self.apt("purge", *world.built.PACKAGES)
         self.assertEqual(self.list_files() - self.files_before, set())
         self.assertEqual(self.files_before - self.list_files(), set())
@@ -125,6 +181,24 @@ class Packages(world.SystemTest):
         self.install_usher()
         self.assertEqual(self.systemctl("is-active", "usherd"), "active\n")
         self.assertEqual(self.machine.run("ss", "-Hltun"), "")
+
+    def test_tests_of_the_package(self):
+        """Those that need no compiler, as autopkgtest(1) runs them."""
+        shutil.copytree(tree.ROOT / "packaging/debian/tests", self.packages / "tests")
+        self.install("netcat-openbsd")
+        for name in ("serve", "update-inetd"):
+            with self.subTest(name):
+                self.machine.run("env", "AUTOPKGTEST_TMP=/tmp", "sh", f"/packages/tests/{name}")
+
+    def test_comes_in_place_of_another_super_server(self):
+        self.apt("purge", "usher")
+        self.install("openbsd-inetd", "nullidentd")
+        self.apt("install", "/packages/usher.deb")
+        self.assertFalse(self.is_installed("openbsd-inetd"))
+        self.assertRegex(self.ask(113, "1, 2\r\n"), r"1 ?, ?2 ?: ?USERID")
+        self.apt("purge", "nullidentd")
+        with self.assertRaises(ConnectionRefusedError):
+            self.connect(113)
 
 
 if __name__ == "__main__":

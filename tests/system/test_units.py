@@ -69,6 +69,15 @@ class Units(world.SystemTest):
         self.assertEqual(self.finish(client), "hello\n")
         self.assertEqual(self.main_pid("usherd"), pid)
 
+    def test_reload_by_systemctl_tells_of_errors(self):
+        wrong = "/etc/usher/services.d/wrong.conf"
+        self.write(wrong, "service wrong { lissen = {} }\n")
+        with self.assertRaisesRegex(AssertionError, "ended with 1:"):
+            self.systemctl("reload", "usherd")
+        self.assertRegex(self.machine.run("journalctl", "--unit", "usherd"), f"{wrong}:1: unknown option 'lissen'")
+        self.machine.run("rm", wrong)
+        self.systemctl("reload", "usherd")
+
     def ask_bytes(self, port):
         with self.machine.connect(port) as client:
             return client.recv(16)
@@ -224,6 +233,16 @@ StandardOutput=truncate:/run/attempt
         devices = self.machine.run("nsenter", "--net", f"--target={pids[1]}", "ip", "-oneline", "link")
         self.assertRegex(devices, r"\A1: lo: [^\n]*\n\Z")
         self.assertEqual(self.ask(7), "hello\n")
+
+    def test_metrics_as_their_manual_says(self):
+        """A user of its own, who is no more than a monitor, and a unit without network."""
+        self.offer("metrics")
+        self.machine.run("sed", "-i", "s/^# monitors/monitors/", "/etc/usher/usher.conf")
+        self.machine.run("sh", "-ec", "usherctl check && usherctl reload")
+        self.systemctl("enable", "--now", "usher-metrics")
+        answer = self.ask(19119, "GET /metrics HTTP/1.0\r\n\r\n")
+        self.assertRegex(answer, r"\AHTTP/1\.1 200 ")
+        self.assertIn('\nusher_providers{service="metrics",state="ready"} 1\n', answer)
 
     # Journal
 

@@ -17,7 +17,8 @@ import built
 from image import Image, Unavailable
 from machine import DEADLINE, Machine
 
-SERVERS = ("nullidentd",)  # packages of Debian that call update-inetd(8)
+# Packages of Debian: one that calls update-inetd(8), another super-server, and what debian/tests need.
+OTHERS = ("nullidentd", "openbsd-inetd", "netcat-openbsd")
 OLD_VERSION = "0.0.1-1"
 
 
@@ -58,7 +59,7 @@ class SystemTest(unittest.TestCase):
 
     @classmethod
     def _start_machine(cls):
-        image = Image([cls.packages / f"{name}.deb" for name in built.PACKAGES], SERVERS)
+        image = Image([cls.packages / f"{name}.deb" for name in built.PACKAGES], OTHERS)
         cls.addClassCleanup(image.close)
         cls.machine = Machine(image, cls.packages)
         cls.addClassCleanup(cls.machine.close)

@@ -126,11 +126,38 @@ static void test_a_client_that_is_answered_later_takes_no_place(void **state)
 	end(&fixture);
 }
 
+/* One that is answered later comes on top of those who have all places. */
+static void test_others_wait_while_there_is_one_too_many(void **state)
+{
+	int fds[CONTROL_MAX_CLIENTS], later_fd, waiting_fd;
+	struct fixture fixture;
+
+	(void)state;
+	begin(&fixture);
+	later_fd = ask(&fixture, "later\n");
+	for (int i = 0; i < CONTROL_MAX_CLIENTS; i++)
+		fds[i] = ask(&fixture, "sta");
+	waiting_fd = ask(&fixture, "now\n");
+	assert_int_equal(control_answer(fixture.control, fixture.client_fd, json_object()), 0);
+	turn(&fixture); /* polled again, it would turn until their time is over */
+	assert_string_equal(hear(&fixture, later_fd), "{}\n");
+	assert_string_equal(hear(&fixture, waiting_fd), "");
+	close(fds[0]);
+	turn(&fixture);
+	assert_string_equal(hear(&fixture, waiting_fd), "{\"asked\":\"now\"}\n");
+	for (int i = 1; i < CONTROL_MAX_CLIENTS; i++)
+		close(fds[i]);
+	close(waiting_fd);
+	close(later_fd);
+	end(&fixture);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		check_test(test_a_client_is_answered_later),
 		check_test(test_a_client_that_is_answered_later_takes_no_place),
+		check_test(test_others_wait_while_there_is_one_too_many),
 	};
 
 	return cmocka_run_group_tests_name("control: given away", tests, NULL, NULL);

@@ -24,8 +24,8 @@ static void begin(char **variables)
 static void test_others_are_removed_and_overwritten(void **state)
 {
 	char secret[] = "PASSWORD=swordfish", zone[] = "TZ=UTC", like_it[] = "TZX=1",
-	     notify[] = "NOTIFY_SOCKET=/run/x", path[] = "PATH=/bin";
-	char *variables[] = {secret, zone, like_it, notify, path, NULL};
+	     notify[] = "NOTIFY_SOCKET=/run/x", path[] = "PATH=/bin", ours[] = "USHER_RUN_DIR=/x";
+	char *variables[] = {secret, zone, like_it, notify, path, ours, NULL};
 
 	(void)state;
 	begin(variables);

@@ -256,6 +256,48 @@ static void test_flush_does_not_wait_for_more(void **state)
 	end(fixture);
 }
 
+static void test_the_end_does_not_wait_either(void **state)
+{
+	struct fixture *fixture = begin();
+	int fd = follow(fixture, &everything);
+
+	(void)state;
+	tell(fixture, "gone", "web");
+	end(fixture);
+	fixture = begin();
+	assert_string_equal(words(hear(fixture, fd)), "gone web");
+	assert_string_equal(hear(fixture, fd), "END");
+	close_fd(fd);
+	end(fixture);
+}
+
+static bool answer_so(int fd, void *userdata)
+{
+	const bool *answer = userdata;
+
+	assert_true(fd >= 0);
+	return *answer;
+}
+
+static void test_monitors_lose_their_right_and_others_do_not(void **state)
+{
+	const struct events_wish monitor = {.is_monitor = true};
+	struct fixture *fixture = begin();
+	int monitor_fd = follow(fixture, &monitor), fd = follow(fixture, &everything);
+	bool may_look = true;
+
+	(void)state;
+	events_review(fixture->events, answer_so, &may_look);
+	assert_int_equal(fixture->events->n_followers, 2);
+	may_look = false;
+	events_review(fixture->events, answer_so, &may_look);
+	assert_string_equal(hear(fixture, monitor_fd), "END");
+	assert_string_equal(hear(fixture, fd), "");
+	close_fd(monitor_fd);
+	close_fd(fd);
+	end(fixture);
+}
+
 static unsigned int count_lines(const char *lines, unsigned int *ret_lost)
 {
 	unsigned int n = 0;
@@ -358,6 +400,8 @@ int main(void)
 		check_test(test_only_who_wants_all_is_worth_the_trouble),
 		check_test(test_who_leaves_or_speaks_is_forgotten),
 		check_test(test_flush_does_not_wait_for_more),
+		check_test(test_the_end_does_not_wait_either),
+		check_test(test_monitors_lose_their_right_and_others_do_not),
 		check_test(test_a_slow_reader_loses_lines_and_is_told_how_many),
 		check_test(test_who_never_reads_costs_nothing_more),
 		check_test(test_there_is_a_limit_and_monitors_have_half),

@@ -130,6 +130,23 @@ static void test_each_count_is_due_at_its_time(void **state)
 	expect_count(UINT64_MAX, &refused, 2);
 }
 
+/* Whatever else is going on, the first ones of each service are written. */
+static void test_services_of_a_large_host_have_their_own(void **state)
+{
+	char name[16];
+
+	(void)state;
+	begin();
+	for (int i = 0; i < 400; i++) {
+		snprintf(name, sizeof(name), "service-%d", i);
+		assert_int_equal(say(&(struct log_about){.service = name,
+					     .reason = "only_from",
+					     .event = "refused"},
+					 100, START),
+			LOG_LIMIT_BURST);
+	}
+}
+
 /* Many services at once neither get around the limit nor lose a count. */
 static void test_more_causes_than_there_is_room_for_share(void **state)
 {
@@ -191,6 +208,7 @@ int main(void)
 		check_test(test_count_that_was_not_taken_holds_the_burst_back),
 		check_test(test_causes_have_their_own),
 		check_test(test_each_count_is_due_at_its_time),
+		check_test(test_services_of_a_large_host_have_their_own),
 		check_test(test_more_causes_than_there_is_room_for_share),
 		check_test(test_nothing_is_missing_in_the_long_run),
 	};

@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -222,6 +223,61 @@ static void test_successes_are_not_limited(void **state)
 	end();
 }
 
+/* In a folder that is gone. */
+static struct log_destination *make_lost_destination(void)
+{
+	char folder[64] = "/tmp/usher-test-log-XXXXXX", file[80];
+	struct log_destination *to;
+
+	assert_non_null(mkdtemp(folder));
+	snprintf(file, sizeof(file), "%s/log", folder);
+	assert_int_equal(log_destination_new_file(&to, file, 0, 0), 0);
+	unlink(file);
+	rmdir(folder);
+	return to;
+}
+
+static const struct log_about started = {.event = "start", .service = "web"};
+
+/* Each client of a service whose file cannot be written loses an event. */
+static void test_losses_are_told_now_and_then(void **state)
+{
+	struct log_destination *to = make_lost_destination();
+
+	(void)state;
+	begin();
+	for (uint64_t n = log_n_dropped(), last = n + 100; n < last; n++) {
+		log_write_event(to, LOG_INFO, &started);
+		while (log_n_dropped() == n)
+			sched_yield();
+	}
+	ring_at(begin_usec + LOG_LIMIT_USEC);
+	assert_int_equal(count("messages dropped: "), 2);
+	assert_int_equal(count("messages dropped: 1 ("), 1);
+	assert_int_equal(count("messages dropped: 99 ("), 1);
+	assert_int_equal(count("cannot write to "), 1);
+	log_destination_unref(to);
+	end();
+}
+
+/* Though it is the thread itself that says it, when nobody else may say anything. */
+static void test_losses_at_the_end_are_told(void **state)
+{
+	struct log_destination *to = make_lost_destination();
+
+	(void)state;
+	begin();
+	for (int i = 0; i < 500; i++)
+		log_write_event(NULL, LOG_INFO, &started);
+	log_write_event(to, LOG_INFO, &started);
+	log_close(LONG_ENOUGH_USEC);
+	assert_int_equal(count("event=start"), 500);
+	assert_int_equal(count("cannot write to "), 1);
+	assert_int_equal(count("messages dropped: 1 ("), 1);
+	log_destination_unref(to);
+	end();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -231,6 +287,8 @@ int main(void)
 		check_test(test_refusals_are_counted_for_longer),
 		check_test(test_number_of_refusals_has_their_destination),
 		check_test(test_successes_are_not_limited),
+		check_test(test_losses_are_told_now_and_then),
+		check_test(test_losses_at_the_end_are_told),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

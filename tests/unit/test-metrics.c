@@ -167,6 +167,50 @@ static void test_many_services_and_no_memory(void **state)
 	end(&w);
 }
 
+static size_t offset(const char *text, const char *what)
+{
+	const char *at = strstr(text, what);
+
+	assert_non_null(at);
+	return (size_t)(at - text);
+}
+
+static size_t size_of(const struct world *w, size_t n)
+{
+	char *text = text_of(w, n);
+	size_t size;
+
+	assert_non_null(text);
+	size = strlen(text);
+	free(text);
+	return size;
+}
+
+/*
+ * So many services that a part is full with the last line of a family, or one less or more: no head
+ * and no line is missing or there twice, because each service has as much text as the second.
+ */
+static void test_part_ends_with_a_family(void **state)
+{
+	struct world w;
+	size_t begin_size, family_size, first_size, service_size, n;
+	char *text;
+
+	(void)state;
+	begin(&w);
+	open_service(&w);
+	text = text_of(&w, 1);
+	begin_size = offset(text, "\nusher_service_state{") + 1;
+	family_size = offset(text, "# HELP usher_listeners ") - begin_size;
+	first_size = strlen(text);
+	free(text);
+	service_size = size_of(&w, 2) - first_size;
+	n = (METRICS_PART - begin_size + family_size - 1) / family_size;
+	for (size_t i = n - 1; i <= n + 1; i++)
+		assert_int_equal(size_of(&w, i), first_size + (i - 1) * service_size);
+	end(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -174,6 +218,7 @@ int main(void)
 		check_loop_test(test_credit_and_states_of_providers),
 		check_loop_test(test_odd_name_is_escaped),
 		check_loop_test(test_many_services_and_no_memory),
+		check_loop_test(test_part_ends_with_a_family),
 	};
 
 	return cmocka_run_group_tests_name("metrics", tests, NULL, NULL);
