@@ -19,7 +19,7 @@ struct reader {
 };
 
 /* SO_SNDTIMEO bounds connect(2) too, when usherd's backlog is full: unix(7), socket(7). */
-static int set_timeout(int fd, unsigned int seconds)
+int client_set_timeout(int fd, unsigned int seconds)
 {
 	const struct timeval timeout = {.tv_sec = (time_t)seconds};
 
@@ -48,7 +48,7 @@ static int connect_to(const char *run_dir, unsigned int timeout_seconds)
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
-	r = set_timeout(fd, timeout_seconds);
+	r = client_set_timeout(fd, timeout_seconds);
 	if (r < 0)
 		return r;
 	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
@@ -158,7 +158,7 @@ const char *client_explain(int error, const char *run_dir, char *text, size_t si
 		break;
 	case EINVAL:
 		snprintf(text, size,
-			"names have no line ends and at most 63 bytes; there may be too many");
+			"names have no blanks, no line ends and at most 63 bytes; there may be too many");
 		break;
 	case ENAMETOOLONG:
 		snprintf(text, size, "%s/control.sock: the path is too long for a socket", run_dir);

@@ -35,9 +35,14 @@ int client_ask(const char *run_dir, const char *request, unsigned int timeout_se
 
 /*
  * The same for an answer of many lines, which are the caller's to read: returns a descriptor, given
- * away, or a negative errno. With 0 seconds usherd may be silent for as long as it likes.
+ * away, or a negative errno. What is read from it ends with EAGAIN if usherd has been silent for
+ * `timeout_seconds`.
  */
 int client_open(const char *run_dir, const char *request, unsigned int timeout_seconds);
+
+/* Let usherd be silent for as long from now on, or with 0 for as long as it likes. Returns 0, or
+ * the negative errno of setsockopt(2). */
+int client_set_timeout(int fd, unsigned int seconds);
 
 /* A sentence for an error of client_ask(), saying what to do. Returns `text`. */
 const char *client_explain(int error, const char *run_dir, char *text, size_t size);

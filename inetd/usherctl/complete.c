@@ -49,8 +49,11 @@ static void offer(const struct line *line, const char *word, const char *descrip
 /* The option of this word, or NULL. Short ones are not written together when they have a value. */
 static const struct option *find_option(const struct option *options, const char *word)
 {
+	size_t length = strcspn(word, "=");
+
 	for (; options->name; options++) {
-		if (strncmp(word, "--", 2) == 0 && strcmp(word + 2, options->name) == 0)
+		if (strncmp(word, "--", 2) == 0 && length == strlen(options->name) + 2 &&
+			strncmp(word + 2, options->name, length - 2) == 0)
 			return options;
 		if (word[1] == options->val && word[2] == '\0')
 			return options;
@@ -63,21 +66,26 @@ static bool is_option(const struct line *line, const char *word)
 	return word[0] == '-' && !line->has_no_more_options;
 }
 
+static void read_value(struct line *line, const char *word)
+{
+	if (strcmp(word, "=") == 0)
+		return; /* bash makes three words of "--run-dir=/run" */
+	if (strcmp(line->pending->name, "run-dir") == 0)
+		line->run_dir = word;
+	line->pending = NULL;
+}
+
 static void read_option(struct line *line, const struct option *options, const char *word)
 {
 	const struct option *option = find_option(options, word);
+	const char *value = strchr(word, '=');
 
 	if (strcmp(word, "--") == 0)
 		line->has_no_more_options = true;
 	else if (option && option->has_arg == required_argument)
 		line->pending = option;
-}
-
-static void read_value(struct line *line, const char *word)
-{
-	if (strcmp(line->pending->name, "run-dir") == 0)
-		line->run_dir = word;
-	line->pending = NULL;
+	if (line->pending && value)
+		read_value(line, value + 1);
 }
 
 static void read_command(

@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -99,30 +100,43 @@ static void print_reconnected(const struct options *options)
 	json_decref(event);
 }
 
-/*
- * Print what comes, until the end. Returns 0; or the exit status: usherd has answered with an
- * error, or with something else.
- */
+/* Print the event of a line. Returns 0; or the exit status: usherd has answered with an error or
+ * with something else, or nobody can read what we print, of which main() speaks. */
+static int print_line(const struct options *options, const char *line)
+{
+	json_t *event = json_loads(line, 0, NULL), *answer;
+	int r;
+
+	if (json_is_string(json_object_get(event, "event"))) {
+		print_event(options, event);
+		json_decref(event);
+		return ferror(stdout) ? EXIT_FAILURE : 0;
+	}
+	r = request_conclude(options, event ? 0 : -EBADMSG, event, &answer);
+	if (r > 0)
+		return r;
+	json_decref(answer);
+	return request_conclude(options, -EBADMSG, NULL, &answer);
+}
+
+/* Print what comes, until the end. Returns as print_line(); it is an error, too, if usherd does not
+ * say at once that it has begun. */
 static int print_stream(const struct options *options, FILE *stream)
 {
 	char *line = NULL;
 	size_t size = 0;
 	int r = 0;
 
-	while (r == 0 && getline(&line, &size, stream) > 0) {
-		json_t *event = json_loads(line, 0, NULL), *answer;
-
-		if (json_is_string(json_object_get(event, "event"))) {
-			print_event(options, event);
-			json_decref(event);
-			r = ferror(stdout) ? EXIT_FAILURE : 0; /* main() says why */
-		} else {
-			r = request_conclude(options, event ? 0 : -EBADMSG, event, &answer);
-			if (r == 0) {
-				json_decref(answer);
-				r = request_conclude(options, -EBADMSG, NULL, &answer);
-			}
+	for (bool has_begun = false; r == 0; has_begun = true) {
+		errno = 0;
+		if (getline(&line, &size, stream) < 0) {
+			if (errno == EAGAIN)
+				r = request_conclude(options, -ETIMEDOUT, NULL, NULL);
+			break;
 		}
+		r = print_line(options, line);
+		if (!has_begun)
+			(void)client_set_timeout(fileno(stream), 0);
 	}
 	free(line);
 	return r;
@@ -136,7 +150,7 @@ static int open_again(const char *run_dir, const char *request)
 
 	for (int i = 0; i < ATTEMPTS && fd < 0; i++) {
 		(void)nanosleep(&interval, NULL);
-		fd = client_open(run_dir, request, 0);
+		fd = client_open(run_dir, request, CLIENT_TIMEOUT_SECONDS);
 	}
 	return fd;
 }
@@ -172,10 +186,12 @@ int command_events(const struct options *options, char **arguments)
 	for (; *arguments; arguments++) {
 		int n = snprintf(request + length, sizeof(request) - length, " %s", *arguments);
 
-		if (n < 0 || (size_t)n >= sizeof(request) - length)
+		/* A blank in a name would make two of it for usherd. */
+		if (n < 0 || (size_t)n >= sizeof(request) - length || strchr(*arguments, ' '))
 			return request_conclude(options, -EINVAL, NULL, NULL);
 		length += (size_t)n;
 	}
 	(void)setvbuf(stdout, NULL, _IOLBF, 0); /* who reads a pipe wants to see them now, too */
-	return follow(options, request, client_open(options->run_dir, request, 0));
+	return follow(
+		options, request, client_open(options->run_dir, request, CLIENT_TIMEOUT_SECONDS));
 }

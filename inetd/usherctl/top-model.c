@@ -38,15 +38,19 @@ static double rate_of(const struct pair *pair, uint64_t now, uint64_t before)
 	return pair->before && pair->seconds > 0 ? (double)grown(now, before) / pair->seconds : NAN;
 }
 
-/* The element of an array whose member `key` equals that of `like`, or NULL. */
-static const json_t *find_like(const json_t *array, const char *key, const json_t *like)
+/* The element of an array whose member `key` equals that of `like`, or NULL. It is looked for from
+ * `place` on, where it usually is: with thousands of services every look would be millions of
+ * steps. */
+static const json_t *find_like(
+	const json_t *array, const char *key, const json_t *like, size_t place)
 {
-	const json_t *value = json_object_get(like, key), *element;
-	size_t i;
+	const json_t *value = json_object_get(like, key);
+	size_t n = json_array_size(array);
 
-	json_array_foreach(array, i, element)
-	{
-		if (value && json_equal(json_object_get(element, key), value))
+	for (size_t i = 0; value && i < n; i++) {
+		const json_t *element = json_array_get(array, (place + i) % n);
+
+		if (json_equal(json_object_get(element, key), value))
 			return element;
 	}
 	return NULL;
@@ -178,7 +182,8 @@ static int make_providers(struct top_row *row, const struct pair *pair)
 	row->n_providers = n;
 	for (size_t i = 0; i < n; i++) {
 		const json_t *provider = json_array_get(now, i);
-		struct pair own = {provider, find_like(before, "number", provider), pair->seconds};
+		struct pair own = {
+			provider, find_like(before, "number", provider, i), pair->seconds};
 
 		make_provider(&row->providers[i], &own);
 		row->credit += row->providers[i].credit;
@@ -239,7 +244,8 @@ int top_model_make(
 	for (; r == 0 && model.n_services < n; model.n_services++) {
 		struct top_row *row = &model.services[model.n_services];
 		const json_t *service = json_array_get(services, model.n_services);
-		struct pair pair = {service, find_like(earlier, "name", service), seconds};
+		struct pair pair = {
+			service, find_like(earlier, "name", service, model.n_services), seconds};
 
 		r = make_service(row, &pair);
 		add_to_all(&model.all, row);

@@ -95,10 +95,23 @@ static const char *const help[] = {
 	"MEDIAN, P99: from giving connections to a provider until it claims them",
 };
 
+/* NULL if it is of a type that has no screen, or an unknown one. */
+static SCREEN *open_terminal(void)
+{
+	SCREEN *terminal = newterm(NULL, stdout, stdin);
+
+	/* ncurses takes what can't move its cursor, like "dumb", and writes all over it. */
+	if (!terminal || tigetstr("cup"))
+		return terminal;
+	endwin();
+	delscreen(terminal);
+	return NULL;
+}
+
 int top_view_begin(struct top_view *view)
 {
 	const char *no_color = getenv("NO_COLOR");
-	SCREEN *terminal = newterm(NULL, stdout, stdin);
+	SCREEN *terminal = open_terminal();
 
 	if (!terminal)
 		return -EINVAL;
@@ -392,7 +405,9 @@ static void draw_list(struct top_view *view)
 
 static void draw_help(void)
 {
-	for (int i = 0; i < (int)(sizeof(help) / sizeof(help[0])); i++)
+	int n = (int)(sizeof(help) / sizeof(help[0]));
+
+	for (int i = 0; i < n && 2 + i < LINES - FOOT_LINES; i++)
 		draw_text(2 + i, 0, help[i], A_NORMAL);
 }
 

@@ -35,7 +35,7 @@ struct top_view {
 };
 
 /* Take the terminal of standard input and output. Returns 0, or -EINVAL if ncurses does not know
- * its type. */
+ * its type, or it is one without a screen. */
 int top_view_begin(struct top_view *view);
 
 /* Give it back as it was, and free the list. */

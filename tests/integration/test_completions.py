@@ -94,6 +94,9 @@ class Completions(harness.UsherTest):
         self.check_all(["-r", str(other.run_dir), "resume", ""], {"other"})
         self.check_all(["resume", "--run-dir", str(other.run_dir), ""], {"other"})
         self.check_all(["-r", str(self.work), "resume", ""], set())
+        self.assertEqual(self.usherctl(f"--run-dir={other.run_dir}", "resume", ""), {"other"})
+        self.assertEqual(self.fish(f"--run-dir={other.run_dir}", "resume", ""), {"other"})
+        self.assertEqual(self.bash("--run-dir", "=", str(other.run_dir), "resume", ""), {"other"})  # as it splits
 
     def test_providers_of_a_service(self):
         self.provider(self.usherd, "echo", name="first")

@@ -210,6 +210,7 @@ class Usherctl(harness.UsherTest):
         self.assertEqual(unknown.communicate(timeout=processes.DEADLINE),
                          (b"", b"usherctl: no service 'three' is running; 'usherctl status' lists those that are\n"))
         self.assertEqual(unknown.returncode, 1)
+        self.assertEqual(self.events(usherd, "events", "one two").wait(processes.DEADLINE), 64)
 
 
 if __name__ == "__main__":

@@ -132,6 +132,9 @@ class Top(harness.UsherTest):
         terminal.resize(12, 6)
         terminal.wait("^SERVICE$")
         self.assertEqual(len(terminal.lines()), 6)
+        terminal.resize(40, 7)
+        terminal.press("?")
+        terminal.wait("^q quit  any other key: back$")
         self.check_quits(terminal)
 
     def test_colours_are_for_terminals_that_have_them(self):
@@ -178,11 +181,12 @@ class Top(harness.UsherTest):
         self.assertEqual((result.returncode, result.stdout), (64, ""))
         self.assertIn("--json top", result.stderr)
 
-    def test_terminal_of_unknown_type(self):
-        # ncurses does not free what it began with
-        terminal = self.top(TERM="no-such-terminal", ASAN_OPTIONS="detect_leaks=0")
-        terminal.wait("^status 64$")
-        terminal.wait("'no-such-terminal': set TERM")
+    def test_terminals_that_are_unknown_or_have_no_screen(self):
+        for term in "no-such-terminal", "dumb":
+            # ncurses does not free what it began with
+            terminal = self.top(TERM=term, ASAN_OPTIONS="detect_leaks=0")
+            terminal.wait("^status 64$")
+            terminal.wait(f"'{term}': set TERM")
 
     def test_json_is_a_line_each_time(self):
         self.serving_child(self.usherd, "echo", "first")
