@@ -42,7 +42,8 @@ int events_new(struct events **ret, sd_event *event)
 	if (!events)
 		return -ENOMEM;
 	events->event = sd_event_ref(event);
-	r = sd_event_add_time(event, &events->timer, CLOCK_MONOTONIC, 0, 0, on_gathered, events);
+	r = sd_event_add_time(event, &events->timer, CLOCK_MONOTONIC, 0, EVENTS_GATHER_USEC / 10,
+		on_gathered, events);
 	if (r >= 0)
 		r = sd_event_source_set_enabled(events->timer, SD_EVENT_OFF);
 	if (r < 0) {

@@ -24,8 +24,8 @@ static void begin(char **variables)
 static void test_others_are_removed_and_overwritten(void **state)
 {
 	char secret[] = "PASSWORD=swordfish", zone[] = "TZ=UTC", like_it[] = "TZX=1",
-	     notify[] = "NOTIFY_SOCKET=/run/x", path[] = "PATH=/bin", ours[] = "USHER_RUN_DIR=/x";
-	char *variables[] = {secret, zone, like_it, notify, path, ours, NULL};
+	     notify[] = "NOTIFY_SOCKET=/run/x", home[] = "HOME=/root", ours[] = "USHER_RUN_DIR=/x";
+	char *variables[] = {secret, zone, like_it, notify, home, ours, NULL};
 
 	(void)state;
 	begin(variables);
@@ -35,7 +35,7 @@ static void test_others_are_removed_and_overwritten(void **state)
 	assert_null(environ[2]);
 	for (size_t i = 0; i < sizeof(secret); i++)
 		assert_int_equal(secret[i], '\0');
-	assert_string_equal(path, "");
+	assert_string_equal(home, "");
 }
 
 static void test_those_of_the_service_manager_and_of_an_upgrade_stay(void **state)
