@@ -177,8 +177,8 @@ static void add_rules(struct explanation *e)
 			rule->place.file, rule->place.line);
 	else if (e->outlook.by_rules != ADMISSION_ADMITTED)
 		add(e, "only_from", REFUSED, "no rule matches");
-	else
-		add(e, "only_from", ADMITTED, "no rule is against it");
+	else if (e->config->n_rules > 0)
+		add(e, "no_access", ADMITTED, "no rule is against it");
 }
 
 static void add_time(struct explanation *e)

@@ -149,6 +149,7 @@ class Explain(harness.UsherTest):
         self.check("192.0.2.1", "lent", REFUSED, "no_access")
         self.check("192.0.2.2", "lent", ADMITTED)
         self.assertIn("the kernel's filter decides", self.text_of("192.0.2.2", "lent", "lent"))
+        self.assertEqual(self.text_of("192.0.2.2", "lent", "no_access"), "no rule is against it")
 
     def test_unix_clients(self):
         self.provider(self.usherd, "local")
