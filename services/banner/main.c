@@ -123,9 +123,7 @@ int main(int argc, char *argv[])
 	size_t n;
 	int status;
 
-	say_as(arguments.program);
-	process_open_streams();
-	if (!arguments_parse(&arguments, &status, argc, argv))
+	if (!arguments_begin(&arguments, &status, argc, argv))
 		return status;
 	n = count(arguments.words);
 	if (n == 0) {

@@ -99,7 +99,7 @@ static bool take_credit(struct arguments *a, const char *text)
 	return true;
 }
 
-/* As arguments_parse(), for one option. */
+/* As arguments_begin(), for one option. */
 static bool take(struct arguments *a, int *ret_status, int letter)
 {
 	switch (letter) {
@@ -126,11 +126,13 @@ static bool take(struct arguments *a, int *ret_status, int letter)
 	}
 }
 
-bool arguments_parse(struct arguments *a, int *ret_status, int argc, char *argv[])
+bool arguments_begin(struct arguments *a, int *ret_status, int argc, char *argv[])
 {
 	struct forms forms;
 	int letter;
 
+	say_as(a->program);
+	process_open_streams(); /* before anything is opened, or --notify-fd is looked at */
 	make_forms(&forms, a->own);
 	while ((letter = getopt_long(argc, argv, forms.letters, forms.options, NULL)) >= 0) {
 		*ret_status = EX_USAGE;

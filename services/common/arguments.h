@@ -43,10 +43,13 @@ struct arguments {
 };
 
 /*
+ * What every program does first: its name for what it says (say.h), standard streams (process.h),
+ * and then the arguments.
+ *
  * Returns true with the result, and USHER_RUN_DIR in the environment if it was given; or false with
  * the exit status in *ret_status: of --help and --version, or EX_USAGE.
  */
-bool arguments_parse(struct arguments *a, int *ret_status, int argc, char *argv[]);
+bool arguments_begin(struct arguments *a, int *ret_status, int argc, char *argv[]);
 
 /* Is `text` a decimal number of `least` to `most`? */
 bool arguments_number(

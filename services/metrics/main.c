@@ -94,9 +94,7 @@ int main(int argc, char *argv[])
 	};
 	int status;
 
-	say_as(arguments.program);
-	process_open_streams();
-	if (!arguments_parse(&arguments, &status, argc, argv))
+	if (!arguments_begin(&arguments, &status, argc, argv))
 		return status;
 	if (arguments.words[0]) {
 		say("unexpected argument '%s'; see usher-metrics(8)", arguments.words[0]);

@@ -232,9 +232,7 @@ int main(int argc, char *argv[])
 	};
 	int status;
 
-	say_as(arguments.program);
-	process_open_streams();
-	if (!arguments_parse(&arguments, &status, argc, argv))
+	if (!arguments_begin(&arguments, &status, argc, argv))
 		return status;
 	if (choices.is_inetd)
 		return serve_inetd(&arguments, choices.options);

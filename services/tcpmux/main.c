@@ -108,9 +108,7 @@ int main(int argc, char *argv[])
 	};
 	int status;
 
-	say_as(arguments.program);
-	process_open_streams();
-	if (!arguments_parse(&arguments, &status, argc, argv))
+	if (!arguments_begin(&arguments, &status, argc, argv))
 		return status;
 	status = process_give_up_rights(arguments.user);
 	if (status == 0)

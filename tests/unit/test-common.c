@@ -88,7 +88,7 @@ static int parse(struct arguments *a, const char *first, const char *second)
 	(void)snprintf(two, sizeof(two), "%s", second);
 	*a = (struct arguments){.program = "usher-test", .help = "help"};
 	optind = 0;
-	return arguments_parse(a, &status, 3, argv) ? -1 : status;
+	return arguments_begin(a, &status, 3, argv) ? -1 : status;
 }
 
 static void test_credit_is_taken_or_refused(void **state)
